@@ -31,6 +31,10 @@ class ImageError(TellsignError, ValueError):
     """Bytes that are not a usable image."""
 
 
+class TooSmallError(ImageError):
+    """A sound image that is too small for a detector: the verdict is uncertain, not an error."""
+
+
 class VideoError(TellsignError, ValueError):
     """A file that is not a usable video."""
 

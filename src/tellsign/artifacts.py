@@ -1,0 +1,149 @@
+"""Reads and writes detector folders. Knows no detector, and nothing that it loads can execute code.
+
+A folder holds `detector.json` (what the detector is and does), `weights.safetensors` (its arrays),
+`graph.onnx` where it is a network, `CARD.md` and `LICENSE`. The first three are what a verdict depends
+on; their digest names the detector in every verdict, table and cache key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellsign.types import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT = 1
+SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE, CARD_FILE, LICENCE_FILE = (
+    "detector.json",
+    "weights.safetensors",
+    "graph.onnx",
+    "CARD.md",
+    "LICENSE",
+)
+DIGESTED = (SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Artifact:
+    """A detector folder in memory."""
+
+    path: Path
+    spec: dict[str, Any]  # detector.json
+    arrays: dict[str, NDArray[Any]]
+    digest: str  # 64 hexadecimal digits over the files a verdict depends on
+
+    @property
+    def name(self) -> str:
+        """Name and the first twelve digits of the digest, as verdicts show it."""
+        return f"{self.spec['name']}@{self.digest[:12]}"
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the files that a verdict depends on.
+
+    Args:    folder: a detector folder.
+    Returns: 64 hexadecimal digits.
+    """
+    total = hashlib.sha256()
+    for name in DIGESTED:
+        file = folder / name
+        if file.is_file():
+            total.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
+    return total.hexdigest()
+
+
+def load(folder: Path | str) -> Artifact:
+    """Read a detector folder.
+
+    Args:    folder: where `detector.json` lies.
+    Returns: the artifact, its arrays in memory.
+    Raises:  ArtifactError: the folder is missing, incomplete, of another format, or unreadable.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_arrays
+
+    folder = Path(folder)
+    try:
+        spec = json.loads((folder / SPEC_FILE).read_bytes())
+        arrays = load_arrays((folder / WEIGHTS_FILE).read_bytes())
+        digest = folder_digest(folder)
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise ArtifactError(
+            f"no detector at {folder}: {missing} is missing; a detector is a folder written by "
+            "`tellsign train`, and `tellsign models` lists those that are installed"
+        ) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtifactError(
+            f"the detector at {folder} cannot be read ({error}); copy or train it again"
+        ) from error
+    if not isinstance(spec, dict) or spec.get("format") != FORMAT:
+        found = spec.get("format") if isinstance(spec, dict) else type(spec).__name__
+        raise ArtifactError(
+            f"the detector at {folder} has format {found!r}, this version reads {FORMAT}; "
+            "train it again or install the version that wrote it"
+        )
+    for key in ("name", "kind", "preprocessing"):
+        if key not in spec:
+            raise ArtifactError(f"{folder / SPEC_FILE} lacks {key!r}; train the detector again")
+    return Artifact(folder, spec, arrays, digest)
+
+
+def save(
+    folder: Path,
+    *,
+    spec: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[np.generic]],
+    card: str = "",
+    licence: str = "",
+) -> Artifact:
+    """Write a detector folder, all of it or nothing.
+
+    Args:    folder: where to write; an existing detector there is replaced.
+             spec: the content of detector.json; `format` is added.
+             arrays: name → array, stored in the order of their names.
+             card: text of CARD.md.
+             licence: text of the weights' own LICENSE.
+    Returns: the artifact as `load` reads it back.
+    Raises:  ArtifactError: the folder holds something that is not a detector, or cannot be written.
+    """
+    import numpy as np
+    from safetensors.numpy import save as save_arrays
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
+        raise ArtifactError(
+            f"{folder} exists and is not a detector folder; give another --out or remove it"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            text = json.dumps({"format": FORMAT, **spec}, indent=2, ensure_ascii=False, allow_nan=False)
+            (draft / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
+            contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+            (draft / WEIGHTS_FILE).write_bytes(save_arrays(contiguous))
+            if card:
+                (draft / CARD_FILE).write_text(card, encoding="utf-8")
+            if licence:
+                (draft / LICENCE_FILE).write_text(licence, encoding="utf-8")
+            draft.chmod(0o755)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(draft, folder)  # noqa: PTH105 - a folder, not a file
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise ArtifactError(f"cannot write the detector to {folder}: {error}") from error
+    return load(folder)

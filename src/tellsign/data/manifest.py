@@ -1,0 +1,269 @@
+"""The manifest: one row per image, checked when it is read.
+
+A CSV with a header. `path` and `label` (real, fake or empty) are needed; `dataset`, `generator`,
+`group`, `video`, `frame`, `split` and `sha256` are optional, other columns are kept out. Paths are
+relative to the manifest's folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, overload
+
+from tellsign.types import FAKE, REAL, ManifestError, Sample
+
+COLUMNS = tuple(field.name for field in fields(Sample))
+LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE, "": None}
+LABEL_NAMES = {REAL: "real", FAKE: "fake", None: ""}
+SPLITS = ("train", "valid", "test", "")
+
+
+@dataclass(frozen=True)
+class Manifest(Sequence[Sample]):
+    """An immutable sequence of samples; every method returns a new one."""
+
+    samples: tuple[Sample, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Manifest: ...
+    def __getitem__(self, index: int | slice) -> Sample | Manifest:
+        if isinstance(index, slice):
+            return Manifest(self.samples[index])
+        return self.samples[index]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    @property
+    def labels(self) -> list[int]:
+        """0 or 1 per sample. Raises ManifestError where a label is unknown."""
+        found = [sample.label for sample in self.samples if sample.label is not None]
+        if len(found) != len(self.samples):
+            missing = next(sample.path for sample in self.samples if sample.label is None)
+            raise ManifestError(f"{str(missing)!a} has no label; give real or fake, or filter it out")
+        return found
+
+    def filter(
+        self,
+        predicate: Callable[[Sample], bool] | None = None,
+        /,
+        **columns: str | int | None | Iterable[str | int | None],
+    ) -> Manifest:
+        """The samples that satisfy everything asked.
+
+        Args:    predicate: a function of a sample.
+                 columns: column = value, or column = several allowed values.
+        Returns: a manifest in the same order.
+        Raises:  ManifestError: there is no such column.
+        Example: >>> real = Sample(Path("a.png"), 0); fake = Sample(Path("b.png"), 1)
+                 >>> len(Manifest((real, fake)).filter(label=0))
+                 1
+        """
+        unknown = sorted(set(columns) - set(COLUMNS))
+        if unknown:
+            raise ManifestError(f"no column {unknown[0]!r} in a manifest; there are {', '.join(COLUMNS)}")
+        allowed = {
+            name: {value} if value is None or isinstance(value, (str, int)) else set(value)
+            for name, value in columns.items()
+        }
+        return Manifest(
+            tuple(
+                sample
+                for sample in self.samples
+                if (predicate is None or predicate(sample))
+                and all(getattr(sample, name) in values for name, values in allowed.items())
+            )
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over content hash (or path), label and split of every sample, in any order."""
+        rows = sorted(
+            "\0".join((s.sha256 or os.fsdecode(s.path), LABEL_NAMES[s.label], s.group, s.split))
+            for s in self.samples
+        )
+        return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def split(self, parts: Mapping[str, float], *, seed: int) -> dict[str, Manifest]:
+        """Parts that no group crosses, with the share of each data set and label kept.
+
+        Groups are shuffled within their stratum (data set and labels) and each goes to the part that is
+        furthest below its share. A sample without a group is a group of its own.
+
+        Args:    parts: name → share; the shares add up to 1.
+                 seed: of the shuffle.
+        Returns: name → manifest; each sample's `split` says its part.
+        Raises:  ManifestError: the shares don't add up to 1, or a part stays empty.
+        """
+        import numpy as np
+
+        if not parts or any(share <= 0 for share in parts.values()) or abs(sum(parts.values()) - 1) > 1e-9:
+            raise ManifestError(f"split shares must be positive and add up to 1, found {dict(parts)}")
+        members: dict[str, list[int]] = defaultdict(list)
+        for index, sample in enumerate(self.samples):
+            members[sample.group or f"\0{index}"].append(index)
+        strata: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+        for group, indices in members.items():
+            key = tuple(sorted({(self[i].dataset, str(self[i].label)) for i in indices}))
+            strata[key].append(group)
+        rng = np.random.default_rng(seed)
+        chosen: dict[int, str] = {}
+        for key in sorted(strata):
+            groups = sorted(strata[key])
+            rng.shuffle(groups)
+            total = sum(len(members[group]) for group in groups)
+            filled = dict.fromkeys(parts, 0)
+            for group in sorted(groups, key=lambda g: -len(members[g])):
+                part = max(parts, key=lambda name: parts[name] * total - filled[name])
+                filled[part] += len(members[group])
+                chosen.update(dict.fromkeys(members[group], part))
+        result = {
+            name: Manifest(
+                tuple(replace(s, split=name) for i, s in enumerate(self.samples) if chosen[i] == name)
+            )
+            for name in parts
+        }
+        empty = [name for name, part in result.items() if not part]
+        if empty:
+            raise ManifestError(
+                f"{len(members)} groups are too few for a part {empty[0]!r} of {parts[empty[0]]:.0%}; "
+                "add data or ask for fewer parts"
+            )
+        return result
+
+
+def read(path: Path | str, *, check_files: bool = True) -> Manifest:
+    """Read a manifest and check it.
+
+    Args:    path: a CSV file; its paths are relative to its folder.
+             check_files: also check that every file exists.
+    Returns: the samples, paths joined to the manifest's folder.
+    Raises:  ManifestError: the file is not a manifest, or rows break the rules; up to ten are
+             named with their line numbers.
+    """
+    path = Path(path)
+    return from_rows(_rows(path), root=path.parent, name=str(path), check_files=check_files)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file, restval="", strict=True)
+            if reader.fieldnames is None or not {"path", "label"} <= set(reader.fieldnames):
+                found = ", ".join(reader.fieldnames or ()) or "nothing"
+                raise ManifestError(f"{path}: a manifest's header has path and label; found {found[:200]!a}")
+            for row in reader:
+                if None in row:
+                    raise ManifestError(f"{path}, line {reader.line_num}: more cells than the header has")
+                yield reader.line_num, row
+    except (OSError, csv.Error, UnicodeError) as error:
+        raise ManifestError(f"{path} cannot be read as CSV: {error}") from error
+
+
+def from_rows(
+    rows: Iterable[tuple[int, Mapping[str, str]]], *, root: Path, name: str, check_files: bool = True
+) -> Manifest:
+    """Samples from numbered rows of text, checked against every rule of a manifest.
+
+    Args:    rows: (line number, column → text).
+             root: what relative paths are relative to.
+             name: of the table, for messages.
+             check_files: also check that every file exists.
+    Returns: the manifest.
+    Raises:  ManifestError: as for `read`.
+    """
+    faults: list[str] = []
+    samples: list[Sample] = []
+    first_line: dict[str, int] = {}
+    group_split: dict[str, tuple[str, int]] = {}
+    for line, row in rows:
+        sample, fault = _sample(row, root)
+        where = os.path.normpath(sample.path)
+        if not fault and where in first_line:
+            fault = f"the path {row['path']!a} stands on line {first_line[where]} already"
+        if not fault and check_files and not sample.path.is_file():
+            fault = f"there is no file {os.fsdecode(sample.path)!a}"
+        if not fault and sample.group and sample.split:
+            seen = group_split.setdefault(sample.group, (sample.split, line))
+            if seen[0] != sample.split:
+                fault = (
+                    f"group {sample.group!a} is in split {sample.split} here and in {seen[0]} on line {seen[1]}; "
+                    "a group stays in one split"
+                )
+        first_line.setdefault(where, line)
+        if fault:
+            faults.append(f"  line {line}: {fault}")
+        samples.append(sample)
+    if faults:
+        more = f"\n  … and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise ManifestError(f"{name} has {len(faults)} bad rows:\n" + "\n".join(faults[:10]) + more)
+    if not samples:
+        raise ManifestError(f"{name} has no rows")
+    return Manifest(tuple(samples))
+
+
+def _sample(row: Mapping[str, str], root: Path) -> tuple[Sample, str]:
+    """A sample and what is wrong with its row, or an empty string."""
+    text = {column: row.get(column, "") or "" for column in COLUMNS}
+    fault = ""
+    if not text["path"]:
+        fault = "the path is empty"
+    if text["label"] not in LABELS:
+        fault = f"unknown label {text['label']!a}; expected real, fake or nothing"
+    if text["split"] not in SPLITS:
+        fault = f"unknown split {text['split']!a}; expected train, valid, test or nothing"
+    frame = None
+    if text["frame"]:
+        try:
+            frame = float(text["frame"])
+        except ValueError:
+            fault = f"frame {text['frame']!a} is not a time in seconds"
+    sample = Sample(
+        path=root / text["path"],
+        label=LABELS.get(text["label"]),
+        dataset=text["dataset"],
+        generator=text["generator"],
+        group=text["group"],
+        video=text["video"],
+        frame=frame,
+        split=text["split"] if text["split"] in SPLITS else "",
+        sha256=text["sha256"],
+    )
+    return sample, fault
+
+
+def write(manifest: Manifest, path: Path | str) -> None:
+    """Write a manifest as CSV, with paths relative to its folder where they can be.
+
+    Args:    manifest: the samples.
+             path: of the CSV file; replaced when it exists.
+    Raises:  ManifestError: the file cannot be written.
+    """
+    path = Path(path)
+    folder = path.parent.resolve()
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for sample in manifest:
+                row = {column: getattr(sample, column) for column in COLUMNS}
+                row["path"] = os.path.relpath(sample.path.absolute(), folder)
+                row["label"] = LABEL_NAMES[sample.label]
+                row["frame"] = "" if sample.frame is None else repr(sample.frame)
+                writer.writerow(row)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ManifestError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,31 @@
+"""One weighted sum: linear SVM, logistic regression, and K-means with two centres.
+
+K-means is linear too: the difference of the squared distances to two centres has no square in it,
+|x - a|² - |x - b|² = 2 (b - a)·x + |a|² - |b|².
+
+Shapes: B batch, K features.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tellsign.types import FloatArray
+
+PER_FEATURE, OTHERS = ("weights",), ("bias",)  # the arrays that `scores` needs
+
+
+def scores(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
+    """Features · weights + bias.
+
+    Args:    features: (B, K), standardised.
+             arrays: weights (K,) and bias ().
+    Returns: (B,), higher = more fake.
+    """
+    # einsum and not a matrix product: to the last bit, a row's score doesn't depend on its neighbours.
+    return np.asarray(np.einsum("bk,k->b", features, arrays["weights"]) + arrays["bias"])

@@ -1,0 +1,60 @@
+"""Names → systems and shipped detectors; nothing else."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tellsign.types import ConfigError
+
+DEFAULT_DETECTOR = "spectrum"
+SHIPPED = Path(__file__).with_name("shipped")
+SYSTEMS = {
+    "spectrum": "tellsign.systems.spectrum.system:SpectrumSystem",
+}
+ENTRY_POINTS = "tellsign.systems"
+
+
+def shipped_detectors() -> dict[str, Path]:
+    """Name → folder of the detectors inside the package."""
+    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob("*/detector.json"))}
+
+
+def detector_path(name: str | Path) -> Path:
+    """The folder of a detector.
+
+    Args:    name: of a shipped detector, or a path to a folder.
+    Returns: the folder.
+    Raises:  ConfigError: there is neither; the message lists the names.
+    """
+    shipped = shipped_detectors()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    if (Path(name) / "detector.json").is_file():
+        return Path(name)
+    raise ConfigError(
+        f"no detector {str(name)!a}: neither a folder with detector.json nor one of {', '.join(shipped)}"
+    )
+
+
+def system(name: str) -> Any:
+    """The class of a system.
+
+    Args:    name: as in `SYSTEMS`, or of an entry point of the group `tellsign.systems`.
+    Returns: the class; construct it with its configuration.
+    Raises:  ConfigError: there is no such system, or the `train` extra is missing.
+    """
+    others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    try:
+        if name in SYSTEMS:
+            module, attribute = SYSTEMS[name].split(":")
+            return getattr(import_module(module), attribute)
+        if name in others:
+            return others[name].load()
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the system {name!r} needs {error.name}; install it with: pip install 'tellsign[train]'"
+        ) from error
+    raise ConfigError(f"no system {name!r}; there are {', '.join([*SYSTEMS, *others])}")

@@ -1,0 +1,105 @@
+"""From a score to a label: calibration, operating point, prior and domain check in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tellsign.calibration import Calibration, OperatingPoint, threshold_at_fpr
+from tellsign.types import ConfigError, NotFittedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tellsign.artifacts import Artifact
+    from tellsign.types import FloatArray
+
+Label = Literal["real", "fake", "uncertain"]
+
+
+def domain_distance(profiles: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
+    """How far spectrum profiles are from those a detector was trained on.
+
+    The root mean square, over frequencies, of the deviation from the training mean in standard deviations.
+
+    Args:    profiles: (B, K).
+             arrays: of the artifact; domain.mean and domain.std, each (K,).
+    Returns: (B,), about 1 for images like those of the training.
+    """
+    z = (profiles - arrays["domain.mean"]) / arrays["domain.std"]
+    return np.asarray(np.sqrt(np.mean(np.square(z), axis=-1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything that turns a score into a verdict."""
+
+    calibration: Calibration
+    operating_point: OperatingPoint
+    prior: float  # share of fakes that probabilities assume
+    domain_limit: float  # largest distance at which the detector is trusted
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, fpr: float | None = None, prior: float | None = None) -> Decision:
+        """The decision stored in an artifact, moved to a user's rate and prior.
+
+        Args:    artifact: a calibrated detector.
+                 fpr: false-positive rate to aim at instead of the stored one.
+                 prior: share of fakes the user expects instead of the calibration data's.
+        Returns: the decision.
+        Raises:  NotFittedError: the detector was never calibrated.
+                 ConfigError: the prior is not between 0 and 1, or the data can't support the rate.
+        """
+        spec = artifact.spec
+        if "calibration" not in spec:
+            raise NotFittedError(
+                f"{artifact.name} is not calibrated; run: tellsign calibrate {artifact.path} --data MANIFEST"
+            )
+        calibration = Calibration.from_dict(spec["calibration"])
+        point = OperatingPoint.from_dict(spec["operating_point"])
+        if fpr is not None:
+            high = threshold_at_fpr(artifact.arrays["scores.real"], fpr)
+            point = replace(point, high=high, low=min(point.low, high), fpr=fpr)
+        if prior is not None and not 0 < prior < 1:
+            raise ConfigError(f"--prior is a share between 0 and 1, found {prior}")
+        return cls(
+            calibration=calibration,
+            operating_point=point,
+            prior=calibration.prior if prior is None else prior,
+            domain_limit=float(spec["domain"]["limit"]),
+        )
+
+    def probability(self, score: float) -> float:
+        """Calibrated probability of fake at the decision's prior."""
+        return float(self.calibration.probability(np.array([score]), prior=self.prior)[0])
+
+    @property
+    def threshold(self) -> float:
+        """The probability, at the decision's prior, from which on the label is fake."""
+        return self.probability(self.operating_point.high)
+
+    def label(self, score: float) -> Label:
+        """The label that the score alone gives."""
+        if score >= self.operating_point.high:
+            return "fake"
+        return "real" if score < self.operating_point.low else "uncertain"
+
+    def domain_warning(self, distance: float) -> str | None:
+        """Why an input is outside what the detector knows, or None."""
+        if distance <= self.domain_limit:
+            return None
+        return (
+            f"its spectrum is unlike the images this detector was trained on (distance {distance:.1f}, "
+            f"limit {self.domain_limit:.1f}): a verdict would be a guess"
+        )
+
+    def as_settings(self) -> dict[str, Any]:
+        """What two runs must share for their rows to be comparable."""
+        return {
+            "prior": self.prior,
+            "low": self.operating_point.low,
+            "high": self.operating_point.high,
+            "domain_limit": self.domain_limit,
+        }

@@ -1,0 +1,1 @@
+"""Detection by the azimuthally averaged spectrum (Durall, Keuper, Keuper, CVPR 2020)."""

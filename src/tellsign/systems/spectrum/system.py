@@ -1,0 +1,81 @@
+"""The spectrum system: images → profiles → classifier → artifact."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tellsign import artifacts, image
+from tellsign.detectors.preprocessing import profile
+from tellsign.systems.spectrum.config import SpectrumConfig
+from tellsign.systems.spectrum.model import class_bands, fit
+from tellsign.types import ImageError, ManifestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tellsign.data import Manifest
+    from tellsign.detectors.preprocessing import ProfileInput
+    from tellsign.types import FloatArray
+
+
+class SpectrumSystem:
+    """Durall et al. (2020) as a system that writes a detector."""
+
+    name = "spectrum"
+    config_class = SpectrumConfig
+
+    def __init__(self, config: SpectrumConfig | None = None) -> None:
+        self.config = config or SpectrumConfig()
+
+    def fit(self, train: Manifest, valid: Manifest, *, out: Path, seed: int) -> Path:  # noqa: ARG002
+        """Fit the classifier and write the detector, uncalibrated.
+
+        Args:    train: labelled images.
+                 valid: not looked at: nothing here is stopped early.
+                 out: the detector's folder.
+                 seed: of K-means.
+        Returns: `out`.
+        Raises:  ManifestError: an image cannot be used; a training set is not shrunk in silence.
+                 ConfigError: the features can't be fitted.
+        """
+        features = profiles(train, self.config.input)
+        labels = np.array(train.labels)
+        fitted = fit(features, labels, self.config, seed=seed)
+        artifacts.save(
+            out,
+            spec={
+                "name": self.name,
+                "kind": fitted.kind,
+                "system": self.name,
+                "config": asdict(self.config),
+                "preprocessing": self.config.input.to_spec(),
+                "seed": seed,
+            },
+            arrays={**fitted.arrays, **class_bands(features, labels)},
+        )
+        return out
+
+
+def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:
+    """The spectrum profile of every image.
+
+    Args:    manifest: the images.
+             options: crop, preset, length, normalisation.
+    Returns: (B, K) float64.
+    Raises:  ManifestError: an image cannot be decoded or is too small; all such are counted.
+    """
+    rows, failed = [], []
+    for sample in manifest:
+        try:
+            rows.append(profile(image.decode(sample.path).array, options))
+        except ImageError as error:
+            failed.append(f"  {str(sample.path)!a}: {error}")
+    if failed:
+        raise ManifestError(
+            f"{len(failed)} of {len(manifest)} images cannot be used; filter them out or mend them:\n"
+            + "\n".join(failed[:10])
+        )
+    return np.stack(rows)
