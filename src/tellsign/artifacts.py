@@ -123,9 +123,7 @@ def save(
     from safetensors.numpy import save as save_arrays
 
     if folder.exists() and any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
-        raise ArtifactError(
-            f"{folder} exists and is not a detector folder; give another --out or remove it"
-        )
+        raise ArtifactError(f"{folder} exists and is not a detector folder; give another --out or remove it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

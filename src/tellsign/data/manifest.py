@@ -58,7 +58,7 @@ class Manifest(Sequence[Sample]):
         self,
         predicate: Callable[[Sample], bool] | None = None,
         /,
-        **columns: str | int | None | Iterable[str | int | None],
+        **columns: str | int | Iterable[str | int | None] | None,
     ) -> Manifest:
         """The samples that satisfy everything asked.
 

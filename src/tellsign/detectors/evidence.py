@@ -53,7 +53,8 @@ def profile_evidence(
             kind="curve",
             name="profile",
             values=np.stack([own, real, real - spread, real + spread, arrays["band.fake_mean"]]),
-            unit="log magnitude, mean over a ring" + (" / first ring" if options.normalise == "first" else ""),
+            unit="log magnitude, mean over a ring"
+            + (" / first ring" if options.normalise == "first" else ""),
             caption="The spectrum averaged over directions, from coarse to fine detail, over the range "
             "of the real images that the detector was trained on (mean ± one standard deviation).",
             labels=("this image", "real, mean", "real, lower", "real, upper", "fake, mean"),

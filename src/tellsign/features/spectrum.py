@@ -27,6 +27,7 @@ Shapes: B batch, H W pixels, K rings, N points of an interpolated profile.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -36,6 +37,8 @@ import numpy as np
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 Preset = Literal["official", "paper"]
@@ -43,7 +46,7 @@ Normalise = Literal["none", "first", "minmax"]
 Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor, float32 or float64
 
 LOG_CONSTANT = 1e-8  # added to the complex spectrum, as the official code does
-CHUNK_PIXELS = 2**20  # what a CPU transforms at once: small enough to stay in its caches
+CHUNK_BYTES = 2**21  # of images that a CPU transforms at once, small enough to stay in its caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ def profile(
             "crop them to a square, or pass square=False to measure rings in pixels of the spectrum"
         )
     n_rings(height, width, preset)  # says so if there is none
-    step = max(1, CHUNK_PIXELS // (height * width)) if _on_cpu(x) else max(1, count)
+    step = max(1, CHUNK_BYTES // (_working_type(x).itemsize * height * width) if _on_cpu(x) else count)
     chunks = [_ring_means(x[i : i + step], preset, xp) for i in range(0, max(1, count), step)]
     rings = _cast(chunks[0] if len(chunks) == 1 else xp.concat(chunks, axis=0), x.dtype)
     if options.length is not None:
@@ -226,35 +229,37 @@ def _centred_spectrum(images: Array, preset: Preset) -> Array:
     xp = _namespace(x)
     _check_batch(x)
     with np.errstate(invalid="ignore"):
-        spectrum = xp.fft.fftn(_working_precision(x, xp), axes=(-2, -1))
-        values = _values(spectrum, preset, xp) * _factor(preset)
+        values = _power(xp.fft.fftn(_cast(x, _working_type(x)), axes=(-2, -1)), preset, xp)
+        if preset == "official":
+            values = 10 * xp.log(values)
     result: Array = _cast(xp.fft.fftshift(values, axes=(-2, -1)), x.dtype)
     return result
 
 
-def _values(spectrum: Any, preset: Preset, xp: Any) -> Any:
-    """The quantity that a preset averages, up to `_factor`."""
+def _power(spectrum: Any, preset: Preset, xp: Any) -> Any:
     re, im = xp.real(spectrum), xp.imag(spectrum)
-    if preset == "paper":
-        return re * re + im * im
-    re = re + LOG_CONSTANT
-    return xp.log(re * re + im * im)
-
-
-def _factor(preset: Preset) -> float:
-    return 10.0 if preset == "official" else 1.0  # 20 ln |F| = 10 ln |F| ** 2
+    if preset == "official":
+        re = re + LOG_CONSTANT
+    return re * re + im * im
 
 
 def _ring_means(images: Any, preset: Preset, xp: Any) -> Any:
-    """(B, H, W) → (B, K), means over the kept rings of the full spectrum, from one half of it."""
+    """(B, H, W) → (B, K), means over the kept rings of the full spectrum, computed from one half of it."""
     height, width = images.shape[1:]
     rings = _rings(height, width, preset)
+    scale = 1 / rings.counts[rings.kept]
     with np.errstate(invalid="ignore"):
-        spectrum = xp.fft.rfftn(_working_precision(images, xp), axes=(-2, -1))
-        folded = _folded(_values(spectrum, preset, xp), rings.offsets, xp)
-        sums = _ring_sums(xp.reshape(folded, (images.shape[0], -1)), rings, xp)
-    scale = _factor(preset) / rings.counts[rings.kept]
-    return sums[:, rings.kept] * xp.asarray(scale, dtype=sums.dtype, device=images.device)
+        power = _power(xp.fft.rfftn(_cast(images, _working_type(images)), axes=(-2, -1)), preset, xp)
+        if preset == "paper":
+            values = _folded(power, rings.offsets, operator.add, xp)
+        else:
+            scale = 10 * scale  # 20 ln |F| = 10 ln |F| ** 2
+            if power.dtype == xp.float64:  # has the range for one logarithm of four factors
+                values = xp.log(_folded(power, rings.offsets, operator.mul, xp))
+            else:
+                values = _folded(xp.log(power), rings.offsets, operator.add, xp)
+        sums = _ring_sums(xp.reshape(values, (images.shape[0], -1)), rings, xp)[:, rings.kept]
+    return sums * xp.asarray(scale, dtype=sums.dtype, device=images.device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,13 +288,13 @@ def _rings(height: int, width: int, preset: Preset) -> _Rings:
     order = np.argsort(ring, kind="stable")
     starts = np.searchsorted(ring[order], np.arange(ring.max() + 1))
     ones = np.ones((1, height, width // 2 + 1))
-    counts = np.bincount(ring, _folded(ones, offsets, np).ravel())
+    counts = np.bincount(ring, _folded(ones, offsets, operator.add, np).ravel())
     first = 1 if preset == "official" else 0
     return _Rings(offsets, ring, order, starts, counts, slice(first, first + n_rings(height, width, preset)))
 
 
-def _folded(values: Any, offsets: tuple[int, int], xp: Any) -> Any:
-    """Half spectra (B, H, W // 2 + 1) with values of equal ring added, so that fewer are left to sort.
+def _folded(values: Any, offsets: tuple[int, int], combine: Callable[[Any, Any], Any], xp: Any) -> Any:
+    """Half spectra (B, H, W // 2 + 1) with values of equal ring combined, so that fewer are left to sort.
 
     The missing half holds the value of (u, v) at (-u, -v). The ring of (u, v) is that of (-u - a, -v - b) for
     offsets a, b, so what is missing belongs to the ring of (u - a, v - b): the same half, shifted. Columns that
@@ -298,12 +303,12 @@ def _folded(values: Any, offsets: tuple[int, int], xp: Any) -> Any:
     row_offset, column_offset = offsets
     mirrored = xp.roll(values[..., 1:], -row_offset, axis=-2)
     if column_offset:
-        folded = values[..., :-1] + mirrored
+        folded = combine(values[..., :-1], mirrored)
     else:
-        folded = xp.concat((values[..., :1], values[..., 1:] + mirrored), axis=-1)
+        folded = xp.concat((values[..., :1], combine(values[..., 1:], mirrored)), axis=-1)
     if row_offset:  # u and -u - 1 are one ring, and stand at mirrored rows of an unshifted spectrum
         middle = folded.shape[-2] // 2
-        folded = folded[..., :middle, :] + xp.flip(folded[..., middle:, :], axis=-2)
+        folded = combine(folded[..., :middle, :], xp.flip(folded[..., middle:, :], axis=-2))
     return folded
 
 
@@ -379,8 +384,8 @@ def _on_cpu(x: Any) -> bool:
     return isinstance(x, np.ndarray) or x.device.type == "cpu"
 
 
-def _working_precision(x: Any, xp: Any) -> Any:
-    return _cast(x, np.float64) if xp is np else x
+def _working_type(x: Any) -> Any:
+    return np.dtype(np.float64) if isinstance(x, np.ndarray) else x.dtype
 
 
 def _check_batch(x: Any) -> None:

@@ -1,7 +1,7 @@
 """One video → the keys of its row: every frame scored, then their mean and their vote.
 
-The label comes from the mean score over the frames (Durall et al. 2020 take the majority vote over 20
-frames; it stands beside it as `vote`).
+The label comes from the mean score over the frames. Durall et al. (2020), section 4.1, take the majority
+vote over 20 frames; it stands beside it as `vote`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellsign import faces, video
+from tellsign.types import FAKE, REAL
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tellsign.faces import Box
     from tellsign.scoring.scorer import Look, Scorer
 
 Row = dict[str, Any]
+LABELS = {"real": REAL, "fake": FAKE, "uncertain": None, None: None}
+NAMES = {REAL: "real", FAKE: "fake", None: "uncertain"}
 
 
 def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
@@ -26,75 +34,70 @@ def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
     Returns: the finished row; `timeline` holds one entry a frame, `tracks` one a face.
     Raises:  VideoError: there is no frame to look at.
     """
-    from tellsign import video
-
-    clip = video.open(path, max_pixels=scorer.options.max_pixels)
-    timeline: list[Row] = []
+    times: list[float] = []
     looks: list[list[Look]] = []
-    boxes = []
-    for frame in clip.frames(scorer.options.n_frames):
-        regions = [frame.array]
-        if scorer.region == "face":
-            from tellsign import faces
-
-            boxes.append(faces.boxes(frame.array))
-            regions = [faces.crop(frame.array, box).array for box in boxes[-1]]
-        looks.append(scorer.look(regions))
-        timeline.append({"time": round(frame.time, 3), **_entry(scorer, looks[-1])})
-    row["warnings"] += clip.warnings
-    row |= {"duration": clip.meta.duration, "timeline": timeline, "vote": _vote(timeline)}
+    boxes: list[tuple[Box, ...]] = []
+    with video.frames(
+        path, n_frames=scorer.options.n_frames, max_pixels=scorer.options.max_pixels
+    ) as frames:
+        for frame in frames:
+            # Scored one by one: a frame's pixels are forgotten before the next one comes.
+            regions = [frame.array]
+            if scorer.region == "face":
+                boxes.append(faces.boxes(frame.array))
+                regions = [faces.crop(frame.array, box).image for box in boxes[-1]]
+            looks.append(scorer.look(regions))
+            times.append(round(frame.time, 3))
+        row["warnings"] += frames.warnings
+        row["duration"] = round(frames.meta.duration, 3)
+    timeline = [{"time": time, **_entry(scorer, found)} for time, found in zip(times, looks, strict=True)]
+    row |= {"timeline": timeline, "vote": _vote(timeline)}
     if scorer.region == "face":
-        row |= {"tracks": _tracks(looks, boxes, timeline), "faces": 0}
+        row["tracks"] = _tracks(looks, boxes, times)
         row["faces"] = len(row["tracks"])
-        scores = [track["score"] for track in row["tracks"] if track["score"] is not None]
         # As for a picture, the most suspicious face decides.
-        score = max(scores, default=None)
+        score = max((t["score"] for t in row["tracks"] if t["score"] is not None), default=None)
     else:
         scores = [entry["score"] for entry in timeline if entry["score"] is not None]
         score = float(np.mean(scores)) if scores else None
-    distances = [look.distance for frame in looks for look in frame if look.distance is not None]
-    mean = _mean_look(score, distances, looks)
-    return row | scorer.verdict(mean, row["warnings"])
+    return row | scorer.verdict(_overall(scorer, score, looks), row["warnings"])
 
 
-def _entry(scorer: Scorer, looks: list[Look]) -> Row:
-    best = max(looks, key=lambda look: -np.inf if look.score is None else look.score, default=None)
+def _entry(scorer: Scorer, looks: Sequence[Look]) -> Row:
+    best = scorer.most_suspicious(looks)
     if best is None or best.score is None:
         return {"score": None, "label": None}
     return {"score": best.score, "label": scorer.verdict(best, ())["label"]}
 
 
-def _vote(timeline: list[Row]) -> Row:
-    from tellsign import video
-
-    labels = [entry["label"] for entry in timeline if entry["label"] is not None]
-    return {
-        "label": video.majority_vote(labels),
-        **{name: labels.count(name) for name in ("real", "fake", "uncertain")},
-    }
+def _vote(timeline: Sequence[Row]) -> Row:
+    labels = [entry["label"] for entry in timeline]
+    winner = NAMES[video.majority_vote(LABELS[label] for label in labels)]
+    return {"label": winner, **{name: labels.count(name) for name in ("real", "fake", "uncertain")}}
 
 
-def _mean_look(score: float | None, distances: list[float], looks: list[list[Look]]) -> Look:
-    from tellsign.scoring.scorer import NO_FACE, Look
-
+def _overall(scorer: Scorer, score: float | None, looks: Sequence[Sequence[Look]]) -> Look:
+    """The look of the whole video: its score at the median distance of its frames."""
+    every = [look for frame in looks for look in frame]
     if score is None:
-        reasons = [look.reason for frame in looks for look in frame if look.reason]
-        return Look(reason=reasons[0] if reasons else NO_FACE)
-    return Look(score=score, distance=float(np.median(distances)))
+        return every[0] if every else scorer.nothing
+    distances = [look.distance for look in every if look.distance is not None]
+    return type(every[0])(score=score, distance=float(np.median(distances)))
 
 
-def _tracks(looks: list[list[Look]], boxes: list[Any], timeline: list[Row]) -> list[Row]:
-    from tellsign import faces
-
+def _tracks(
+    looks: Sequence[Sequence[Look]], boxes: Sequence[Sequence[Box]], times: Sequence[float]
+) -> list[Row]:
     rows = []
     for track in faces.tracks(boxes):
-        scores = [looks[frame][index].score for frame, index in track.members]
+        members = zip(track.frames, track.boxes, strict=True)
+        scores = [looks[frame][boxes[frame].index(box)].score for frame, box in members]
         known = [score for score in scores if score is not None]
         rows.append(
             {
-                "start": timeline[track.members[0][0]]["time"],
-                "end": timeline[track.members[-1][0]]["time"],
-                "frames": len(scores),
+                "start": times[track.frames[0]],
+                "end": times[track.frames[-1]],
+                "frames": len(track.frames),
                 "score": float(np.mean(known)) if known else None,
             }
         )

@@ -7,16 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from tellsign import image, video
-from tellsign.types import ConfigError
+from tellsign.container import HEAD_BYTES, VIDEO_SUFFIXES, is_video
+from tellsign.image import sniff
+from tellsign.types import ConfigError, ImageError
 
 # What a folder is searched for. A file that is named on the command line is tried whatever its suffix.
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .bmp .dib .tif .tiff .gif .heic .heif".split()
-)
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .3gp .ogv .flv .wmv".split()
-)
+IMAGE_SUFFIXES = frozenset(sniff.SUFFIXES)
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
@@ -42,9 +38,7 @@ def files(
             yield path
 
 
-def _walk(
-    folder: Path, visited: set[tuple[int, int]], on_skip: Callable[[Path], None]
-) -> Iterator[Path]:
+def _walk(folder: Path, visited: set[tuple[int, int]], on_skip: Callable[[Path], None]) -> Iterator[Path]:
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in visited:
@@ -69,10 +63,10 @@ def _walk(
 def _looks_right(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            head = file.read(64)
-    except OSError:
+            head = file.read(HEAD_BYTES)
+        return is_video(head) or bool(sniff.image_format(head))
+    except (OSError, ImageError):
         return False
-    return image.is_image(head) or video.is_video(head)
 
 
 def listed(stream: IO[bytes], *, nul: bool) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """File names that are safe to print and can be turned back into the file's name.
 
-On POSIX a name is bytes. Text that is not UTF-8 becomes \\xNN, and a backslash becomes two, so that the
-two can't be confused and `unescape` gives the name back byte for byte.
+On POSIX a name is bytes. A byte that is not UTF-8 becomes a backslash, x and two digits, and a backslash
+becomes two, so that the two are never confused and `unescape` gives the name back byte for byte.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def unescape(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without control sequences: what is not printable is shown as its escape.
+    r"""Text without control sequences: what is not printable is shown as its escape.
 
     Args:    text: anything from a file.
     Returns: one line that can't move a terminal's cursor.
-    Example: >>> printable("a\\x1b[2Jb")
-             'a\\\\x1b[2Jb'
+    Example: >>> printable("a\x1b[2Jb")
+             'a\\x1b[2Jb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -8,6 +8,7 @@ Shapes: B batch, C channels, H W pixels.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from tellsign import artifacts, detectors, faces, image, video
+from tellsign import artifacts, detectors, faces, image
+from tellsign.container import HEAD_BYTES, is_video
 from tellsign.scoring.clips import score_video
 from tellsign.scoring.decision import Decision, domain_distance
 from tellsign.scoring.names import escape
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 Row = dict[str, Any]
+NO_SCORE = "the detector gave no finite score for these pixels"
 NO_FACE = "no face was found, and this run looks at faces only; without a face there is no score"
 
 
@@ -40,7 +43,7 @@ class Options:
     max_pixels: int = 100_000_000  # of one image or frame
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """One region of pixels that was scored, or the reason why it was not."""
 
@@ -90,80 +93,85 @@ class Scorer:
         }
 
     def rows(
-        self, paths: Sequence[Path], *, on_start: Callable[[int], None] = lambda index: None
-    ) -> list[Row]:
+        self,
+        files: Sequence[tuple[Path, str | None]],
+        *,
+        on_start: Callable[[int | None], None] = lambda index: None,
+    ) -> list[Row | None]:
         """Score some files as one batch.
 
-        Args:    paths: images and videos.
-                 on_start: called with the index of each file before it is read.
-        Returns: one row a path, in order.
+        Args:    files: paths of images and videos, each with the sha256 it was scored with before, if any.
+                 on_start: called with the index of each file before it is read, and with None before
+                 those that were read are scored together.
+        Returns: one row a file, in order; None where the content has not changed.
         """
-        drafts = []
-        for index, path in enumerate(paths):
+        drafts: list[Draft | None] = []
+        for index, (path, known) in enumerate(files):
             on_start(index)
-            drafts.append(self._draft(path))
-        stills = [draft for draft in drafts if draft.regions]
+            drafts.append(self._draft(path, known))
+        on_start(None)
+        stills = [draft for draft in drafts if draft and draft.regions]
         looks = iter(self.look([region for draft in stills for region in draft.regions]))
         for draft in stills:
             draft.looks = [next(looks) for _ in draft.regions]
             draft.regions = []
-        return [self._finished(draft) for draft in drafts]
+        return [draft and self._finished(draft) for draft in drafts]
 
     def look(self, regions: Iterable[FloatArray]) -> list[Look]:
         """Score regions of pixels, (3, H, W) each, in [0, 1]."""
-        looks, inputs = [], []
-        for region in regions:
-            look = Look()
-            try:
-                inputs.append((look, self.detector.preprocess(region)))
-            except TooSmallError as error:
-                look.reason = str(error)
-            looks.append(look)
+        looks: dict[int, Look] = {}
         # One batch for each combination of shapes: a detector may take inputs of several sizes.
-        batches: dict[tuple[Any, ...], list[tuple[Look, dict[str, FloatArray]]]] = {}
-        for look, named in inputs:
-            key = tuple((name, array.shape) for name, array in named.items())
-            batches.setdefault(key, []).append((look, named))
+        batches: dict[tuple[Any, ...], list[tuple[int, dict[str, FloatArray]]]] = {}
+        for number, region in enumerate(regions):
+            try:
+                inputs = self.detector.preprocess(region)
+            except TooSmallError as error:
+                looks[number] = Look(reason=str(error))
+                continue
+            key = tuple((name, array.shape) for name, array in inputs.items())
+            batches.setdefault(key, []).append((number, inputs))
         for members in batches.values():
-            batch = {name: np.stack([named[name] for _, named in members]) for name in members[0][1]}
+            batch = {name: np.stack([inputs[name] for _, inputs in members]) for name in members[0][1]}
             scores = self.detector.score(batch)
             distances = domain_distance(batch["profile"], self.artifact.arrays)
-            for (look, _), score, distance in zip(members, scores, distances, strict=True):
-                if not np.isfinite(score):
-                    look.reason = "the detector gave no finite score"
-                    continue
-                look.score, look.distance = float(score), float(distance)
-        return looks
+            for (number, _), score, distance in zip(members, scores, distances, strict=True):
+                looks[number] = Look(float(score), float(distance)) if np.isfinite(score) else Look(reason=NO_SCORE)
+        return [looks[number] for number in sorted(looks)]
 
-    def _draft(self, path: Path) -> Draft:
-        row = self._empty_row(path)
+    def _draft(self, path: Path, known: str | None) -> Draft | None:
+        row = self.empty_row(path)
         try:
-            return self._image_or_video(path, row)
+            return self._image_or_video(path, known, row)
         except TellsignError as error:
             row["error"] = str(error)
         except MemoryError:
             row["error"] = "not enough memory to read it; raise --memory-limit or lower --max-pixels"
         return Draft(row)
 
-    def _image_or_video(self, path: Path, row: Row) -> Draft:
+    def _image_or_video(self, path: Path, known: str | None, row: Row) -> Draft | None:
         with opened(path) as file:
-            head = file.read(64)
+            head = file.read(HEAD_BYTES)
             file.seek(0)
-            if video.is_video(head):
+            if is_video(head):
                 row["kind"] = "video"
                 row["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-                return Draft(score_video(self, path, row))
+                return None if row["sha256"] == known else Draft(score_video(self, path, row))
+            if os.fstat(file.fileno()).st_size > image.MAX_BYTES:
+                raise ImageError(f"the file is larger than {image.MAX_BYTES >> 20} MiB")
             content = file.read()
         row["sha256"] = hashlib.sha256(content).hexdigest()
-        picture = image.decode(content, max_pixels=self.options.max_pixels)
+        if row["sha256"] == known:
+            return None
+        picture = image.decode(content, name=path.name, max_pixels=self.options.max_pixels)
         row["warnings"] += picture.meta.warnings
         if self.region == "image":
             return Draft(row, [picture.array])
         found = faces.boxes(picture.array)
         row["faces"] = len(found)
-        return Draft(row, [faces.crop(picture.array, box).array for box in found])
+        return Draft(row, [faces.crop(picture.array, box).image for box in found])
 
-    def _empty_row(self, path: Path) -> Row:
+    def empty_row(self, path: Path, error: str | None = None) -> Row:
+        """The row of a file that nothing is known of yet, or that ended in an error."""
         return {
             "path": escape(path),
             "sha256": None,
@@ -176,20 +184,22 @@ class Scorer:
             "detector": self.artifact.name,
             "faces": None,
             "warnings": list(self.warnings),
-            "error": None,
+            "error": error,
         }
 
     def _finished(self, draft: Draft) -> Row:
         row = draft.row
         if row["error"] is not None or row["kind"] == "video":
             return row
-        if not draft.looks:
-            row["label"] = "uncertain"
-            row["warnings"].append(NO_FACE)
-            return row
-        # Of several faces the most suspicious one decides: one manipulated face makes a manipulated picture.
-        best = max(draft.looks, key=lambda look: -np.inf if look.score is None else look.score)
+        best = self.most_suspicious(draft.looks) or self.nothing
         return row | self.verdict(best, row["warnings"])
+
+    nothing = Look(reason=NO_FACE)  # what there is to judge where no face was found
+
+    @staticmethod
+    def most_suspicious(looks: Sequence[Look]) -> Look | None:
+        """The look that decides: one manipulated face makes a manipulated picture."""
+        return max(looks, key=lambda look: -np.inf if look.score is None else look.score, default=None)
 
     def verdict(self, look: Look, warnings: Sequence[str]) -> Row:
         """Label, probability, score and warnings of one look."""

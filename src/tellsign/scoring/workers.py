@@ -14,7 +14,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from tellsign.scoring.scorer import Options, Row
+
+    Result = Row | str | None
 
 # Rows wait for the ones before them; this many files may be ahead, so that memory stays flat.
 WINDOW = 512
@@ -41,11 +44,20 @@ class Limits:
     memory: int = 4 << 30  # bytes of address space of one worker; 0: no limit
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file to score."""
+
+    path: Path
+    known: str | None = None  # sha256 of the content that was scored already
+    number: int = 0  # its place in the order
+
+
 @dataclass(slots=True)
 class _Worker:
     process: SpawnProcess
     connection: Connection
-    jobs: list[tuple[int, Path]] = field(default_factory=list)  # in the works: number and path
+    jobs: list[Job] = field(default_factory=list)  # in the works
     current: int | None = None  # index in `jobs` of the file being read; None: being scored together
     deadline: float = float("inf")
 
@@ -58,7 +70,7 @@ class Pool:
         self.options = options
         self.limits = limits
         self._workers: list[_Worker] = []
-        self._waiting: deque[list[tuple[int, Path]]] = deque()
+        self._waiting: deque[list[Job]] = deque()
 
     def __enter__(self) -> Pool:
         return self
@@ -67,23 +79,25 @@ class Pool:
         for worker in self._workers:
             _stop(worker)
 
-    def rows(self, paths: Iterable[Path]) -> Iterator[tuple[Path, Row | str]]:
+    def rows(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
         """Score files.
 
-        Args:    paths: read lazily, a window ahead.
-        Returns: each path with its row, in the order of the paths; where a worker died over a file, a
-                 text that says why instead of the row.
+        Args:    jobs: read lazily, a window ahead.
+        Returns: each job with its row, in order; None where the content is the known one, and where a
+                 worker died over the file a text that says why.
         Raises:  TellsignError: the workers can't load the detector.
         """
-        source = enumerate(paths)
-        done: dict[int, tuple[Path, Row | str]] = {}
+        source = (replace(job, number=number) for number, job in enumerate(jobs))
+        done: dict[int, tuple[Job, Result]] = {}
         next_row = 0
         exhausted = False
         ahead = 0
         while True:
             while not exhausted and len(self._waiting) < self.limits.workers and ahead - next_row < WINDOW:
-                batch = [job for job, _ in zip(source, range(self.limits.batch_size), strict=False)]
-                exhausted = len(batch) < self.limits.batch_size
+                # Small batches first, so that a few files already occupy every worker.
+                size = min(self.limits.batch_size, max(1, ahead // self.limits.workers))
+                batch = list(islice(source, size))
+                exhausted = len(batch) < size
                 ahead += len(batch)
                 if batch:
                     self._waiting.append(batch)
@@ -91,8 +105,8 @@ class Pool:
             busy = [worker for worker in self._workers if worker.jobs]
             if not busy and not self._waiting and exhausted:
                 return
-            for number, path, row in self._collect(busy):
-                done[number] = (path, row)
+            for job, result in self._collect(busy):
+                done[job.number] = (job, result)
             while next_row in done:
                 yield done.pop(next_row)
                 next_row += 1
@@ -108,7 +122,7 @@ class Pool:
             worker.current = None
             worker.deadline = time.monotonic() + self.limits.timeout * len(worker.jobs)
             with contextlib.suppress(OSError):  # a dead worker is found out in _collect
-                worker.connection.send([os.fspath(path) for _, path in worker.jobs])
+                worker.connection.send([(job.path, job.known) for job in worker.jobs])
 
     def _start(self) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
@@ -130,7 +144,7 @@ class Pool:
         self._workers.append(worker)
         return worker
 
-    def _collect(self, busy: list[_Worker]) -> Iterator[tuple[int, Path, Row | str]]:
+    def _collect(self, busy: list[_Worker]) -> Iterator[tuple[Job, Result]]:
         """The rows that have arrived, after waiting for one or for a deadline."""
         nearest = min(worker.deadline for worker in busy)
         ready = wait([worker.connection for worker in busy], max(0.0, nearest - time.monotonic()))
@@ -145,21 +159,19 @@ class Pool:
             elif time.monotonic() >= worker.deadline:
                 yield from self._lost(worker, f"it took longer than {self.limits.timeout:g} s (--timeout)")
 
-    def _heard(self, worker: _Worker, message: Any) -> Iterator[tuple[int, Path, Row | str]]:
+    def _heard(self, worker: _Worker, message: Any) -> Iterator[tuple[Job, Result]]:
         kind, value = message
         if kind == "error":
             raise value
         if kind == "start":
             worker.current = value
-            worker.deadline = time.monotonic() + self.limits.timeout
-        elif kind == "scoring":
-            worker.current = None
-            worker.deadline = time.monotonic() + self.limits.timeout * len(worker.jobs)
+            files = len(worker.jobs) if value is None else 1
+            worker.deadline = time.monotonic() + self.limits.timeout * files
         else:
             jobs, worker.jobs, worker.deadline = worker.jobs, [], float("inf")
-            yield from ((number, path, row) for (number, path), row in zip(jobs, value, strict=True))
+            yield from zip(jobs, value, strict=True)
 
-    def _lost(self, worker: _Worker, reason: str) -> Iterator[tuple[int, Path, Row | str]]:
+    def _lost(self, worker: _Worker, reason: str) -> Iterator[tuple[Job, Result]]:
         """Replace a worker; blame the file it was at, and give the others of its batch another go."""
         exit_code = _stop(worker)
         self._workers.remove(worker)
@@ -171,10 +183,10 @@ class Pool:
             # It died while it scored them together: one by one shows which file it was.
             self._waiting.extendleft([job] for job in reversed(worker.jobs))
             return
-        number, path = worker.jobs.pop(guilty)
+        blamed = worker.jobs.pop(guilty)
         if worker.jobs:
             self._waiting.appendleft(worker.jobs)
-        yield number, path, reason
+        yield blamed, reason
 
 
 def _stop(worker: _Worker) -> int | None:
@@ -200,14 +212,13 @@ def _work(connection: Connection, detector: Path, options: Options, limits: Limi
         connection.send(("error", error))
         return
 
-    def started(index: int) -> None:
+    def started(index: int | None) -> None:
         # Should the parent be gone and this file hang, the process still ends.
         faulthandler.dump_traceback_later(2 * limits.timeout + 60, file=sys.stderr, exit=True)
         connection.send(("start", index))
 
     with contextlib.suppress(EOFError, OSError):
         while True:
-            paths = connection.recv()
-            rows = scorer.rows([Path(path) for path in paths], on_start=started)
-            connection.send(("rows", rows))
+            files = connection.recv()
+            connection.send(("rows", scorer.rows(files, on_start=started)))
             faulthandler.cancel_dump_traceback_later()

@@ -48,4 +48,9 @@ class SpectrumConfig:
 
     def classifier_settings(self) -> dict[str, Any]:
         """What distinguishes two classifiers on the same features."""
-        return {"classifier": self.classifier, "c": self.c, "gamma": self.gamma, "standardise": self.standardise}
+        return {
+            "classifier": self.classifier,
+            "c": self.c,
+            "gamma": self.gamma,
+            "standardise": self.standardise,
+        }

@@ -45,7 +45,9 @@ def fit(
     Raises:  ConfigError: features or labels can't be fitted.
     """
     if len(features) != len(labels) or set(np.unique(labels)) != {0, 1}:
-        raise ConfigError(f"need both labels and one per row, found {np.unique(labels)} for {len(features)} rows")
+        raise ConfigError(
+            f"need both labels and one per row, found {np.unique(labels)} for {len(features)} rows"
+        )
     if not np.isfinite(features).all():
         raise ConfigError("the features hold values that are not finite; look at the images they came from")
     mean, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])

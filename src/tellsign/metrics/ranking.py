@@ -1,0 +1,144 @@
+"""Metrics of the order of scores, as functions of how often each row counts.
+
+One sort serves every resample of a bootstrap: a resample only changes the counts, and each metric here reads
+cumulative sums of counts. For the point value every row counts once.
+
+Shapes: R reals, F fakes, T distinct scores.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Both classes in ascending order of score, and where each falls in the other."""
+
+    real: Floats  # (R,)
+    fake: Floats  # (F,)
+
+    @cached_property
+    def reals_below(self) -> Ints:
+        """(F,) reals that score less than each fake."""
+        return self.real.searchsorted(self.fake, side="left")
+
+    @cached_property
+    def reals_up_to(self) -> Ints | None:
+        """(F,) reals that score at most as much as each fake; None where no real ties with a fake."""
+        up_to = self.real.searchsorted(self.fake, side="right")
+        return None if np.array_equal(up_to, self.reals_below) else up_to
+
+    @cached_property
+    def fakes_below(self) -> Ints:
+        """(F,) fakes that score less than each fake."""
+        return self.fake.searchsorted(self.fake, side="left")
+
+    @cached_property
+    def cuts(self) -> tuple[Ints, Ints]:
+        """(T + 1,) reals and fakes below each distinct score, ascending, and below infinity."""
+        merged = np.sort(np.concatenate([self.real, self.fake]), kind="stable")
+        distinct = merged[np.concatenate([[True], merged[1:] != merged[:-1]])]
+        real, fake = self.real.searchsorted(distinct), self.fake.searchsorted(distinct)
+        return np.append(real, len(self.real)), np.append(fake, len(self.fake))
+
+
+class Mass:
+    """How often each row of a ranking counts, and the sums of it.
+
+    Written in place for every resample: memory that is asked for afresh a thousand times costs threads more
+    time than the sums. Integers, since they are exact and their cumulative sum is several times faster.
+    """
+
+    def __init__(self, n_real: int, n_fake: int) -> None:
+        """Every row counts once."""
+        self.real = np.ones(n_real, dtype=np.int64)  # (R,)
+        self.fake = np.ones(n_fake, dtype=np.int64)  # (F,)
+        self.real_sum = np.zeros(n_real + 1, dtype=np.int64)  # (R + 1,) [k]: of the k lowest reals
+        self.fake_sum = np.zeros(n_fake + 1, dtype=np.int64)  # (F + 1,)
+        self.reals_at = np.empty(n_fake, dtype=np.int64)  # (F,) scratch: a lookup in real_sum for each fake
+        self.fakes_at = np.empty(n_fake, dtype=np.int64)  # (F,) scratch
+        self.precision = np.empty(n_fake, dtype=np.float64)  # (F,) scratch
+        self.add_up()
+
+    def add_up(self) -> None:
+        """Brings the sums in line with `real` and `fake`."""
+        np.cumsum(self.real, out=self.real_sum[1:])
+        np.cumsum(self.fake, out=self.fake_sum[1:])
+
+    @property
+    def reals(self) -> int:
+        return int(self.real_sum[-1])
+
+    @property
+    def fakes(self) -> int:
+        return int(self.fake_sum[-1])
+
+
+def area(ranking: Ranking, mass: Mass) -> float:
+    """Share of pairs of a fake and a real in which the fake scores higher, ties counting half."""
+    won = _won(mass, ranking.reals_below)
+    won_or_tied = won if ranking.reals_up_to is None else _won(mass, ranking.reals_up_to)
+    return (won + won_or_tied) / (2 * mass.reals * mass.fakes)
+
+
+def _won(mass: Mass, reals: Ints) -> int:
+    # With "clip" NumPy writes straight into `out`; no index is out of range.
+    below = mass.real_sum.take(reals, out=mass.reals_at, mode="clip")
+    return int(mass.fake @ below)
+
+
+def step_precision(ranking: Ranking, mass: Mass) -> float:
+    """Mean over the fakes of the precision at each fake's own score."""
+    tp = mass.fake_sum.take(ranking.fakes_below, out=mass.fakes_at, mode="clip")
+    np.subtract(mass.fakes, tp, out=tp)
+    called = mass.real_sum.take(ranking.reals_below, out=mass.reals_at, mode="clip")
+    np.subtract(mass.reals, called, out=called)
+    called += tp
+    # 0 of 0 called fake happens only at fakes that do not count.
+    np.maximum(called, 1, out=called)
+    np.divide(tp, called, out=mass.precision)
+    mass.precision *= mass.fake
+    return float(mass.precision.sum()) / mass.fakes
+
+
+def equal_error(ranking: Ranking, mass: Mass) -> float:
+    """FPR where the line through two neighbouring points of the ROC curve meets FPR = FNR."""
+
+    def excess(cut: int) -> float:
+        fp, fn = _mistakes(ranking, mass, cut)
+        return fn / mass.fakes - fp / mass.reals
+
+    # The excess climbs from -1 (all called fake) to 1 (none is), so that halving finds the crossing.
+    after = bisect_left(range(len(ranking.cuts[0])), 0.0, key=excess)
+    share = -excess(after - 1) / (excess(after) - excess(after - 1))
+    fpr_before = _mistakes(ranking, mass, after - 1)[0] / mass.reals
+    fpr_after = _mistakes(ranking, mass, after)[0] / mass.reals
+    return fpr_before + share * (fpr_after - fpr_before)
+
+
+def largest_tpr(ranking: Ranking, mass: Mass, *, fpr: float) -> float:
+    """TPR at the lowest score whose FPR is at most `fpr`."""
+
+    def allowed(cut: int) -> bool:
+        return _mistakes(ranking, mass, cut)[0] / mass.reals <= fpr
+
+    lowest = bisect_left(range(len(ranking.cuts[0])), True, key=allowed)
+    return (mass.fakes - _mistakes(ranking, mass, lowest)[1]) / mass.fakes
+
+
+def _mistakes(ranking: Ranking, mass: Mass, cut: int) -> tuple[int, int]:
+    """False positives and false negatives with the threshold at the cut-th distinct score."""
+    real, fake = ranking.cuts
+    return mass.reals - int(mass.real_sum[real[cut]]), int(mass.fake_sum[fake[cut]])

@@ -1,0 +1,131 @@
+"""Everything that is shown of one input: its row, the detector's evidence, the picture and its metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign import faces, image, video
+from tellsign.container import HEAD_BYTES, is_video
+from tellsign.explain.page import Explanation
+from tellsign.types import TellsignError, TooSmallError, Verdict
+
+if TYPE_CHECKING:
+    from tellsign.scoring.scorer import Row, Scorer
+    from tellsign.types import Evidence, FloatArray
+
+
+def explained(scorer: Scorer, path: Path, *, full_metadata: bool) -> tuple[Row, Explanation]:
+    """Score one file and gather the evidence.
+
+    Args:    scorer: the detector.
+             path: an image or a video.
+             full_metadata: also show position, serial numbers and owner.
+    Returns: the row of `scan`, and the explanation that goes on the page.
+    """
+    (row,) = scorer.rows([(path, None)])
+    assert row is not None
+    pixels: FloatArray | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    if row["error"] is None:
+        try:
+            pixels, facts = _shown(path, row, full_metadata=full_metadata)
+            evidence = scorer.detector.explain(_region(scorer, pixels))
+        except TooSmallError:
+            pass  # the row says so already
+        except TellsignError as error:  # the file changed under our hands
+            row["error"] = str(error)
+    verdict = None
+    if row["error"] is None:
+        verdict = Verdict(
+            label=row["label"],
+            probability=row["probability"],
+            prior=row["prior"],
+            score=row["score"],
+            threshold=row["threshold"],
+            detector=row["detector"],
+            sha256=row["sha256"],
+            evidence=evidence,
+            warnings=tuple(row["warnings"]),
+        )
+    arrays, point = scorer.artifact.arrays, scorer.decision.operating_point
+    return row, Explanation(
+        name=row["path"].rpartition("/")[2],
+        kind=row["kind"],
+        verdict=verdict,
+        error=row["error"],
+        picture=None if pixels is None else np.round(255 * pixels.transpose(1, 2, 0)).astype(np.uint8),
+        facts=facts,
+        real_scores=arrays["scores.real"],
+        fake_scores=arrays["scores.fake"],
+        low=point.low,
+        high=point.high,
+        card=str(scorer.artifact.spec.get("summary", "")),
+        timeline=tuple(row.get("timeline", ())),
+        vote=row.get("vote"),
+    )
+
+
+def _shown(path: Path, row: Row, *, full_metadata: bool) -> tuple[FloatArray, tuple[tuple[str, str], ...]]:
+    """The pixels that stand for a file, and its metadata."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not is_video(head):
+        picture = image.decode(path)
+        return picture.array, _image_facts(picture.meta, full_metadata=full_metadata)
+    wanted = _telling_time(row)
+    with video.frames(path, n_frames=max(1, len(row["timeline"]))) as frames:
+        meta = frames.meta
+        for frame in frames:
+            if frame.time >= wanted - 1e-3:
+                break
+    return frame.array, (("Picture", f"the frame at {frame.time:.2f} s"), *_video_facts(meta))
+
+
+def _telling_time(row: Row) -> float:
+    """When the frame is shown that looks most like the verdict: the most suspicious one."""
+    scored: list[dict[str, Any]] = [entry for entry in row["timeline"] if entry["score"] is not None]
+    return float(max(scored, key=lambda entry: entry["score"])["time"]) if scored else 0.0
+
+
+def _region(scorer: Scorer, pixels: FloatArray) -> FloatArray:
+    if scorer.region == "image":
+        return pixels
+    crops = [faces.crop(pixels, box).image for box in faces.boxes(pixels)]
+    if not crops:
+        raise TooSmallError("no face was found")
+    looks = scorer.look(crops)
+    return crops[looks.index(max(looks, key=lambda look: -np.inf if look.score is None else look.score))]
+
+
+def _image_facts(meta: image.ImageMeta, *, full_metadata: bool) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("Format", meta.format),
+        ("Size", f"{meta.width} × {meta.height} pixels, {meta.n_bytes:,} bytes"),
+        ("Colour mode", meta.mode),
+    ]
+    if meta.jpeg_quality is not None:
+        kind = "the standard tables" if meta.jpeg_standard else "other tables, the nearest quality"
+        facts.append(("JPEG quality", f"about {meta.jpeg_quality} ({kind})"))
+    if meta.icc:
+        facts.append(("Colour profile", meta.icc))
+    if meta.n_frames > 1:
+        facts.append(("Frames", str(meta.n_frames)))
+    exif = meta.exif if full_metadata else image.public_exif(meta.exif)
+    hidden = len(meta.exif) - len(exif)
+    facts += [(f"EXIF {name}", value) for name, value in exif.items()]
+    if hidden:
+        facts.append(("EXIF left out", f"{hidden} entries that may name a place, a device or a person"))
+    return tuple(facts)
+
+
+def _video_facts(meta: video.VideoMeta) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Format", f"{meta.container}, {meta.codec}"),
+        ("Size", f"{meta.width} × {meta.height} pixels"),
+        ("Duration", f"{meta.duration:.2f} s, {meta.n_frames} frames, {meta.frame_rate:.2f} a second"),
+        ("Sound", "yes" if meta.has_audio else "no"),
+    )

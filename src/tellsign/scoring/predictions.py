@@ -1,0 +1,150 @@
+"""The predictions table: one row a sample, and the only thing that metrics read.
+
+Two tables of the same detector are joined by concatenation, so distributed scoring needs nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tellsign.scoring.names import escape
+from tellsign.scoring.workers import Job, Limits, Pool
+from tellsign.types import ConfigError, ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from tellsign.data import Manifest
+    from tellsign.scoring.scorer import Scorer
+
+COLUMNS = ("path", "label", "dataset", "generator", "group", "video", "frame", "split", "sha256")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Scores of one detector on one manifest. Columns are arrays of one length."""
+
+    path: NDArray[np.str_]
+    label: NDArray[np.int64]  # 0 real, 1 fake
+    dataset: NDArray[np.str_]
+    generator: NDArray[np.str_]
+    group: NDArray[np.str_]
+    video: NDArray[np.str_]
+    frame: NDArray[np.float64]  # NaN where the sample is no frame
+    split: NDArray[np.str_]
+    sha256: NDArray[np.str_]
+    score: NDArray[np.float64]  # NaN where there is none
+    probability: NDArray[np.float64]
+    verdict: NDArray[np.str_]  # real, fake, uncertain; empty where the file failed
+    reason: NDArray[np.str_]  # why there is no score, or why it is not trusted
+    detector: str = ""  # name@digest
+    manifest: str = ""  # digest
+    threshold: float = 0.0  # score from which on the verdict is fake
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
+        """The rows of a mask or an index."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+
+    def write(self, path: Path) -> None:
+        """Write as Parquet. Raises ConfigError where that fails."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        facts = {"detector": self.detector, "manifest": self.manifest, "threshold": repr(self.threshold)}
+        table = pa.table({name: getattr(self, name) for name in _ARRAYS})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.draft")
+            pq.write_table(table.replace_schema_metadata(facts), draft)
+            draft.replace(path)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error}") from error
+
+
+_ARRAYS = (*COLUMNS, "score", "probability", "verdict", "reason")
+
+
+def read(path: Path) -> Predictions:
+    """Read a table back. Raises ConfigError where it is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _ARRAYS}
+        texts = {n: c.astype(np.str_) if c.dtype == object else c for n, c in columns.items()}
+        return Predictions(
+            **texts,
+            detector=facts["detector"],
+            manifest=facts["manifest"],
+            threshold=float(facts["threshold"]),
+        )
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise ConfigError(f"{path} is not a table of predictions: {error}") from error
+
+
+def predict(
+    manifest: Manifest,
+    scorer: Scorer,
+    *,
+    limits: Limits | None = None,
+    on_row: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """Score every sample of a manifest; a file that fails keeps its row, without a score.
+
+    Args:    manifest: labelled samples.
+             scorer: the detector.
+             limits: workers and what they may take.
+             on_row: called after each sample.
+    Returns: the table, in the manifest's order.
+    Raises:  ManifestError: a label is missing, or a file differs from the manifest's checksum.
+    """
+    labels = manifest.labels
+    rows = []
+    jobs = (Job(sample.path) for sample in manifest)
+    with Pool(scorer.artifact.path, scorer.options, limits or Limits()) as pool:
+        for sample, (job, result) in zip(manifest, pool.rows(jobs), strict=True):
+            assert result is not None
+            row = scorer.empty_row(job.path, result) if isinstance(result, str) else result
+            if sample.sha256 and row["sha256"] and sample.sha256 != row["sha256"]:
+                raise ManifestError(
+                    f"{escape(sample.path)} has changed: its sha256 is {row['sha256']}, "
+                    f"the manifest says {sample.sha256}; index the data again"
+                )
+            rows.append(row)
+            on_row()
+
+    def numbers(key: str) -> NDArray[np.float64]:
+        return np.array([np.nan if row[key] is None else row[key] for row in rows], dtype=np.float64)
+
+    def texts(values: list[str]) -> NDArray[np.str_]:
+        return np.array(values, dtype=np.str_)
+
+    return Predictions(
+        path=texts([row["path"] for row in rows]),
+        label=np.array(labels, dtype=np.int64),
+        dataset=texts([s.dataset for s in manifest]),
+        generator=texts([s.generator for s in manifest]),
+        group=texts([s.group for s in manifest]),
+        video=texts([s.video for s in manifest]),
+        frame=np.array([np.nan if s.frame is None else s.frame for s in manifest], dtype=np.float64),
+        split=texts([s.split for s in manifest]),
+        sha256=texts([row["sha256"] or "" for row in rows]),
+        score=numbers("score"),
+        probability=numbers("probability"),
+        verdict=texts([row["label"] or "" for row in rows]),
+        reason=texts([row["error"] or "; ".join(row["warnings"]) for row in rows]),
+        detector=scorer.artifact.name,
+        manifest=manifest.digest(),
+        threshold=scorer.decision.operating_point.high,
+    )

@@ -1,0 +1,312 @@
+"""Where rows go: JSON lines, CSV or Parquet, in a way that a killed run loses nothing.
+
+While a run goes on its rows lie in `OUTPUT.partial`, an SQLite file that survives a kill at any moment.
+When it ends, or is interrupted, they are written to the output in one step. A resumed run reads both.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from tellsign.scoring.names import printable
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tellsign.scoring.scorer import Row
+
+SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+# The columns of CSV and Parquet. What is nested in a row (timeline, vote, tracks) is JSON text there.
+COLUMNS = {
+    "path": str,
+    "sha256": str,
+    "kind": str,
+    "label": str,
+    "probability": float,
+    "prior": float,
+    "score": float,
+    "threshold": float,
+    "detector": str,
+    "faces": int,
+    "warnings": list,
+    "error": str,
+    "duration": float,
+    "vote": dict,
+    "timeline": list,
+    "tracks": list,
+}
+COMMIT_SECONDS = 0.5
+
+
+def format_of(path: Path) -> str:
+    """jsonl, csv or parquet, by the suffix. Raises ConfigError for another one."""
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise ConfigError(f"the output {str(path)!a} must end in {', '.join(SUFFIXES)}") from None
+
+
+def json_line(row: Row) -> str:
+    """One row as a line of JSON."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
+def csv_cells(row: Row) -> list[str]:
+    """One row as CSV cells, safe to open in a spreadsheet."""
+    return [_csv_text(row.get(name), kind) for name, kind in COLUMNS.items()]
+
+
+def _csv_text(value: Any, kind: type) -> str:
+    if value is None:
+        return ""
+    if kind in (float, int):
+        return repr(value)
+    text = value if kind is str else json.dumps(value, ensure_ascii=False)
+    # A spreadsheet would run a cell that begins like a formula.
+    return f"'{text}" if text.startswith(("'", "=", "+", "-", "@", "\t", "\r")) else text
+
+
+class Store:
+    """The rows of one output. A context manager that holds its lock."""
+
+    def __init__(self, path: Path, *, settings: dict[str, Any], resume: bool, overwrite: bool) -> None:
+        """Open an output.
+
+        Args:    path: of the output; the suffix chooses the format.
+                 settings: what rows depend on beside the files; a resumed run must have the same.
+                 resume: keep the rows that are there.
+                 overwrite: replace them.
+        Raises:  ConfigError: another run writes it, it exists already, or it was made with other settings.
+        """
+        self.path = path
+        self.format = format_of(path)
+        self.partial = path.with_name(path.name + ".partial")
+        self._lock = _locked(path.with_name(path.name + ".lock"))
+        try:
+            if not resume and not overwrite and (path.exists() or self.partial.exists()):
+                raise ConfigError(f"{path} exists; --resume continues it, --overwrite replaces it")
+            if overwrite:
+                self.partial.unlink(missing_ok=True)
+            self._open(settings, import_rows=resume)
+        except sqlite3.Error as error:
+            self._release()
+            raise ConfigError(f"{self.partial} cannot be used ({error}); remove it to start anew") from error
+        except BaseException:
+            self._release()
+            raise
+        self._position = 0
+        self._committed = time.monotonic()
+
+    def _open(self, settings: dict[str, Any], *, import_rows: bool) -> None:
+        fresh = not self.partial.exists()
+        self._rows = sqlite3.connect(self.partial, isolation_level=None)
+        # Survives a kill of this process; only a power cut could lose the last half second.
+        self._rows.execute("PRAGMA journal_mode=WAL")
+        self._rows.execute("PRAGMA synchronous=NORMAL")
+        self._rows.execute("CREATE TABLE IF NOT EXISTS settings (text TEXT)")
+        self._rows.execute(
+            "CREATE TABLE IF NOT EXISTS rows (path TEXT PRIMARY KEY, position INTEGER, row TEXT)"
+        )
+        text = json.dumps(settings, sort_keys=True)
+        stored = self._rows.execute("SELECT text FROM settings").fetchone()
+        if stored is None:
+            self._rows.execute("INSERT INTO settings VALUES (?)", (text,))
+        elif stored[0] != text:
+            raise ConfigError(_difference(json.loads(stored[0]), settings, self.path))
+        self._rows.execute("BEGIN")
+        if fresh and import_rows and self.path.exists():
+            for row in read_rows(self.path):
+                found = {"detector": row["detector"], "prior": row["prior"], "threshold": row["threshold"]}
+                asked = {name: settings.get(name) for name in found}
+                if found != asked:
+                    raise ConfigError(_difference(found, asked, self.path))
+                self._put(row, position=None)
+        # Rows of an earlier run lose their place: they get a new one when their file turns up again.
+        self._rows.execute("UPDATE rows SET position = NULL")
+
+    def known(self, path: str) -> Row | None:
+        """The row of a path from an earlier run, unless this run has had it."""
+        query = "SELECT row FROM rows WHERE path = ? AND position IS NULL"
+        found = self._rows.execute(query, (path,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def seen(self, path: str) -> bool:
+        """Whether this run has had the path already."""
+        query = "SELECT 1 FROM rows WHERE path = ? AND position IS NOT NULL"
+        return self._rows.execute(query, (path,)).fetchone() is not None
+
+    def put(self, row: Row) -> None:
+        """Add the next row; it replaces an earlier run's row of the same path."""
+        self._put(row, position=self._position)
+        self._position += 1
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            self._rows.execute("COMMIT")
+            self._rows.execute("BEGIN")
+            self._committed = time.monotonic()
+
+    def _put(self, row: Row, *, position: int | None) -> None:
+        self._rows.execute(
+            "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", (row["path"], position, json_line(row))
+        )
+
+    def _ordered(self) -> Iterator[Row]:
+        query = "SELECT row FROM rows ORDER BY position IS NULL, position, path"
+        for (text,) in self._rows.execute(query):
+            yield json.loads(text)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Write the output. Kept aside for --resume as well unless the run came to its end."""
+        try:
+            self._rows.execute("COMMIT")
+            if kind is None:
+                self._rows.execute("DELETE FROM rows WHERE position IS NULL")
+            draft = self.path.with_name(f".{self.path.name}.draft")
+            write_rows(self._ordered(), draft, self.format)
+            draft.replace(self.path)
+            self._rows.close()
+            if kind is None:
+                self.partial.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {self.path} ({error}); the rows are kept in {self.partial}: "
+                "make room and run again with --resume"
+            ) from error
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if hasattr(self, "_rows"):
+            self._rows.close()
+        Path(self._lock.name).unlink(missing_ok=True)
+        self._lock.close()
+
+
+def _difference(found: dict[str, Any], asked: dict[str, Any], path: Path) -> str:
+    names = [name for name in sorted({*found, *asked}) if found.get(name) != asked.get(name)]
+    listed = "; ".join(f"{name} was {found.get(name)!r} and is {asked.get(name)!r}" for name in names)
+    return (
+        f"{path} was made with other settings ({listed}); resume it with the same ones, "
+        "or start anew with --overwrite"
+    )
+
+
+def _locked(path: Path) -> IO[str]:
+    """A file that this process alone holds; the system lets go of it when the process ends."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise ConfigError(f"cannot write beside {path}: {error}") from error
+    try:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            f"another run is writing {path.with_suffix('')}; wait for it or give another -o"
+        ) from error
+    return file
+
+
+def write_rows(rows: Iterable[Row], path: Path, format_: str) -> None:
+    """Write rows to a file of a format, as a stream.
+
+    Args:    rows: in the order of the output.
+             path: to write to.
+             format_: jsonl, csv or parquet.
+    """
+    if format_ == "jsonl":
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json_line(row) + "\n" for row in rows)
+    elif format_ == "csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(csv_cells(row) for row in rows)
+    else:
+        _write_parquet(rows, path)
+
+
+def _write_parquet(rows: Iterable[Row], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+    schema = pa.schema([(name, arrow.get(kind, pa.string())) for name, kind in COLUMNS.items()])
+
+    def cell(value: Any, kind: type) -> Any:
+        return value if value is None or kind in arrow else json.dumps(value, ensure_ascii=False)
+
+    with pq.ParquetWriter(path, schema) as writer:
+        rows = iter(rows)
+        while chunk := list(islice(rows, 10_000)):
+            columns = {name: [cell(row.get(name), kind) for row in chunk] for name, kind in COLUMNS.items()}
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Read rows back from any of the formats.
+
+    Args:    path: an output of `scan`.
+    Returns: the rows, as a stream.
+    Raises:  ConfigError: the file is not such an output.
+    """
+    try:
+        yield from {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}[format_of(path)](path)
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} is not an output of `tellsign scan`: {printable(str(error))}") from error
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as file:
+        yield from (json.loads(line) for line in file)
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(1 << 30)
+    with path.open(encoding="utf-8", newline="") as file:
+        for cells in csv.DictReader(file):
+            yield _row({name: _unquoted(cells[name], kind) for name, kind in COLUMNS.items()})
+
+
+def _unquoted(text: str, kind: type) -> Any:
+    if text == "":
+        return None
+    text = text.removeprefix("'")
+    return text if kind is str else json.loads(text)
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(10_000):
+        for cells in batch.to_pylist():
+            nested = {n for n, kind in COLUMNS.items() if kind in (list, dict) and cells[n] is not None}
+            yield _row({n: json.loads(v) if n in nested else v for n, v in cells.items()})
+
+
+def _row(cells: Row) -> Row:
+    """A row without the columns that only videos or face runs have, where it has nothing in them."""
+    optional = ("duration", "vote", "timeline", "tracks")
+    return {name: value for name, value in cells.items() if value is not None or name not in optional}

@@ -1,0 +1,261 @@
+"""Configuration → system fitted, chosen on one half of the validation split, calibrated on the other, saved.
+
+The two halves share no group. The test split is never read here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign import __version__, artifacts, detectors, hub, image
+from tellsign.calibration import Calibration, OperatingPoint, domain_limit
+from tellsign.data.manifest import LABEL_NAMES
+from tellsign.metrics import auroc
+from tellsign.scoring.decision import domain_distance
+from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
+
+if TYPE_CHECKING:
+
+    from tellsign.artifacts import Artifact
+    from tellsign.data import Manifest
+    from tellsign.types import FloatArray
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationConfig:
+    """How scores become probabilities and labels."""
+
+    method: str = "sigmoid"  # or isotonic
+    fpr: float = 0.05  # share of real images that may be called fake
+    fnr: float = 0.05  # share of fakes that may be called real
+    domain_quantile: float = 0.99  # share of calibration images that the domain check lets through
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """One TOML file: which system, with which options, chosen from which grid."""
+
+    system: str
+    name: str  # of the detector
+    seed: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)  # of the system
+    grid: Mapping[str, list[Any]] = field(default_factory=dict)  # option → values to choose from
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+
+
+def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """A configuration from TOML with `key=value` overrides.
+
+    Args:    path: of the TOML file.
+             overrides: e.g. `seed=1` or `config.crop=256`; values are TOML.
+    Returns: the configuration, checked.
+    Raises:  ConfigError: the file can't be read, a key is unknown, or a value is not allowed.
+    """
+    try:
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes key=value, found {override!r}")
+        branch = tree
+        *parents, leaf = key.strip().split(".")
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = _toml_value(text)
+    return _train_config(tree, path)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # an unquoted string, as a shell passes it
+
+
+def _train_config(tree: dict[str, Any], path: Path) -> TrainConfig:
+    _only_known(tree, TrainConfig, str(path))
+    for key in ("system", "name"):
+        if key not in tree:
+            raise ConfigError(f"{path} lacks {key!r}")
+    calibration = tree.pop("calibration", {})
+    _only_known(calibration, CalibrationConfig, f"{path} [calibration]")
+    return TrainConfig(**tree, calibration=CalibrationConfig(**calibration))
+
+
+def _only_known(given: Mapping[str, Any], record: Any, where: str) -> None:
+    known = [f.name for f in fields(record)]
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
+
+
+def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lambda text: None) -> Artifact:
+    """Train, choose, calibrate and save a detector.
+
+    Args:    config: system, options, grid.
+             manifest: with splits train and valid; samples of the split test are left alone.
+             out: the detector's folder.
+             say: told what happens.
+    Returns: the calibrated artifact.
+    Raises:  ConfigError, ManifestError: configuration or data don't do.
+    """
+    training, valid = manifest.filter(split="train"), manifest.filter(split="valid")
+    for name, part in (("train", training), ("valid", valid)):
+        if set(part.labels) != {REAL, FAKE}:
+            raise ManifestError(
+                f"the split {name!r} needs both labels, found {len(part)} rows with "
+                f"{sorted({LABEL_NAMES[label] for label in part.labels})}; see `tellsign data split`"
+            )
+    _no_shared_groups(training, valid)
+    halves = valid.split({"select": 0.5, "calibrate": 0.5}, seed=config.seed)
+    system = hub.system(config.system)
+    candidates = list(_candidates(system.config_class, config))
+    with tempfile.TemporaryDirectory(prefix="tellsign-") as folder:
+        trials = []
+        for number, options in enumerate(candidates):
+            path = Path(folder, str(number))
+            system(options).fit(training, halves["select"], out=path, seed=config.seed)
+            scores, _ = raw_scores(artifacts.load(path), halves["select"])
+            area = auroc(np.array(halves["select"].labels), scores)
+            trials.append((area, path))
+            say(
+                f"candidate {number + 1} of {len(candidates)}: AUROC {area:.3f} on the selection half  {_short(options, config)}"
+            )
+        area, best = max(trials, key=lambda trial: trial[0])
+        draft = artifacts.load(best)
+        spec = {
+            **draft.spec,
+            "name": config.name,
+            "train": asdict(config),
+            "versions": _versions(),
+            "data": {
+                "manifest": manifest.digest(),
+                "train": _counts(training),
+                "select": _counts(halves["select"]),
+                "calibrate": _counts(halves["calibrate"]),
+            },
+            "metrics": {"auroc_select": area, "n_candidates": len(candidates)},
+        }
+        domain = _domain_statistics(draft, training)
+        saved = artifacts.save(out, spec=spec, arrays={**draft.arrays, **domain})
+    return calibrate(saved, halves["calibrate"], config.calibration)
+
+
+def calibrate(
+    artifact: Artifact, manifest: Manifest, config: CalibrationConfig, out: Path | None = None
+) -> Artifact:
+    """Fit probability, operating point and domain limit of a detector on labelled images.
+
+    Args:    artifact: a fitted detector.
+             manifest: images that it was neither trained nor chosen on.
+             config: method, rates and the quantile of the domain check.
+             out: where to write; None replaces the detector's own folder.
+    Returns: the calibrated artifact.
+    Raises:  ConfigError: there are too few images for the rates asked for.
+    """
+    labels = np.array(manifest.labels)
+    scores, distances = raw_scores(artifact, manifest)
+    real, fake = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
+    calibration = Calibration.fit(labels, scores, method=config.method)
+    point = OperatingPoint.fit(real, fake, fpr=config.fpr, fnr=config.fnr)
+    limit = domain_limit(distances, config.domain_quantile)
+    spec = {
+        **artifact.spec,
+        "calibration": calibration.to_dict(),
+        "operating_point": point.to_dict(),
+        "domain": {"limit": float(limit), "quantile": config.domain_quantile},
+        "calibration_data": {"manifest": manifest.digest(), **_counts(manifest)},
+    }
+    spec["metrics"] = {**spec.get("metrics", {}), "auroc_calibrate": auroc(labels, scores)}
+    card, licence = (_text(artifact.path / name) for name in (artifacts.CARD_FILE, artifacts.LICENCE_FILE))
+    arrays = {**artifact.arrays, "scores.real": real, "scores.fake": fake}
+    return artifacts.save(out or artifact.path, spec=spec, arrays=arrays, card=card, licence=licence)
+
+
+def raw_scores(artifact: Artifact, manifest: Manifest) -> tuple[FloatArray, FloatArray]:
+    """Uncalibrated scores and domain distances of whole images.
+
+    Args:    artifact: a fitted detector.
+             manifest: the images.
+    Returns: scores (B,) and distances (B,); NaN distances where the artifact has no domain yet.
+    Raises:  ManifestError: an image can't be used.
+    """
+    detector = detectors.from_artifact(artifact)
+    scores, distances = np.empty(len(manifest)), np.full(len(manifest), np.nan)
+    for row, sample in enumerate(manifest):
+        try:
+            inputs = detector.preprocess(image.decode(sample.path).array)
+        except ImageError as error:
+            raise ManifestError(f"{str(sample.path)!a} cannot be used: {error}") from error
+        batch = {name: array[None] for name, array in inputs.items()}
+        scores[row] = detector.score(batch)[0]
+        if "domain.mean" in artifact.arrays:
+            distances[row] = domain_distance(batch["profile"], artifact.arrays)[0]
+    return scores, distances
+
+
+def _domain_statistics(artifact: Artifact, training: Manifest) -> dict[str, FloatArray]:
+    detector = detectors.from_artifact(artifact)
+    profiles = np.stack(
+        [detector.preprocess(image.decode(sample.path).array)["profile"] for sample in training]
+    )
+    deviation = profiles.std(axis=0)
+    # The first bin of a profile that is divided by it is always 1: it can't tell anything.
+    return {"domain.mean": profiles.mean(axis=0), "domain.std": np.where(deviation > 0, deviation, 1.0)}
+
+
+def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
+    _only_known({**config.config, **config.grid}, config_class, "[config]")
+    start = config_class(**config.config)
+    for values in itertools.product(*config.grid.values()):
+        yield replace(start, **dict(zip(config.grid, values, strict=True)))
+
+
+def _short(options: Any, config: TrainConfig) -> str:
+    return " ".join(f"{name}={getattr(options, name)}" for name in config.grid)
+
+
+def _no_shared_groups(training: Manifest, valid: Manifest) -> None:
+    shared = {s.group for s in training if s.group} & {s.group for s in valid if s.group}
+    if shared:
+        raise ManifestError(
+            f"{len(shared)} groups are in train and in valid, e.g. {sorted(shared)[0]!a}; "
+            "a group stays in one split (`tellsign data split`)"
+        )
+
+
+def _counts(manifest: Manifest) -> dict[str, Any]:
+    counts = Counter((s.dataset or "unnamed", LABEL_NAMES[s.label]) for s in manifest)
+    return {
+        "n": len(manifest),
+        "by_dataset": {f"{name}/{label}": n for (name, label), n in sorted(counts.items())},
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"tellsign": __version__}
+    for package in ("numpy", "scikit-learn", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
