@@ -40,8 +40,8 @@ HEAD_BYTES = 4096  # what `is_video` wants to see of a file
 # Brands of the MP4 family that are pictures or sound, not video.
 # fmt: off
 _OTHER_BRANDS = frozenset((
-    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"miaf",
-    b"avif", b"avis", b"crx ", b"M4A ", b"M4B ", b"M4P ",
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1",
+    b"miaf", b"avif", b"avis", b"crx ", b"M4A ", b"M4B ", b"M4P ",
 ))
 # fmt: on
 _OGG_VIDEO = (b"\x80theora", b"OVP80", b"BBCD\0", b"\x01video\0")
@@ -60,7 +60,7 @@ class Timeline:
     keys: IntArray  # ordinals of the key frames, ascending
     key_times: IntArray
     unit: Fraction  # seconds
-    duration: float  # seconds, to the end of the last frame
+    length: int  # from the first frame to the end of the last, in units of `unit`
     warnings: tuple[str, ...]
 
     def seconds(self, time: int) -> float:
@@ -147,7 +147,9 @@ def av_errors() -> Iterator[None]:
         except TellsignError:
             raise
         except (av.FFmpegError, OSError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
-            raise VideoError(f"the video cannot be read: {reason(error)}") from error
+            raise VideoError(
+                f"the video cannot be read, it is damaged or was cut short: {reason(error)}"
+            ) from error
 
 
 def reason(error: BaseException) -> str:
@@ -195,6 +197,7 @@ def opened_stream(file: BinaryIO, *, max_pixels: int) -> Iterator[tuple[InputCon
             )
         context.options = limit
         context.thread_count = 1  # with more, how a damaged picture is patched depends on chance
+        context.open()
         yield container, stream
 
 
@@ -235,7 +238,7 @@ def timeline(container: InputContainer, stream: VideoStream) -> Timeline:
     """
     times, durations, keys, shown = array("q"), array("q"), array("q"), bytearray()
     spans: dict[int, tuple[int, int]] = {}  # of every stream: sound may go on for longer than the pictures
-    broken = None
+    broken, cut = None, 0
     try:
         for packet in container.demux():
             if not packet.size:
@@ -253,6 +256,7 @@ def timeline(container: InputContainer, stream: VideoStream) -> Timeline:
                 keys.append(len(times))
             times.append(_NO_TIME if time is None else time)
             durations.append(duration)
+            cut += packet.is_corrupt
             shown.append(intact and not packet.is_discard)
     except pyav().FFmpegError as error:
         broken = reason(error)
@@ -261,6 +265,8 @@ def timeline(container: InputContainer, stream: VideoStream) -> Timeline:
     seen = _seconds_covered(container, spans)
     warnings = []
     declared = (container.duration or 0) / pyav().time_base
+    if cut:
+        warnings.append(f"{cut} of the video's {len(times)} frames are cut short or damaged in the file")
     if broken:
         warnings.append(f"reading broke off at {seen:.2f} s: {broken}")
     elif container.format.name not in _ESTIMATES_DURATION and declared > seen + max(1.0, 0.02 * declared):
@@ -311,19 +317,18 @@ def _sorted_timeline(
     n, n_shown = len(sorted_times), int(shown.sum())
     if n == 1 and n_shown > 1:
         raise VideoError(f"all {n_shown} frames carry the same time stamp: the video has no duration")
-    own = float(durations[ordinals[-1]])
+    last = int(durations[ordinals[-1]])
     if n > 1:
         gaps = np.diff(sorted_times.astype(np.float64))  # float: a difference may overflow 64 bits
-        # A last frame says nothing, or too much, of how long it stands where the header is wrong.
-        own = min(own, gaps.max()) if own > 0 else float(np.median(gaps))
-    span = float(int(sorted_times[-1]) - int(sorted_times[0])) + own
+        # Where the header is wrong, the last frame's duration is missing or boundless.
+        last = min(last, int(gaps.max())) if last > 0 else int(np.median(gaps))
     return Timeline(
         times=sorted_times,
         ordinals=ordinals,
         keys=keys,
         key_times=times[keys],
         unit=unit,
-        duration=span * float(unit),
+        length=int(sorted_times[-1]) - int(sorted_times[0]) + last,
         warnings=warnings,
     )
 
@@ -333,9 +338,11 @@ def evenly_spaced(line: Timeline, n_frames: int) -> IntArray:
     n_there = len(line.times)
     if n_there <= n_frames:
         return np.arange(n_there)
-    seconds = (line.times.astype(np.float64) - float(line.times[0])) * float(line.unit)
+    first, final = int(line.times[0]), int(line.times[-1])
+    # Whole numbers: a moment on the border of two frames must not depend on rounding.
+    moments = [min(first + (2 * k + 1) * line.length // (2 * n_frames), final) for k in range(n_frames)]
     places = np.arange(n_frames)
-    shown = np.searchsorted(seconds, (places + 0.5) * line.duration / n_frames, side="right") - 1
+    shown = np.searchsorted(line.times, np.array(moments), side="right") - 1
     different = np.maximum.accumulate(shown - places) + places
     return np.minimum(different, n_there - n_frames + places)
 

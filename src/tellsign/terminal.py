@@ -48,6 +48,11 @@ def complain(text: str) -> None:
     print(f"tellsign: {text}", file=sys.stderr)
 
 
+def complain_of(row: Row) -> None:
+    """A failed input with its reason, on standard error."""
+    complain(f"{printable(row['path'])}: {printable(row['error'])}")
+
+
 @contextmanager
 def progress(title: str, total: int | None, *, wanted: bool) -> Iterator[Callable[[], None]]:
     """A bar with rate and remaining time on standard error, for as long as the block runs.

@@ -12,19 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tellsign import __version__, artifacts, detectors, hub, image
-from tellsign.calibration import Calibration, OperatingPoint, domain_limit
+from tellsign.calibration import Calibration, domain_limit, operating_point
 from tellsign.data.manifest import LABEL_NAMES
 from tellsign.metrics import auroc
 from tellsign.scoring.decision import domain_distance
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 
 if TYPE_CHECKING:
-
     from tellsign.artifacts import Artifact
     from tellsign.data import Manifest
     from tellsign.types import FloatArray
@@ -36,7 +35,7 @@ Say = Callable[[str], None]
 class CalibrationConfig:
     """How scores become probabilities and labels."""
 
-    method: str = "sigmoid"  # or isotonic
+    method: Literal["sigmoid", "isotonic"] = "sigmoid"
     fpr: float = 0.05  # share of real images that may be called fake
     fnr: float = 0.05  # share of fakes that may be called real
     domain_quantile: float = 0.99  # share of calibration images that the domain check lets through
@@ -170,8 +169,8 @@ def calibrate(
     scores, distances = raw_scores(artifact, manifest)
     real, fake = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
     calibration = Calibration.fit(labels, scores, method=config.method)
-    point = OperatingPoint.fit(real, fake, fpr=config.fpr, fnr=config.fnr)
-    limit = domain_limit(distances, config.domain_quantile)
+    point = operating_point(real, fake, fpr=config.fpr, fnr=config.fnr)
+    limit = domain_limit(distances, quantile=config.domain_quantile)
     spec = {
         **artifact.spec,
         "calibration": calibration.to_dict(),
@@ -232,7 +231,7 @@ def _no_shared_groups(training: Manifest, valid: Manifest) -> None:
     shared = {s.group for s in training if s.group} & {s.group for s in valid if s.group}
     if shared:
         raise ManifestError(
-            f"{len(shared)} groups are in train and in valid, e.g. {sorted(shared)[0]!a}; "
+            f"{len(shared)} groups are in train and in valid, e.g. {min(shared)!a}; "
             "a group stays in one split (`tellsign data split`)"
         )
 

@@ -191,7 +191,8 @@ def frames(source: str | Path | bytes, *, n_frames: int = 20, max_pixels: int = 
              n_frames: frames wanted, at least 1.
              max_pixels: largest width × height that is decoded.
     Returns: an iterator over min(n_frames, frames of the clip) frames in order of time, decoded one at a
-             time, with `meta` and `warnings`.
+             time, with `meta` and `warnings`. AVI stores no times: with H.264 that reorders its frames they
+             may be wrong by a few frames.
     Raises:  VideoError: the file is unreadable, empty, no video, has no video stream, no time stamps, no
                  frame that can be decoded, or more pixels than `max_pixels`.
              ConfigError: an option is out of its range, or PyAV is not installed.
@@ -257,7 +258,7 @@ def _pictures(
                     yield frame, line.seconds(time)
     if n_missing:
         where = "" if progress.damaged_at is None else f"; damage begins at {progress.damaged_at:.2f} s"
-        progress.warnings.append(f"{n_missing} of {n_wanted} frames are missing, {progress.reason}{where}")
+        progress.warnings.append(f"{n_missing} of {n_wanted} frames are missing: {progress.reason}{where}")
 
 
 def _intact_frames(
@@ -327,7 +328,7 @@ def _meta(container: InputContainer, stream: VideoStream, line: Timeline) -> Vid
     return VideoMeta(
         width=context.width,
         height=context.height,
-        duration=line.duration,
+        duration=float(line.length * line.unit),
         n_frames=len(line.times),
         frame_rate=(len(line.times) - 1) / span if span else 0.0,
         codec=context.codec.canonical_name,
@@ -382,10 +383,14 @@ def _array(frame: VideoFrame) -> FloatArray:
     matrix = None
     if not frame.format.is_rgb and frame.colorspace in _NO_MATRIX:
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
-    rgb: NDArray[Any] = frame.to_ndarray(format="rgb24", interpolation=_SCALER, src_colorspace=matrix)
+    # Planar: the same pixels as rgb24, in a quarter of the time.
+    planar = frame.reformat(format="gbrp", interpolation=_SCALER, src_colorspace=matrix)
     rotation, mirrored = _orientation(frame) or (0, False)
-    if mirrored:
-        rgb = rgb[:, ::-1]
-    rgb = np.rot90(rgb, k=-rotation // 90)
-    image: FloatArray = np.divide(rgb.transpose(2, 0, 1), 255, dtype=np.float32, order="C")
+    size = (planar.width, planar.height) if rotation in (90, 270) else (planar.height, planar.width)
+    image = np.empty((3, *size), dtype=np.float32)
+    for channel, plane in zip((1, 2, 0), planar.planes, strict=True):
+        lines = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
+        levels = lines[: planar.height, : planar.width]
+        levels = np.rot90(levels[:, ::-1] if mirrored else levels, k=-rotation // 90)
+        np.divide(levels, 255, out=image[channel], dtype=np.float32)
     return image

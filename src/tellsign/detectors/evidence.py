@@ -80,4 +80,4 @@ def _influence(
     for row, band in enumerate(bands, start=1):
         replaced[row, band] = real[band]
     scores = score({"profile": replaced})
-    return scores[0] - scores[1:]
+    return np.asarray(scores[0] - scores[1:])

@@ -72,7 +72,7 @@ def native_crops(image: FloatArray, options: ProfileInput) -> FloatArray:
             f"the {options.region} is {width} × {height} pixels, this detector needs at least "
             f"{options.crop} × {options.crop}; it is not enlarged, that would change its spectrum"
         )
-    return np.stack(square_crops(image, options.crop, options.max_crops))
+    return square_crops(image, options.crop, options.max_crops)
 
 
 def profile(image: FloatArray, options: ProfileInput) -> FloatArray:

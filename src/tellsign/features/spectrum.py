@@ -1,23 +1,22 @@
 """Radial profiles of the 2-D Fourier spectrum: the feature of the up-convolution detector.
 
-Durall, Keuper and Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are
-Failing to Reproduce Spectral Distributions", CVPR 2020. The paper defines the profile as an azimuthal
-integral of the power spectrum (eq. 2); the code that the authors published computes something else, and
-all their feature files and tables come from it. Both are here, as presets:
+Durall, Keuper and Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are Failing
+to Reproduce Spectral Distributions", CVPR 2020. The paper defines the profile as an azimuthal integral of the
+power spectrum (eq. 2). The code that its authors published computes something else, and all their feature
+files and tables come from it. Both are here, as presets:
 
-| preset     | value of a pixel        | a ring k holds pixels with  | rings kept                   |
-|------------|-------------------------|-----------------------------|------------------------------|
-| `official` | 20 ln |F + 1e-8|        | k <= distance < k + 1       | all but the first and last   |
-| `paper`    | |F| ** 2                | k <= distance < k + 1       | 0 .. M // 2 - 1, M = min(H, W) |
+    preset      value of a pixel     centre of the rings       rings kept
+    official    20 ln |F + 1e-8|     ((H-1)/2, (W-1)/2)        all but the first and the last
+    paper       |F|^2                DC                        0 to M/2 - 1, where M = min(H, W)
 
-F is the unnormalised DFT. Both presets take the mean over a ring, where eq. 2 writes an integral: an
-integral would grow with the circumference of the ring. `official` measures the distance from the middle of
-the array, ((H - 1) / 2, (W - 1) / 2), which for an even size lies half a pixel off DC; `paper` from DC itself.
+F is the unnormalised DFT with DC at (H // 2, W // 2), so the official centre lies half a pixel off DC where a
+side is even. Ring k holds the pixels at a distance in [k, k + 1) from the centre. Both presets take the mean
+over a ring, where eq. 2 writes an integral: an integral would grow with the circumference of the ring.
 
 Scale and offset are the caller's business. Multiplying an image by c adds 20 ln c to every ring of
-`official` (which "minmax" cancels and "first" does not) and multiplies `paper` by c ** 2 (which "first" and
-"minmax" cancel). Adding a constant changes DC alone: `official` drops it, `paper` keeps it as ring 0, which is
-what "first" divides by. The published feature files were computed on grey images of 0 .. 255.
+`official`, which "minmax" cancels and "first" does not, and multiplies `paper` by c^2, which both cancel.
+Adding a constant changes DC alone: `official` drops it, `paper` keeps it as ring 0, by which "first" divides.
+The published feature files were computed on grey images of 0 to 255.
 
 An image with a value that is not finite gets a profile that is not finite; its neighbours keep theirs.
 
@@ -34,7 +33,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
-from tellsign.types import ConfigError, ImageError
+from tellsign.features.arrays import cast, namespace, on_cpu
+from tellsign.types import ConfigError, ImageError, TooSmallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,15 +46,15 @@ Normalise = Literal["none", "first", "minmax"]
 Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor, float32 or float64
 
 LOG_CONSTANT = 1e-8  # added to the complex spectrum, as the official code does
-CHUNK_BYTES = 2**21  # of images that a CPU transforms at once, small enough to stay in its caches
+CHUNK_BYTES = 2**21  # of images that a CPU transforms at once, so that what follows stays in its caches
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """What `profile` computes, as a detector stores it: `profile(images, **dataclasses.asdict(options))`."""
+    """The options of `profile`, for callers that store them: `profile(images, **asdict(options))`."""
 
     preset: Preset = "official"
-    length: int | None = None  # points after interpolation; None keeps one a ring
+    length: int | None = None  # points after interpolation; None: as many as there are rings
     normalise: Normalise = "first"
     square: bool = True  # reject images that are not square
 
@@ -68,34 +68,36 @@ class ProfileOptions:
 def grey(images: Array) -> Array:
     """Weighted sum of the colour channels, 0.2989 R + 0.5870 G + 0.1140 B.
 
-    The weights are those of the official code (and of ITU-R BT.601, rounded); they sum to 0.9999.
+    The weights are those of the official code, ITU-R BT.601 to four digits; they sum to 0.9999.
 
     Args:    images: (..., 3, H, W) float32 or float64, any scale.
     Returns: (..., H, W), same type and scale as the input.
-    Raises:  ImageError: images are no floating-point array, or hold no axis of three channels.
+    Raises:  ImageError: images are not floating point, or have no axis of three channels there.
+
     Example:
-        >>> grey(np.ones((3, 4, 4))).round(4)[0]
-        array([0.9999, 0.9999, 0.9999, 0.9999])
+        >>> grey(np.ones((3, 1, 2))).round(4)
+        array([[0.9999, 0.9999]])
     """
     x: Any = images
-    _namespace(x)
+    namespace(x)
     if x.ndim < 3 or x.shape[-3] != 3:
         raise ImageError(
-            f"cannot take grey of shape {tuple(x.shape)}: expected (..., 3, H, W), channels first; "
-            "move the channel axis with moveaxis(images, -1, -3) if it comes last"
+            f"cannot take grey of shape {tuple(x.shape)}: expected (..., 3, H, W), channels before rows; "
+            "where they come last, move them with moveaxis(images, -1, -3)"
         )
     result: Array = x[..., 0, :, :] * 0.2989 + x[..., 1, :, :] * 0.5870 + x[..., 2, :, :] * 0.1140
     return result
 
 
 def power_spectrum(images: Array) -> Array:
-    """Squared magnitude of the unnormalised 2-D DFT, |F| ** 2.
+    """Squared magnitude of the unnormalised 2-D DFT, |F|^2.
 
-    Its sum is H W times the sum of squares of the image (Parseval).
+    Its sum is H W times the sum of the squared pixels (Parseval).
 
     Args:    images: (B, H, W) float32 or float64.
-    Returns: (B, H, W), DC at [H // 2, W // 2], same type as the input.
+    Returns: (B, H, W), DC at (H // 2, W // 2), same type as the input.
     Raises:  ImageError: images are not (B, H, W) floating point.
+
     Example:
         >>> power_spectrum(np.ones((1, 2, 2)))
         array([[[ 0.,  0.],
@@ -110,8 +112,9 @@ def log_spectrum(images: Array) -> Array:
     The natural logarithm with the factor of a decibel, as in the official code.
 
     Args:    images: (B, H, W) float32 or float64.
-    Returns: (B, H, W), DC at [H // 2, W // 2], same type as the input.
+    Returns: (B, H, W), DC at (H // 2, W // 2), same type as the input.
     Raises:  ImageError: images are not (B, H, W) floating point.
+
     Example:
         >>> log_spectrum(np.ones((1, 2, 2))).round(2)
         array([[[-368.41, -368.41],
@@ -132,19 +135,21 @@ def profile(
 
     Implements Durall et al. (2020), eq. 2 (`paper`), or the code published with it (`official`); the table at
     the head of this module says how they differ. Deviates: `paper` takes the mean where eq. 2 integrates.
-    Differentiable for PyTorch tensors, on any device. NumPy transforms in float64 whatever the input, because
-    its float32 transform is slower.
+    PyTorch tensors keep their device and their gradient. NumPy arrays are transformed in float64 whatever
+    their type, since NumPy's transform is no faster in float32.
 
-    Args:    images: (B, H, W) float32 or float64, grey; the scale matters (see the module).
+    Args:    images: (B, H, W) float32 or float64, grey; their scale matters (head of this module).
              preset: "official" or "paper".
-             length: points N after cubic interpolation, which precedes normalisation; None keeps the K rings.
-             normalise: "none"; "first" divides by the first kept ring, which is DC for `paper`; "minmax" maps
-                 the smallest value of each profile to 0 and the largest to 1. Where the divisor is zero
-                 (a black image, a flat profile) it is taken as 1.
-             square: True rejects images with H != W: a ring then joins unequal frequencies of the two axes.
+             length: N, points after cubic interpolation, which precedes normalisation; None keeps K rings.
+             normalise: "none"; "first" divides by the first kept ring, which is DC for `paper`; "minmax"
+                 maps the smallest value of each profile to 0 and the largest to 1. A divisor of 0 (a black
+                 image, a flat profile) counts as 1.
+             square: True rejects images with H != W, where a ring joins unequal frequencies of the two axes.
     Returns: (B, K) or (B, N), same type as the input.
-    Raises:  ImageError: images are not (B, H, W) floating point, not square, or too small for one ring.
-             ConfigError: an option has no such value, or there are too few rings to interpolate.
+    Raises:  ImageError: images are not (B, H, W) floating point, or not square.
+             TooSmallError: they are too small to keep a ring.
+             ConfigError: there is no such option, or there are too few rings to interpolate.
+
     Example:
         >>> images = np.random.default_rng(0).uniform(0, 255, (2, 128, 128))
         >>> profile(images).shape
@@ -154,21 +159,21 @@ def profile(
     """
     options = ProfileOptions(preset, length, normalise, square)
     x: Any = images
-    xp = _namespace(x)
+    xp = namespace(x)
     _check_batch(x)
     count, height, width = x.shape
-    if square and height != width:
+    if options.square and height != width:
         raise ImageError(
-            f"images of {height} x {width} pixels are not square, so a ring would join unequal frequencies; "
-            "crop them to a square, or pass square=False to measure rings in pixels of the spectrum"
+            f"images of {height} x {width} pixels are not square, so that a ring would join unequal "
+            "frequencies: crop them to a square, or pass square=False"
         )
-    n_rings(height, width, preset)  # says so if there is none
-    step = max(1, CHUNK_BYTES // (_working_type(x).itemsize * height * width) if _on_cpu(x) else count)
+    n_rings(height, width, preset)  # an image without a ring is reported here
+    step = max(1, CHUNK_BYTES // (_working_dtype(x).itemsize * height * width) if on_cpu(x) else count)
     chunks = [_ring_means(x[i : i + step], preset, xp) for i in range(0, max(1, count), step)]
-    rings = _cast(chunks[0] if len(chunks) == 1 else xp.concat(chunks, axis=0), x.dtype)
+    rings = chunks[0] if len(chunks) == 1 else xp.concat(chunks, axis=0)
     if options.length is not None:
         rings = interpolate(rings, options.length)
-    result: Array = _normalised(rings, normalise, xp)
+    result: Array = cast(_normalised(rings, normalise, xp), x.dtype)
     return result
 
 
@@ -179,7 +184,8 @@ def n_rings(height: int, width: int, preset: Preset = "official") -> int:
              preset: "official" or "paper".
     Returns: K, the number of kept rings.
     Raises:  ConfigError: there is no such preset.
-             ImageError: the image is too small to keep a ring.
+             TooSmallError: the image is too small to keep a ring.
+
     Example:
         >>> n_rings(128, 128), n_rings(178, 218), n_rings(128, 128, "paper")
         (88, 139, 64)
@@ -187,12 +193,12 @@ def n_rings(height: int, width: int, preset: Preset = "official") -> int:
     _check_choice("preset", preset, get_args(Preset))
     if preset == "paper":
         kept = min(height, width) // 2
-    else:  # the corner lies in the last ring; it and the first are dropped
+    else:  # rings 1 to that of the corner, less that one
         kept = math.isqrt(((height - 1) ** 2 + (width - 1) ** 2) // 4) - 1
     if min(height, width) < 1 or kept < 1:
-        raise ImageError(
-            f"an image of {height} x {width} pixels is too small for a spectral profile: the preset "
-            f"{preset!r} needs at least {'2 x 2' if preset == 'paper' else '4 x 4'} pixels"
+        raise TooSmallError(
+            f"an image of {height} x {width} pixels has no ring that the preset {preset!r} keeps: it needs "
+            f"at least {'2 x 2' if preset == 'paper' else '4 x 4'} pixels"
         )
     return kept
 
@@ -200,40 +206,44 @@ def n_rings(height: int, width: int, preset: Preset = "official") -> int:
 def interpolate(profiles: Array, length: int) -> Array:
     """Profiles resampled to a fixed length by a not-a-knot cubic spline.
 
-    The official recipe: the values lie at linspace(0, N, K) and are read at linspace(0, N, N), so both ends
-    stay as they are. Equal to scipy.interpolate.CubicSpline, and to `griddata` with method "cubic". A spline
-    is linear in its values, so this is one product with a matrix that is computed once per pair of lengths.
+    The official recipe: the K values lie at linspace(0, N, K) and are read at linspace(0, N, N), so that both
+    ends stay as they are. Equal to scipy.interpolate.CubicSpline, and to griddata with method "cubic". A
+    spline is linear in its values: this is one product with a matrix, computed once per pair of lengths.
 
     Args:    profiles: (B, K) float32 or float64, K at least 4.
              length: N, at least 2.
     Returns: (B, N), same type as the input.
     Raises:  ImageError: profiles are not (B, K) floating point.
              ConfigError: K or N is too small.
+
     Example:
-        >>> interpolate(np.array([[0.0, 1.0, 8.0, 27.0]]), 7).round(3)  # a cubic is kept
+        >>> interpolate(np.array([[0.0, 1.0, 8.0, 27.0]]), 7).round(3)  # a cubic stays a cubic
         array([[ 0.   ,  0.125,  1.   ,  3.375,  8.   , 15.625, 27.   ]])
     """
     x: Any = profiles
-    xp = _namespace(x)
+    xp = namespace(x)
     _check_length(length)
     if x.ndim != 2:
-        raise ImageError(f"cannot interpolate profiles of shape {tuple(x.shape)}: expected (B, K)")
-    result: Array = x
-    if x.shape[1] != length:
-        result = x @ xp.asarray(_spline_matrix(x.shape[1], length).T, dtype=x.dtype, device=x.device)
+        raise ImageError(f"expected profiles of shape (B, K), found {tuple(x.shape)}")
+    matrix = xp.asarray(_spline_matrix(x.shape[1], length), dtype=x.dtype, device=x.device)
+    result: Array = x @ matrix.T
     return result
 
 
 def _centred_spectrum(images: Array, preset: Preset) -> Array:
     x: Any = images
-    xp = _namespace(x)
+    xp = namespace(x)
     _check_batch(x)
     with np.errstate(invalid="ignore"):
-        values = _power(xp.fft.fftn(_cast(x, _working_type(x)), axes=(-2, -1)), preset, xp)
-        if preset == "official":
-            values = 10 * xp.log(values)
-    result: Array = _cast(xp.fft.fftshift(values, axes=(-2, -1)), x.dtype)
+        values = _power(xp.fft.fftn(cast(x, _working_dtype(x)), axes=(-2, -1)), preset, xp)
+    if preset == "official":
+        values = 10 * xp.log(values)
+    result: Array = cast(xp.fft.fftshift(values, axes=(-2, -1)), x.dtype)
     return result
+
+
+def _working_dtype(x: Any) -> Any:
+    return np.dtype(np.float64) if isinstance(x, np.ndarray) else x.dtype
 
 
 def _power(spectrum: Any, preset: Preset, xp: Any) -> Any:
@@ -244,21 +254,21 @@ def _power(spectrum: Any, preset: Preset, xp: Any) -> Any:
 
 
 def _ring_means(images: Any, preset: Preset, xp: Any) -> Any:
-    """(B, H, W) → (B, K), means over the kept rings of the full spectrum, computed from one half of it."""
-    height, width = images.shape[1:]
+    """(B, H, W) → (B, K), means over the kept rings of the whole spectrum, from one half of it."""
+    count, height, width = images.shape
     rings = _rings(height, width, preset)
     scale = 1 / rings.counts[rings.kept]
     with np.errstate(invalid="ignore"):
-        power = _power(xp.fft.rfftn(_cast(images, _working_type(images)), axes=(-2, -1)), preset, xp)
+        power = _power(xp.fft.rfftn(cast(images, _working_dtype(images)), axes=(-2, -1)), preset, xp)
         if preset == "paper":
             values = _folded(power, rings.offsets, operator.add, xp)
         else:
-            scale = 10 * scale  # 20 ln |F| = 10 ln |F| ** 2
-            if power.dtype == xp.float64:  # has the range for one logarithm of four factors
+            scale = 10 * scale  # 20 ln |F| = 10 ln |F|^2
+            if power.dtype == xp.float64:  # one logarithm of a product of four: float32 has not the range
                 values = xp.log(_folded(power, rings.offsets, operator.mul, xp))
             else:
                 values = _folded(xp.log(power), rings.offsets, operator.add, xp)
-        sums = _ring_sums(xp.reshape(values, (images.shape[0], -1)), rings, xp)[:, rings.kept]
+        sums = _ring_sums(xp.reshape(values, (count, rings.ring.size)), rings, xp)[:, rings.kept]
     return sums * xp.asarray(scale, dtype=sums.dtype, device=images.device)
 
 
@@ -266,54 +276,53 @@ def _ring_means(images: Any, preset: Preset, xp: Any) -> Any:
 class _Rings:
     """Where each value of a folded half spectrum belongs."""
 
-    offsets: tuple[
-        int, int
-    ]  # 2 x (ring centre - DC) in rows and columns, away from DC to negative frequencies
+    offsets: tuple[int, int]  # of rows and columns: 1 where the centre is at frequency -1/2, 0 where it is DC
     ring: NDArray[np.int64]  # (n,) of each folded value
     order: NDArray[np.int64]  # (n,) the folded values sorted by ring
     starts: NDArray[np.int64]  # where each ring starts in that order
-    counts: NDArray[np.float64]  # pixels of the full spectrum in each ring
+    counts: NDArray[np.float64]  # pixels of the whole spectrum in each ring
     kept: slice
 
 
 @lru_cache(maxsize=8)
 def _rings(height: int, width: int, preset: Preset) -> _Rings:
-    # Frequency u stands at index u + H // 2 of the shifted spectrum, so the official centre (H - 1) / 2 is the
-    # frequency -1/2 for an even size and 0 for an odd one.
+    # Frequency u stands at index u + H // 2, so the official centre (H - 1) / 2 is the frequency -1/2 where H
+    # is even and 0 where it is odd. The squares are exact, so that no root is rounded across a ring's edge.
     offsets = (1 - height % 2, 1 - width % 2) if preset == "official" else (0, 0)
-    rows = np.fft.fftfreq(height, 1 / height)[: height // 2 if offsets[0] else height]
+    rows = np.rint(np.fft.fftfreq(height, 1 / height))[: height // 2 if offsets[0] else height]
     columns = np.arange(width // 2 + 1 - offsets[1])
     distance = np.sqrt((rows[:, None] + offsets[0] / 2) ** 2 + (columns + offsets[1] / 2) ** 2)
     ring = distance.astype(np.int64).ravel()
     order = np.argsort(ring, kind="stable")
     starts = np.searchsorted(ring[order], np.arange(ring.max() + 1))
-    ones = np.ones((1, height, width // 2 + 1))
-    counts = np.bincount(ring, _folded(ones, offsets, operator.add, np).ravel())
+    ones = np.ones((height, width // 2 + 1))
+    pixels = _folded(ones, offsets, operator.add, np).ravel()
+    counts = np.asarray(np.bincount(ring, weights=pixels), dtype=np.float64)
     first = 1 if preset == "official" else 0
     return _Rings(offsets, ring, order, starts, counts, slice(first, first + n_rings(height, width, preset)))
 
 
 def _folded(values: Any, offsets: tuple[int, int], combine: Callable[[Any, Any], Any], xp: Any) -> Any:
-    """Half spectra (B, H, W // 2 + 1) with values of equal ring combined, so that fewer are left to sort.
+    """Half spectra (..., H, W // 2 + 1) with values of one ring combined, so that fewer are left to sort.
 
-    The missing half holds the value of (u, v) at (-u, -v). The ring of (u, v) is that of (-u - a, -v - b) for
-    offsets a, b, so what is missing belongs to the ring of (u - a, v - b): the same half, shifted. Columns that
-    are their own mirror image count once: v = 0 always; v = W / 2 not in `paper`, whose kept rings end before it.
+    The missing half has at (-u, -v) the value of (u, v). With offsets a and b its ring is that of
+    (u - a, v - b), as both are equally far from the centre (-a/2, -b/2): the missing half is this one, moved.
+    Where b = 0, column 0 is its own mirror image; so is column W/2, but all its rings are dropped then.
     """
     row_offset, column_offset = offsets
-    mirrored = xp.roll(values[..., 1:], -row_offset, axis=-2)
+    missing = xp.roll(values[..., 1:], -row_offset, axis=-2)
     if column_offset:
-        folded = combine(values[..., :-1], mirrored)
+        folded = combine(values[..., :-1], missing)
     else:
-        folded = xp.concat((values[..., :1], combine(values[..., 1:], mirrored)), axis=-1)
-    if row_offset:  # u and -u - 1 are one ring, and stand at mirrored rows of an unshifted spectrum
+        folded = xp.concat((values[..., :1], combine(values[..., 1:], missing)), axis=-1)
+    if row_offset:  # u and -u - 1 are equally far too; they are rows i and H - 1 - i
         middle = folded.shape[-2] // 2
         folded = combine(folded[..., :middle, :], xp.flip(folded[..., middle:, :], axis=-2))
     return folded
 
 
 def _ring_sums(values: Any, rings: _Rings, xp: Any) -> Any:
-    """(B, n) → (B, rings). The one step that the array API has no function for."""
+    """(B, n) → (B, rings), the one step for which the array API has no function."""
     if xp is np:
         return np.add.reduceat(np.take(values, rings.order, axis=1), rings.starts, axis=1)
     ring = xp.asarray(rings.ring, device=values.device)
@@ -333,59 +342,29 @@ def _normalised(rings: Any, normalise: Normalise, xp: Any) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _spline_matrix(n_rings: int, length: int) -> NDArray[np.float64]:
-    """(N, K): values of the not-a-knot cubic spline at N points, per unit of each of K values at unit steps."""
-    if n_rings < 4:
+def _spline_matrix(n_values: int, length: int) -> NDArray[np.float64]:
+    """(N, K): a not-a-knot cubic spline through K values at unit steps, read at N points from end to end."""
+    if n_values < 4:
         raise ConfigError(
-            f"cannot interpolate a profile of {n_rings} values to length {length}: a cubic spline needs at least "
-            "4; use larger images or length=None"
+            f"cannot interpolate {n_values} rings to length {length}: a cubic spline needs at least 4; "
+            "take larger images, or length=None"
         )
-    # Second derivatives at the knots, c, solve A c = D y: continuity of the slope at each inner knot, and a
-    # third derivative without a jump at the second knot from either end.
-    equations, differences = np.zeros((2, n_rings, n_rings))
-    for i in range(1, n_rings - 1):
+    # The curvature at the knots solves two systems at once: at inner knots the slope has no jump, and at the
+    # second knot from either end the third derivative has none.
+    equations, differences = np.zeros((2, n_values, n_values))
+    for i in range(1, n_values - 1):
         equations[i, i - 1 : i + 2] = 1, 4, 1
         differences[i, i - 1 : i + 2] = 6, -12, 6
     equations[0, :3] = equations[-1, -3:] = 1, -2, 1
     curvature = np.linalg.solve(equations, differences)
 
-    points = np.linspace(0, n_rings - 1, length)
-    left = np.minimum(points.astype(np.int64), n_rings - 2)
+    points = np.linspace(0, n_values - 1, length)
+    left = np.minimum(points.astype(np.int64), n_values - 2)
     t = (points - left)[:, None]
     s = 1 - t
-    identity = np.eye(n_rings)
-    return np.asarray(
-        s * identity[left]
-        + t * identity[left + 1]
-        + ((s**3 - s) * curvature[left] + (t**3 - t) * curvature[left + 1]) / 6
-    )
-
-
-def _namespace(x: Any) -> Any:
-    """The array namespace of a floating-point array, or an error."""
-    if isinstance(x, np.ndarray):
-        xp: Any = (
-            np  # not array_api_compat.numpy: NumPy 2 needs no wrapper, and importing that one takes 90 ms
-        )
-    else:
-        import array_api_compat
-
-        if not array_api_compat.is_torch_array(x):
-            raise ImageError(f"expected a NumPy array or a PyTorch tensor, found {type(x).__name__}")
-        xp = array_api_compat.array_namespace(x)
-    if x.dtype not in (xp.float32, xp.float64):
-        raise ImageError(
-            f"expected float32 or float64, found {x.dtype}: convert first; the scale is kept as it is"
-        )
-    return xp
-
-
-def _on_cpu(x: Any) -> bool:
-    return isinstance(x, np.ndarray) or x.device.type == "cpu"
-
-
-def _working_type(x: Any) -> Any:
-    return np.dtype(np.float64) if isinstance(x, np.ndarray) else x.dtype
+    value = np.eye(n_values)
+    bend = (s**3 - s) * curvature[left] + (t**3 - t) * curvature[left + 1]
+    return np.asarray(s * value[left] + t * value[left + 1] + bend / 6)
 
 
 def _check_batch(x: Any) -> None:
@@ -398,13 +377,9 @@ def _check_batch(x: Any) -> None:
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{name}={value!r} is not known: expected one of {', '.join(choices)}")
+        raise ConfigError(f"{name} is one of {', '.join(choices)}, found {value!r}")
 
 
 def _check_length(length: object) -> None:
     if not isinstance(length, int) or isinstance(length, bool) or length < 2:
-        raise ConfigError(f"length={length!r} is not possible: expected an integer of at least 2, or None")
-
-
-def _cast(x: Any, dtype: Any) -> Any:
-    return x.astype(dtype, copy=False) if isinstance(x, np.ndarray) else x.to(dtype)
+        raise ConfigError(f"length is a whole number of at least 2, or None, found {length!r}")

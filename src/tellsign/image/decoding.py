@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
+MAX_SCANS = 100  # of a progressive JPEG; encoders write 10 or so, each costs a pass over all pixels
 MAX_BYTES = 1 << 30  # a larger file is not read: even 100 megapixels at 8 bytes each are smaller
 
 # Format → module and class (or factory) that opens it.
@@ -56,7 +57,7 @@ class ImageMeta:
     format: str  # JPEG, MPO, PNG, WEBP, AVIF, HEIC, BMP, TIFF or GIF: by content
     width: int  # of the array, orientation applied
     height: int
-    mode: str  # as stored, by Pillow's names: RGB, L, CMYK, P, RGBA, I;16, F, …
+    mode: str  # as stored, by Pillow's names (RGB, L, CMYK, P, RGBA, I;16, F, …) and RGB;16, RGBA;16
     n_bytes: int
     sha256: str  # of the file's bytes
     n_frames: int  # more than 1: only the first (HEIC: the primary) picture was decoded
@@ -122,11 +123,14 @@ def _decode(data: bytes, kind: str, suffix: str, max_pixels: int) -> Image:
     with _recorded_warnings(notes):
         picture = _opened(data, kind)
         _check_pixels(picture.size, max_pixels)
+        _check_scans(picture, data)
         n_frames = _n_frames(picture, notes)
         # TIFF forgets its orientation once loaded; PNG may keep its EXIF behind the pixels.
         exif, orientation = exif_text(picture) if kind != "PNG" else ({}, 1)
     mode = picture.mode
     samples, icc = read_samples(picture, data, lambda: _reopened(data, kind), notes)
+    if samples.white > 255 and mode in {"RGB", "RGBA"}:
+        mode += ";16"
     if kind == "PNG":
         with _recorded_warnings(notes):
             exif, orientation = exif_text(picture)
@@ -202,6 +206,14 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
             f"the picture has {width} × {height} = {width * height:,} pixels; "
             f"the limit is {max_pixels:,} (raise max_pixels to decode it)"
         )
+
+
+def _check_scans(picture: Any, data: bytes) -> None:
+    """A few kilobytes of empty scans would keep every decoder busy for hours."""
+    if "progressive" in picture.info:
+        n_scans = data.count(b"\xff\xda")
+        if n_scans > MAX_SCANS + len(data) // 8192:  # by chance, the two bytes occur once in 65536
+            raise ImageError(f"the progressive JPEG has {n_scans} scans, as if made to stall its readers")
 
 
 def _opened(data: bytes, kind: str) -> Any:

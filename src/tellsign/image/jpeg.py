@@ -123,7 +123,7 @@ def fast_pixels(data: bytes, mode: str) -> tuple[NDArray[np.uint8] | None, str]:
     Args:    data: a JPEG file; mode: "RGB" or "L".
     Returns: ((H, W, 3) or (H, W), empty text), or (None, the decoder's complaint).
     """
-    import simplejpeg  # noqa: PLC0415 - only JPEG files pay for it
+    import simplejpeg  # only JPEG files pay for it
 
     try:
         pixels = simplejpeg.decode_jpeg(data, colorspace="RGB" if mode == "RGB" else "GRAY", strict=True)

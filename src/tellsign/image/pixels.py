@@ -51,7 +51,7 @@ def read_samples(
     _refuse_misread_tiff(picture)
     profile = _profile(picture, notes)
     description = profile.description if profile else None
-    transform = profile if profile and profile.transform else None
+    transform = profile if profile and profile.applied else None
     if picture.format in {"JPEG", "MPO"} and picture.mode in {"RGB", "L"} and transform is None:
         pixels, complaint = fast_pixels(data, picture.mode)
         if pixels is not None:
@@ -255,10 +255,8 @@ def _eight_bit(picture: PIL.Image.Image, profile: colour.Conversion | None, note
         # Pillow takes all JPEG inks as inverted, which only files with Adobe's marker are.
         picture = PIL.ImageChops.invert(picture)
         notes.append("CMYK JPEG without Adobe's marker: inks taken as not inverted")
-    if profile is not None and profile.transform is not None:
-        picture = profile.transform.apply(
-            picture if picture.mode == profile.mode else picture.convert(profile.mode)
-        )
+    if profile is not None and profile.applied is not None:
+        picture = profile.applied(picture if picture.mode == profile.mode else picture.convert(profile.mode))
     elif picture.mode == "LAB":
         picture = colour.lab_transform().apply(picture)
     elif picture.mode == "CMYK":

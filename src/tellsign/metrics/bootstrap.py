@@ -1,7 +1,7 @@
 """All metrics of one table of predictions, with intervals from a bootstrap over groups.
 
-A resample is (G,) counts, how often each group is drawn. `_Table` turns counts into metrics, so that tables of
-two detectors which share the groups' numbers can be read on the same resamples.
+A resample is (G,) counts, how often each group is drawn. `_Table` turns counts into metrics, so that tables
+of two detectors which share the groups' numbers can be read on the same resamples.
 
 Shapes: N rows (predictions), R reals, F fakes, G groups.
 """
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from tellsign.metrics.ranking import Floats, Ints
     from tellsign.metrics.values import Bools
-
-DRAWS_AT_ONCE = 1 << 15  # small enough to stay in a processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,8 @@ def summary(
     a class. A stratum of one group is always drawn once and adds no variation.
 
     An interval is percentiles of the resampled values, widened to hold the value itself where resampling is
-    biased (ECE of a well calibrated detector, tiny sets). It is NaN where `n_resamples` is 0, or where a class
-    that the metric reads lies in no stratum of two groups or more.
+    biased (ECE of a well calibrated detector, tiny sets). It is NaN where `n_resamples` is 0, or where a
+    class that the metric reads lies in no stratum of two groups or more.
 
     Args:    labels: (N,) 0 real or 1 fake. scores: (N,) higher = more fake; infinities are allowed.
              threshold: score from which on the decision is fake; None where nothing is decided.
@@ -177,12 +175,9 @@ def _strata(is_fake: Bools, numbers: Ints, order: Ints) -> tuple[Ints, tuple[int
 
 def _draw(counts: Ints, strata: tuple[int, ...], rng: np.random.Generator) -> None:
     """Fills (G,) counts with how often each group is drawn."""
-    counts.fill(0)
     start = 0
-    for size in strata:
-        stratum = counts[start : start + size]
-        for done in range(0, size, DRAWS_AT_ONCE):
-            np.add.at(stratum, rng.integers(size, size=min(DRAWS_AT_ONCE, size - done)), 1)
+    for size in filter(None, strata):
+        counts[start : start + size] = np.bincount(rng.integers(size, size=size), minlength=size)
         start += size
 
 
@@ -216,12 +211,12 @@ class _Residuals:
         _, values = checked_probabilities(is_fake, probabilities)
         n_groups = int(numbers.max()) + 1
         cells, cell = np.unique(calibration_bin(values, N_BINS) * n_groups + numbers, return_inverse=True)
-        weights: Floats = values - is_fake
+        differences = values - is_fake.astype(np.float64)
         return cls(
             starts=np.unique(cells // n_groups, return_index=True)[1],
             groups=cells % n_groups,
-            residuals=np.bincount(cell, weights=weights),
-            squared=np.bincount(numbers, weights=weights**2),
+            residuals=np.asarray(np.bincount(cell, weights=differences), dtype=np.float64),
+            squared=np.asarray(np.bincount(numbers, weights=differences**2), dtype=np.float64),
         )
 
 

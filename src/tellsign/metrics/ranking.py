@@ -79,10 +79,12 @@ class Mass:
 
     @property
     def reals(self) -> int:
+        """Reals in all, each as often as it counts."""
         return int(self.real_sum[-1])
 
     @property
     def fakes(self) -> int:
+        """Fakes in all, each as often as it counts."""
         return int(self.fake_sum[-1])
 
 

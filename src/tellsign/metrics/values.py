@@ -136,8 +136,8 @@ def ece(labels: ArrayLike, probabilities: ArrayLike, *, n_bins: int = N_BINS) ->
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean squared distance between the probability of fake and the label.
 
-    Implements Brier (1950). Deviates: one squared term a row and not one a class, as is usual for two classes,
-    so that 0 is perfect and 1 the worst.
+    Implements Brier (1950). Deviates: one squared term a row and not one a class, as is usual for two
+    classes, so that 0 is perfect and 1 the worst.
 
     Args:    labels: (N,) 0 real or 1 fake. probabilities: (N,) of fake.
     Returns: 0 to 1; a constant 0.5 gets 0.25.

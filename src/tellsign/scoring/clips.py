@@ -37,15 +37,13 @@ def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
     times: list[float] = []
     looks: list[list[Look]] = []
     boxes: list[tuple[Box, ...]] = []
-    with video.frames(
-        path, n_frames=scorer.options.n_frames, max_pixels=scorer.options.max_pixels
-    ) as frames:
+    with video.frames(path, n_frames=scorer.options.n_frames, max_pixels=scorer.options.max_pixels) as frames:
         for frame in frames:
             # Scored one by one: a frame's pixels are forgotten before the next one comes.
-            regions = [frame.array]
+            regions = [frame.image]
             if scorer.region == "face":
-                boxes.append(faces.boxes(frame.array))
-                regions = [faces.crop(frame.array, box).image for box in boxes[-1]]
+                boxes.append(faces.boxes(frame.image))
+                regions = [faces.crop(frame.image, box).image for box in boxes[-1]]
             looks.append(scorer.look(regions))
             times.append(round(frame.time, 3))
         row["warnings"] += frames.warnings

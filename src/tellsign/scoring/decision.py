@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from tellsign.calibration import Calibration, OperatingPoint, threshold_at_fpr
 
+from tellsign.calibration import Calibration, OperatingPoint, threshold_at_fpr
 from tellsign.types import ConfigError, NotFittedError
 
 if TYPE_CHECKING:

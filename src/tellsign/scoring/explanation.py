@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tellsign.explain.page import Explanation
 
 from tellsign import faces, image, video
 from tellsign.container import HEAD_BYTES, is_video
-from tellsign.explain.page import Explanation
 from tellsign.types import TellsignError, TooSmallError, Verdict
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _shown(path: Path, row: Row, *, full_metadata: bool) -> tuple[FloatArray, tu
         for frame in frames:
             if frame.time >= wanted - 1e-3:
                 break
-    return frame.array, (("Picture", f"the frame at {frame.time:.2f} s"), *_video_facts(meta))
+    return frame.image, (("Picture", f"the frame at {frame.time:.2f} s"), *_video_facts(meta))
 
 
 def _telling_time(row: Row) -> float:

@@ -63,7 +63,7 @@ def scan(
             elif name not in under_way and not store.seen(name):
                 before = store.known(name)
                 under_way[name] = before
-                yield Job(path, before and before["sha256"])
+                yield Job(path, before["sha256"] if before else None)
 
     with Pool(scorer.artifact.path, scorer.options, limits or Limits()) as pool:
         for job, result in pool.rows(jobs()):

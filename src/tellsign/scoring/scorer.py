@@ -12,13 +12,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign import artifacts, detectors, faces, image
 from tellsign.container import HEAD_BYTES, is_video
+from tellsign.image.decoding import MAX_BYTES
 from tellsign.scoring.clips import score_video
 from tellsign.scoring.decision import Decision, domain_distance
 from tellsign.scoring.names import escape
@@ -77,7 +79,7 @@ class Scorer:
         self.decision = Decision.of(self.artifact, fpr=self.options.fpr, prior=self.options.prior)
         own_region = self.artifact.spec["preprocessing"].get("region", "image")
         self.region = "face" if self.options.faces else own_region
-        self.warnings = ()
+        self.warnings: tuple[str, ...] = ()
         if self.region != own_region:
             self.warnings = (f"--faces: this detector was made for the whole {own_region}, not for faces",)
 
@@ -115,7 +117,7 @@ class Scorer:
         for draft in stills:
             draft.looks = [next(looks) for _ in draft.regions]
             draft.regions = []
-        return [draft and self._finished(draft) for draft in drafts]
+        return [None if draft is None else self._finished(draft) for draft in drafts]
 
     def look(self, regions: Iterable[FloatArray]) -> list[Look]:
         """Score regions of pixels, (3, H, W) each, in [0, 1]."""
@@ -135,7 +137,9 @@ class Scorer:
             scores = self.detector.score(batch)
             distances = domain_distance(batch["profile"], self.artifact.arrays)
             for (number, _), score, distance in zip(members, scores, distances, strict=True):
-                looks[number] = Look(float(score), float(distance)) if np.isfinite(score) else Look(reason=NO_SCORE)
+                looks[number] = (
+                    Look(float(score), float(distance)) if np.isfinite(score) else Look(reason=NO_SCORE)
+                )
         return [looks[number] for number in sorted(looks)]
 
     def _draft(self, path: Path, known: str | None) -> Draft | None:
@@ -156,8 +160,8 @@ class Scorer:
                 row["kind"] = "video"
                 row["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
                 return None if row["sha256"] == known else Draft(score_video(self, path, row))
-            if os.fstat(file.fileno()).st_size > image.MAX_BYTES:
-                raise ImageError(f"the file is larger than {image.MAX_BYTES >> 20} MiB")
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise ImageError(f"the file is larger than {MAX_BYTES >> 20} MiB")
             content = file.read()
         row["sha256"] = hashlib.sha256(content).hexdigest()
         if row["sha256"] == known:
@@ -215,7 +219,7 @@ class Scorer:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """A file open for reading. Raises ImageError with the reason where it can't be had."""
     try:
         if not path.is_file():

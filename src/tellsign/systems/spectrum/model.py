@@ -65,7 +65,7 @@ def class_bands(features: FloatArray, labels: NDArray[np.integer[Any]]) -> dict[
              labels: (B,).
     Returns: band.real_mean, band.real_std, band.fake_mean, band.fake_std, each (K,).
     """
-    bands = {}
+    bands: dict[str, FloatArray] = {}
     for name, members in (("real", features[labels == REAL]), ("fake", features[labels != REAL])):
         bands |= {f"band.{name}_mean": members.mean(axis=0), f"band.{name}_std": members.std(axis=0)}
     return bands

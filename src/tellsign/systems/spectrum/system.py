@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,7 @@ class SpectrumSystem:
         return out
 
 
+@lru_cache(maxsize=2)  # a grid of classifiers looks at the same profiles again and again
 def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:
     """The spectrum profile of every image.
 

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# From the data to the shipped detector and its card. Called by `make default-detector`, from the project's root.
+# DATA: folder with manifest.csv. BIN: folder of the tellsign command.
+set -euo pipefail
+work=out/default-detector
+detector=src/tellsign/shipped/spectrum
+size=240 quality=75 # the largest square that every training source has; the quality most of it comes with
+mkdir -p "$work"
+index() { # NAME DATASET...: manifest of some sources, harmonised
+  local name=$1 options=()
+  shift
+  for dataset in "$@"; do options+=(--dataset "$dataset"); done
+  "$BIN/tellsign" data index "$DATA/manifest.csv" --skip-label features --no-videos --checksums "${options[@]}" -o "$work/$name.csv"
+  "$BIN/tellsign" data harmonise "$work/$name.csv" --size $size --quality $quality -o "$work/$name" || [ $? = 1 ]
+}
+# Trained on: sources with both classes in one format, and photographs of other subjects than faces.
+index training stylegan140k cnnd10 realorai bsds500 ffhq1024
+"$BIN/tellsign" data split "$work/training/manifest.csv" --part train=0.65 --part valid=0.35 --seed 0 --keep-test -o "$work/training/split.csv"
+"$BIN/tellsign" train configs/spectrum.toml --data "$work/training/split.csv" -o "$detector"
+# Measured on: the test split, a photo source kept out of everything, and sources that training never saw.
+index unseen imagenet_samples sr_sets celebahq_pggan beyond sd3_portraits ciplab

@@ -1,0 +1,156 @@
+"""Rising curves from scores to the probability of fake, and how they are fitted.
+
+Shapes: N calibration scores, K breakpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tellsign.calibration.checks import checked
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from tellsign.calibration.checks import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """probability = 1 / (1 + exp(-(slope · score + intercept)))."""
+
+    slope: float  # never negative; 0 where fakes don't score higher than reals
+    intercept: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope >= 0):
+            raise ConfigError(
+                f"a sigmoid needs a finite slope >= 0 and a finite intercept: found {self.slope}, {self.intercept}; "
+                "give scores of a usual size, higher = more fake"
+            )
+
+    def probability(self, scores: Floats) -> Floats:
+        """Any shape → same shape, in the unit interval."""
+        # A slope of 0 says the same of every score, of an infinite one too.
+        logits = (
+            np.full_like(scores, self.intercept) if self.slope == 0 else self.slope * scores + self.intercept
+        )
+        small = np.exp(-np.abs(logits))
+        return np.where(logits < 0, small, 1.0) / (1 + small)
+
+
+@dataclass(frozen=True, slots=True)
+class Isotonic:
+    """Breakpoints of a rising curve: straight lines between them, constant outside."""
+
+    scores: tuple[float, ...]  # (K,) strictly ascending
+    probabilities: tuple[float, ...]  # (K,) ascending, 0 to 1
+
+    def __post_init__(self) -> None:
+        x, p = np.array(self.scores), np.array(self.probabilities)
+        if x.ndim != 1 or x.shape != p.shape or not len(x):
+            raise ConfigError(f"expected as many scores as probabilities, found {x.shape} and {p.shape}")
+        if not (np.isfinite(x).all() and (np.diff(x) > 0).all()):
+            raise ConfigError("breakpoints of an isotonic curve must have finite, strictly ascending scores")
+        if not ((p >= 0).all() and (p <= 1).all() and (np.diff(p) >= 0).all()):
+            raise ConfigError(
+                "breakpoints of an isotonic curve must have ascending probabilities between 0 and 1"
+            )
+
+    def probability(self, scores: Floats) -> Floats:
+        """Any shape → same shape, in the unit interval."""
+        x, p = np.array(self.scores), np.array(self.probabilities)
+        if len(x) == 1:
+            return np.full_like(scores, p[0])
+        left = np.clip(x.searchsorted(scores, side="right") - 1, 0, len(x) - 2)
+        right = left + 1
+        share = np.clip((scores - x[left]) / (x[right] - x[left]), 0, 1)
+        # Rounding may carry the end of a line past its breakpoint, and the curve would fall there.
+        return np.minimum(p[left] + share * (p[right] - p[left]), p[right])
+
+
+def sigmoid_curve(labels: ArrayLike, scores: ArrayLike) -> Sigmoid:
+    """The sigmoid of largest likelihood under Platt's smoothed labels.
+
+    Implements Platt (1999), section 2.2, by the Newton iteration with backtracking of Lin, Lin and Weng (2007),
+    algorithm 1, on standardised scores. Deviates: the slope is kept at 0 or above, because a probability must
+    not fall when the score rises; where fakes score no higher than reals, the curve is their share.
+
+    Args:    labels: (N,) 0 real or 1 fake. scores: (N,) finite, higher = more fake.
+    Returns: slope per unit of the score, and intercept.
+    Raises:  ConfigError: a class is missing, a score is not finite, or lengths differ.
+    """
+    is_fake, values = checked(labels, scores)
+    n_fake = int(is_fake.sum())
+    n_real = len(is_fake) - n_fake
+    targets = np.where(is_fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
+    share = float(targets.mean())
+    flat = Sigmoid(0.0, math.log(share / (1 - share)))
+    centre, scale = float(values.mean()), float(values.std())
+    if values.min() == values.max() or scale == 0:
+        return flat
+    slope, intercept = _newton(np.stack([(values - centre) / scale, np.ones_like(values)]), targets)
+    return Sigmoid(slope / scale, intercept - slope * centre / scale) if slope > 0 else flat
+
+
+def _newton(design: Floats, targets: Floats) -> tuple[float, float]:
+    """The two weights of (2, N) design rows with the smallest mean cross-entropy to (N,) targets."""
+    weights = np.array([0.0, math.log(targets.mean() / (1 - targets.mean()))])
+
+    def loss(candidate: Floats) -> float:
+        logits = candidate @ design
+        return float(np.mean(np.logaddexp(0, logits) - targets * logits))
+
+    current = loss(weights)
+    for _ in range(100):
+        small = np.exp(-np.abs(weights @ design))
+        p = np.where(weights @ design < 0, small, 1.0) / (1 + small)
+        gradient = design @ (p - targets) / len(targets)
+        if np.abs(gradient).max() < 1e-13:
+            break
+        hessian = (design * (p * (1 - p))) @ design.T / len(targets) + 1e-12 * np.eye(2)
+        step = -np.linalg.solve(hessian, gradient)
+        length, slack = 1.0, 1e-14 * (1 + current)
+        # The slack lets the last steps through, whose gain is below rounding.
+        while loss(weights + length * step) > current + 1e-4 * length * (gradient @ step) + slack:
+            length /= 2
+        weights = weights + length * step
+        current = loss(weights)
+    return float(weights[0]), float(weights[1])
+
+
+def isotonic_curve(labels: ArrayLike, scores: ArrayLike) -> Isotonic:
+    """The rising curve with the smallest squared error, by pooling adjacent violators.
+
+    Implements Ayer et al. (1955); Zadrozny and Elkan (2002) use it for calibration. Equal scores are pooled
+    first. A pool becomes two breakpoints, its lowest and highest score. Deviates: none.
+
+    Args:    labels: (N,) 0 real or 1 fake. scores: (N,) finite, higher = more fake.
+    Returns: the breakpoints; outside of them the curve is constant.
+    Raises:  ConfigError: a class is missing, a score is not finite, or lengths differ.
+    """
+    is_fake, values = checked(labels, scores)
+    distinct, which, rows = np.unique(values, return_inverse=True, return_counts=True)
+    fakes = np.bincount(which, weights=is_fake).astype(np.int64)
+    pools: list[tuple[int, int, int]] = []  # fakes, rows, first distinct score
+    for first, (n_fake, n_rows) in enumerate(zip(fakes.tolist(), rows.tolist(), strict=True)):
+        pool = (n_fake, n_rows, first)
+        # Shares are compared as products of counts, which are exact.
+        while pools and pools[-1][0] * pool[1] >= pool[0] * pools[-1][1]:
+            before = pools.pop()
+            pool = (before[0] + pool[0], before[1] + pool[1], before[2])
+        pools.append(pool)
+    starts = [pool[2] for pool in pools]
+    ends = [*(start - 1 for start in starts[1:]), len(distinct) - 1]
+    scores_at: list[float] = []
+    shares: list[float] = []
+    for (n_fake, n_rows, _), start, end in zip(pools, starts, ends, strict=True):
+        for at in (start,) if start == end else (start, end):
+            scores_at.append(float(distinct[at]))
+            shares.append(n_fake / n_rows)
+    return Isotonic(tuple(scores_at), tuple(shares))

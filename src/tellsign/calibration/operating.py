@@ -1,0 +1,161 @@
+"""Thresholds that keep an error rate on calibration data, and the limit of a detector's domain.
+
+A rate is refused where the data are too few to measure it.
+
+Shapes: N scores or distances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tellsign.calibration.checks import check_keys, check_rate, count, finite, number
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
+    from tellsign.calibration.checks import Floats
+
+# With no event in n trials, the 95 % bound of its rate is 3 / n (Hanley and Lippman-Hand 1983).
+RULE_OF_THREE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Two thresholds on the score: fake from `high` on, real below `low`, uncertain between."""
+
+    low: float
+    high: float  # not below `low`
+    fpr: float  # share of calibration reals at or above `high` that was asked for, as an upper limit
+    fnr: float  # share of calibration fakes below `low` that was asked for, as an upper limit
+    n_real: int  # of the calibration data
+    n_fake: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise ConfigError(
+                f"an operating point needs finite low <= high: found {self.low} and {self.high}"
+            )
+
+    def label(self, score: float) -> Literal["real", "fake", "uncertain"]:
+        """The verdict on a score.
+
+        Raises: ConfigError: the score is NaN.
+        """
+        if math.isnan(score):
+            raise ConfigError("a score of NaN has no verdict; treat the input as failed")
+        if score >= self.high:
+            return "fake"
+        return "real" if score < self.low else "uncertain"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> OperatingPoint:
+        """The inverse of `to_dict`.
+
+        Raises: ConfigError: a key is missing, unknown or of a wrong type, or low > high.
+        """
+        check_keys("operating point", found, tuple(field.name for field in dataclasses.fields(cls)))
+        low, high, fpr, fnr = (number(found, name) for name in ("low", "high", "fpr", "fnr"))
+        return cls(low, high, fpr, fnr, count(found, "n_real"), count(found, "n_fake"))
+
+
+def operating_point(
+    real_scores: ArrayLike, fake_scores: ArrayLike, *, fpr: float, fnr: float
+) -> OperatingPoint:
+    """The thresholds of two error rates, measured on calibration data.
+
+    `high` is the threshold of the FPR and `low` that of the FNR. Where the classes lie further apart than the
+    rates ask, low > high: every threshold between them keeps both rates, and both become the middle, so that
+    nothing is uncertain.
+
+    Args:    real_scores, fake_scores: (N,) finite. fpr, fnr: upper limits, above 0 and below 1.
+    Returns: the operating point.
+    Raises:  ConfigError: as for `threshold_at_fpr` and `threshold_at_fnr`.
+    """
+    high, low = threshold_at_fpr(real_scores, fpr), threshold_at_fnr(fake_scores, fnr)
+    if low > high:
+        low = high = high + (low - high) / 2
+    return OperatingPoint(low, high, fpr, fnr, np.size(real_scores), np.size(fake_scores))
+
+
+def threshold_at_fpr(real_scores: ArrayLike, fpr: float) -> float:
+    """The smallest threshold at which at most `fpr` of these reals are called fake (score >= threshold).
+
+    It is the next number above the highest real that must be called real. Scores have to be of independent
+    images: one a source video or identity, not one a frame.
+
+    Args:    real_scores: (N,) finite. fpr: above 0 and below 1; at least 3 / N.
+    Returns: in the unit of the scores.
+    Raises:  ConfigError: fewer than 3 / fpr scores (with no false alarm among n reals, the 95 % bound of the
+             FPR is 3 / n), a score is not finite, or fpr is not a rate.
+    """
+    scores = _supported(real_scores, fpr, name="fpr", kind="real")
+    return float(np.nextafter(scores[-1 - _allowed(fpr, len(scores))], np.inf))
+
+
+def threshold_at_fnr(fake_scores: ArrayLike, fnr: float) -> float:
+    """The largest threshold at which at most `fnr` of these fakes are called real (score < threshold).
+
+    Args:    fake_scores: (N,) finite, of independent images. fnr: above 0 and below 1; at least 3 / N.
+    Returns: in the unit of the scores.
+    Raises:  ConfigError: as for `threshold_at_fpr`.
+    """
+    scores = _supported(fake_scores, fnr, name="fnr", kind="fake")
+    return float(scores[_allowed(fnr, len(scores))])
+
+
+def domain_limit(distances: ArrayLike, *, quantile: float = 0.99) -> float:
+    """The distance from the training data beyond which an input is outside of the detector's domain.
+
+    The sample quantile rounded up to the next distance that was seen, so that no more than 1 - quantile of
+    these inputs lie beyond it.
+
+    Args:    distances: (N,) finite, of inputs inside the domain. quantile: above 0 and below 1.
+    Returns: in the unit of the distances; an input is outside where its distance is greater.
+    Raises:  ConfigError: fewer than 1 / (1 - quantile) distances, of which even the greatest says nothing of
+             the quantile; a distance is not finite; or quantile is not between 0 and 1.
+    """
+    check_rate("quantile", quantile)
+    values = finite(distances, "distances")
+    needed = math.ceil(1 / (1 - quantile) - 1e-9)
+    if len(values) < needed:
+        raise ConfigError(
+            f"too few distances for the quantile {quantile:g}: found {len(values)}, needed {needed}; "
+            "give more inputs or a lower quantile"
+        )
+    return float(np.quantile(values, quantile, method="higher"))
+
+
+def _supported(scores: ArrayLike, rate: float, *, name: str, kind: str) -> Floats:
+    """(N,) ascending scores, or a ConfigError where they are too few for the rate."""
+    check_rate(name, rate)
+    values = finite(scores, f"{kind} scores")
+    needed = math.ceil(RULE_OF_THREE / rate - 1e-9)
+    if len(values) < needed:
+        lowest = math.ceil(1e4 * RULE_OF_THREE / max(len(values), 1)) / 1e4
+        mend = f"ask for {name} >= {lowest:g}" if lowest < 1 else "that supports no rate"
+        raise ConfigError(
+            f"{len(values)} {kind} scores cannot support {name} = {rate:g}: found {len(values)}, needed "
+            f"{needed} ({RULE_OF_THREE} / {name}); add {kind} images, or {mend}"
+        )
+    return np.sort(values)
+
+
+def _allowed(rate: float, n: int) -> int:
+    """The most errors among n whose share, as a float, is at most the rate."""
+    errors = int(rate * n) + 1
+    while errors / n > rate:
+        errors -= 1
+    return errors

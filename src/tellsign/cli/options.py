@@ -1,0 +1,83 @@
+"""Options that several commands share, and the small steps between a command and the library."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from tellsign.data import Manifest
+    from tellsign.scoring.workers import Limits
+
+Detector = Annotated[str, typer.Option("--detector", "-d", help="A shipped detector's name, or a folder.")]
+DetectorArgument = Annotated[str, typer.Argument(help="A shipped detector's name, or a folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Fpr = Annotated[
+    float | None,
+    typer.Option(help="Share of real images that may be called fake; by default the detector's own."),
+]
+Prior = Annotated[
+    float | None, typer.Option(help="Share of fakes you expect among your images; moves the probability.")
+]
+Faces = Annotated[bool, typer.Option("--faces", help="Look at the faces instead of the whole image.")]
+Frames = Annotated[int, typer.Option(min=1, help="Frames looked at in a video.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger images and frames before decoding them.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes, one thread each; 0: one for each core.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Files that a worker scores together.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds for one file.")]
+Memory = Annotated[int, typer.Option("--memory-limit", min=0, help="MiB of a worker's memory; 0: no limit.")]
+Data = Annotated[Path, typer.Option("--data", help="A manifest (see `tellsign data index`).")]
+Split = Annotated[str | None, typer.Option(help="Only samples of this split.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.")]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+
+MAX_PIXELS = 100_000_000
+
+
+def read_manifest(path: Path, split: str | None = None) -> Manifest:
+    """A manifest, or one split of it."""
+    from tellsign.data import read
+
+    manifest = read(path)
+    if split is not None:
+        found = sorted({sample.split for sample in manifest})
+        manifest = manifest.filter(split=split)
+        if not manifest:
+            raise ConfigError(f"{path} has no split {split!r}; it has {found}")
+    return manifest
+
+
+def limits(workers: int, batch_size: int, timeout: float, memory_mib: int) -> Limits:
+    """What the worker processes may take; 0 workers means one for each core."""
+    from tellsign.scoring.workers import Limits
+
+    if workers == 0:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Limits(workers, batch_size, timeout, memory_mib << 20)
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """NAME=VALUE in two."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{option} takes NAME=VALUE, found {text!r}")
+    return name, value
+
+
+def number(text: str, option: str) -> float:
+    """A number given as text."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{option} takes a number, found {text!r}") from None
+
+
+def as_json(value: Any) -> str:
+    """A result as the JSON that scripts read."""
+    return json_module.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,328 @@
+"""Predictions → a report: coverage, metrics with intervals, each per data set, generator and video.
+
+A pooled figure mixes data sets whose scores need not be comparable, so it never stands alone. Three rules
+hold in every block of a report:
+
+- `metrics` are taken over the samples that have a score, at the detector's threshold.
+- `decided` is what a user meets: shares of *all* reals and of *all* fakes by the verdict that they got, so
+  that an uncertain or failed sample is neither a false alarm nor a find.
+- A generator's fakes are compared with the reals of the same data set, never with those of another.
+
+Intervals are 95 % bootstrap intervals over groups (source videos, identities); a sample without a group is
+one of its own.
+
+Shapes: N rows (predictions), V videos.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign.evaluate.columns import aligned
+from tellsign.metrics import summary
+from tellsign.scoring.names import printable
+from tellsign.types import FAKE, REAL, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from tellsign.metrics import Estimate
+    from tellsign.scoring.predictions import Predictions
+
+    Block = dict[str, Any]
+    Estimates = Callable[..., dict[str, Estimate | None]]  # `summary` with the bootstrap's options
+
+UNNAMED = "unnamed"  # a data set or a generator without a name
+LABELS = {REAL: "real", FAKE: "fake"}
+
+
+def report(
+    predictions: Predictions, *, split: str | None = None, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Everything that is said about a detector on a labelled set.
+
+    `by` holds the same block per data set; per generator, under its name, or under DATASET/GENERATOR where
+    several data sets share the name; and for videos, where frames are joined by data set, generator and video
+    (and label), never by the folder that they lie in.
+
+    Args:    predictions: the table.
+             split: only rows of this split; None takes all.
+             n_resamples: of the bootstrap; 0 leaves the intervals out.
+             seed: of the bootstrap.
+    Returns: JSON-ready: n, n_real, n_fake, scored, uncertain, failed, coverage (share with a verdict real
+             or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, decided {n, wrong,
+             fpr, fnr, recall}, by {dataset, generator, video}, detector, manifest, split.
+    Raises:  ConfigError: there are no rows, or a label is neither 0 nor 1.
+    """
+    rows = predictions if split is None else predictions.take(predictions.split == split)
+    if not len(rows):
+        found = ", ".join(sorted(set(predictions.split.tolist()) - {""})) or "none"
+        where = "" if split is None else f" in the split {split!r}; the splits are {found}"
+        raise ConfigError(f"there is nothing to report: {len(predictions)} predictions, none of them{where}")
+    if unknown := sorted(set(rows.label.tolist()) - set(LABELS)):
+        raise ConfigError(f"labels must be 0 (real) or 1 (fake): found {unknown[:3]}; leave such rows out")
+    estimates = partial(summary, n_resamples=n_resamples, seed=seed)
+    return {
+        **_block(rows, estimates),
+        "threshold": _finite(rows.threshold),
+        "by": {
+            "dataset": _by_dataset(rows, estimates),
+            "generator": _by_generator(rows, estimates),
+            "video": _by_video(rows, estimates),
+        },
+        "detector": rows.detector,
+        "manifest": rows.manifest,
+        "split": split,
+    }
+
+
+def _block(rows: Predictions, estimates: Estimates) -> Block:
+    scored = ~np.isnan(rows.score)
+    has_verdict = np.isin(rows.verdict, list(LABELS.values()))
+    right = np.where(rows.label == FAKE, "fake", "real")
+    return {
+        "n": len(rows),
+        "n_real": int((rows.label == REAL).sum()),
+        "n_fake": int((rows.label == FAKE).sum()),
+        "scored": int(scored.sum()),
+        "uncertain": int((rows.verdict == "uncertain").sum()),
+        "failed": int((rows.verdict == "").sum()),
+        "coverage": float(has_verdict.mean()),
+        "metrics": _metrics(rows.take(scored), estimates),
+        "decided": {
+            "n": int(has_verdict.sum()),
+            "wrong": int((has_verdict & (rows.verdict != right)).sum()),
+            **_verdict_rates(rows, estimates),
+        },
+    }
+
+
+def _metrics(scored: Predictions, estimates: Estimates) -> Block:
+    known = len(scored) and bool(np.isfinite(scored.probability).all())
+    found = estimates(
+        scored.label,
+        scored.score,
+        threshold=scored.threshold,
+        probabilities=scored.probability if known else None,
+        groups=scored.group,
+    )
+    return {**{name: _shown(estimate) for name, estimate in found.items()}, "recall": _rest(found["fnr"])}
+
+
+def _verdict_rates(rows: Predictions, estimates: Estimates) -> Block:
+    """Shares of all reals and of all fakes; uncertain and failed samples stay in the denominator."""
+
+    def rates(is_high: NDArray[np.bool_]) -> dict[str, Estimate | None]:
+        return estimates(rows.label, is_high.astype(float), threshold=0.5, groups=rows.group)
+
+    called_fake, not_called_real = rates(rows.verdict == "fake"), rates(rows.verdict != "real")
+    return {
+        "fpr": _shown(called_fake["fpr"]),
+        "fnr": _shown(not_called_real["fnr"]),
+        "recall": _rest(called_fake["fnr"]),
+    }
+
+
+def _by_dataset(rows: Predictions, estimates: Estimates) -> Block:
+    names = _named(rows.dataset)
+    return {name: _block(rows.take(names == name), estimates) for name in _distinct(names)}
+
+
+def _by_generator(rows: Predictions, estimates: Estimates) -> Block:
+    datasets, generators = _named(rows.dataset), _named(rows.generator)
+    fake = rows.label == FAKE
+    pairs = sorted(set(zip(generators[fake].tolist(), datasets[fake].tolist(), strict=True)))
+    uses = Counter(generator for generator, _ in pairs)
+    blocks = {}
+    for generator, dataset in pairs:
+        own = (datasets == dataset) & (~fake | (generators == generator))
+        key = generator if uses[generator] == 1 else f"{dataset}/{generator}"
+        # `dataset` says whose reals these fakes are compared with.
+        blocks[key] = {"generator": generator, "dataset": dataset, **_block(rows.take(own), estimates)}
+    return blocks
+
+
+def _by_video(rows: Predictions, estimates: Estimates) -> Block:
+    """Metrics of mean scores and of votes, all data sets together and each alone; {} without frames."""
+    frames = rows.take(rows.video != "")
+    if not len(frames):
+        return {}
+    members: dict[tuple[str, str, str, int], list[int]] = defaultdict(list)
+    columns = (_named(frames.dataset), frames.generator, frames.video, frames.label)
+    for index, key in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        members[key].append(index)
+    videos = [_video(frames, key, members[key]) for key in sorted(members)]
+    datasets = _distinct(np.array([video["dataset"] for video in videos]))
+    return {
+        **_video_block(videos, frames.threshold, estimates),
+        "dataset": {
+            name: _video_block([v for v in videos if v["dataset"] == name], frames.threshold, estimates)
+            for name in datasets
+        },
+        "videos": [{key: value for key, value in video.items() if key != "group"} for video in videos],
+    }
+
+
+def _video(frames: Predictions, key: tuple[str, str, str, int], rows: list[int]) -> Block:
+    dataset, generator, name, label = key
+    scores = frames.score[rows]
+    scores = scores[~np.isnan(scores)]
+    votes = int((scores >= frames.threshold).sum())
+    mean = float(scores.mean()) if len(scores) else None
+    balance = 2 * votes - len(scores)
+    return {
+        "dataset": dataset,
+        "generator": generator,
+        "video": name,
+        "label": LABELS[label],
+        "n": len(rows),
+        "scored": len(scores),
+        "score": mean,
+        "decision": None if mean is None else LABELS[int(mean >= frames.threshold)],
+        "fake_frames": votes,
+        "vote": LABELS[int(balance > 0)] if balance else None,  # None: a tie, or no frame has a score
+        "group": frames.group[rows[0]],
+    }
+
+
+def _video_block(videos: Sequence[Block], threshold: float, estimates: Estimates) -> Block:
+    scored = [video for video in videos if video["score"] is not None]
+    labels = np.array([video["label"] == "fake" for video in scored], dtype=np.int64)
+    groups = [video["group"] for video in scored]
+    # A tie counts as wrong: a vote that is none decides nothing.
+    votes = [
+        1.0 - y if v["vote"] is None else float(v["vote"] == "fake")
+        for y, v in zip(labels, scored, strict=True)
+    ]
+    by_mean = estimates(labels, [v["score"] for v in scored], threshold=threshold, groups=groups)
+    by_vote = estimates(labels, votes, threshold=0.5, groups=groups)
+    return {
+        "n": len(videos),
+        "n_real": sum(video["label"] == "real" for video in videos),
+        "n_fake": sum(video["label"] == "fake" for video in videos),
+        "scored": len(scored),
+        "metrics": {**{k: _shown(e) for k, e in by_mean.items()}, "recall": _rest(by_mean["fnr"])},
+        "vote": {
+            **{k: _shown(by_vote[k]) for k in ("accuracy", "balanced_accuracy", "fpr", "fnr")},
+            "ties": sum(video["vote"] is None for video in scored),
+        },
+    }
+
+
+def _named(names: NDArray[np.str_]) -> NDArray[np.str_]:
+    return np.where(names == "", UNNAMED, names)
+
+
+def _distinct(names: NDArray[np.str_]) -> list[str]:
+    return sorted(set(names.tolist()))
+
+
+def _shown(estimate: Estimate | None) -> Block | None:
+    return None if estimate is None else estimate.to_dict()
+
+
+def _rest(estimate: Estimate | None) -> Block | None:
+    """1 - a share, with its interval."""
+    if estimate is None:
+        return None
+    known = not math.isnan(estimate.low)
+    return {"value": 1 - estimate.value, "ci": [1 - estimate.high, 1 - estimate.low] if known else None}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+HEADER = ("source", "real", "fake", "AUROC [95 % CI]", "FPR", "recall (TPR)", "coverage")
+LEGEND = """\
+AUROC: over the samples that have a score. FPR and recall: shares of all real and of all fake samples that get
+the verdict fake; for videos, by the mean score of their frames."""
+
+
+def text(result: dict[str, Any]) -> str:
+    """A report for the terminal: one aligned line a source, then the pooled metrics.
+
+    Args:    result: of `report`.
+    Returns: plain text.
+    """
+    lines = [*_heading(result), "", *aligned([HEADER, *_source_rows(result)], n_left=1), "", LEGEND, ""]
+    several = len(result["by"]["dataset"]) > 1
+    lines.append(
+        "All samples pooled, which data sets of different kind make hard to read:" if several else "Metrics:"
+    )
+    pooled = [(f"  {name}", _with_interval(value)) for name, value in result["metrics"].items()]
+    lines += aligned(pooled, n_left=1)
+    if videos := result["by"]["video"]:
+        right = [_with_interval(videos[way]["accuracy"]) for way in ("metrics", "vote")]
+        lines += ["", f"Videos: accuracy {right[0]} by mean score, {right[1]} by majority vote of frames."]
+    return "\n".join(lines)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A report for a card: one table row a source.
+
+    Args:    result: of `report`.
+    Returns: Markdown, without a heading.
+    """
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in (HEADER, *_source_rows(result))]
+    rule = ["---", *["---:"] * (len(HEADER) - 1)]
+    table = [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+    return "\n".join([*(f"{line}  " for line in _heading(result)), "", *table, "", LEGEND, ""])
+
+
+def _heading(result: dict[str, Any]) -> list[str]:
+    split = f", split {result['split']}" if result["split"] else ""
+    decided = result["decided"]
+    counts = (
+        f"{result['n']} samples: {decided['n']} with a verdict ({result['coverage']:.1%}), "
+        f"{decided['wrong']} of these wrong; {result['uncertain']} uncertain, {result['failed']} failed"
+    )
+    return [f"Detector {printable(result['detector'])} on manifest {result['manifest'][:12]}{split}", counts]
+
+
+def _source_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Each data set, then its generators where it has several, then its videos."""
+    by, rows = result["by"], []
+    for name, block in by["dataset"].items():
+        own = [b for b in by["generator"].values() if b["dataset"] == name]
+        only = len(own) == 1 and own[0]["generator"] != UNNAMED
+        rows.append(_source_row(f"{name} ({own[0]['generator']})" if only else name, block))
+        if len(own) > 1:
+            rows += [_source_row(f"{name}: {b['generator']}", b) for b in own]
+        if videos := by["video"].get("dataset", {}).get(name):
+            rates = (videos["metrics"]["fpr"], videos["metrics"]["recall"])
+            rows.append(_row(f"{name}, videos", videos, rates, videos["scored"] / videos["n"]))
+    return rows
+
+
+def _source_row(name: str, block: Block) -> tuple[str, ...]:
+    return _row(name, block, (block["decided"]["fpr"], block["decided"]["recall"]), block["coverage"])
+
+
+def _row(
+    name: str, block: Block, rates: tuple[Block | None, Block | None], coverage: float
+) -> tuple[str, ...]:
+    return (
+        printable(name),
+        str(block["n_real"]),
+        str(block["n_fake"]),
+        _with_interval(block["metrics"]["auroc"]),
+        *(_with_interval(rate, interval=False) for rate in rates),
+        f"{coverage:.3f}",
+    )
+
+
+def _with_interval(value: Block | None, *, interval: bool = True) -> str:
+    if value is None:
+        return "–"
+    shown = f"{value['value']:.3f}"
+    if interval and value["ci"] is not None:
+        shown += " [{:.3f}, {:.3f}]".format(*value["ci"])
+    return shown

@@ -1,0 +1,230 @@
+"""The tables and figures of the papers by name: what was published beside what this package measures.
+
+A published value is never filled in for a missing measurement or the other way round: a cell without data says
+what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellsign.evaluate.columns import aligned
+from tellsign.scoring.names import printable
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tellsign.data import Manifest
+
+_TABLES = "tellsign.evaluate.upconv_tables"
+_FIGURES = "tellsign.evaluate.upconv_figures"
+MIN_SAMPLES = 10  # two for testing, and both classes among the rest
+
+# Name → title and where the function is that takes `Inputs` and returns a `Result`.
+REGISTRY = {
+    "upconv-table1": ("accuracy on Faces-HQ, CelebA and FaceForensics++", f"{_TABLES}:table1"),
+    "upconv-table3": ("Faces-HQ: accuracy by number of samples", f"{_TABLES}:table3"),
+    "upconv-table4": ("CelebA: accuracy by number of samples", f"{_TABLES}:table4"),
+    "upconv-table5": ("FaceForensics++: accuracy by number of samples", f"{_TABLES}:table5"),
+    "upconv-confound": (
+        "what the published 100 % hides: image size alone",
+        "tellsign.evaluate.upconv_confound:confound",
+    ),
+    "upconv-fig1": ("CelebA: profiles of reals and of each GAN", f"{_FIGURES}:fig1"),
+    "upconv-fig2": ("one image, its spectrum and its profile", f"{_FIGURES}:fig2"),
+    "upconv-fig10": ("Faces-HQ: profiles of each source", f"{_FIGURES}:fig10"),
+    "upconv-fig15": ("Faces-HQ: profiles of reals and fakes", f"{_FIGURES}:fig15"),
+    "upconv-fig16": ("FaceForensics++: profiles of reals and fakes", f"{_FIGURES}:fig16"),
+    "upconv-fig17": ("CelebA: profiles of reals and fakes", f"{_FIGURES}:fig17"),
+    "upconv-fig18": ("FaceForensics++: one real and two fakes with their profiles", f"{_FIGURES}:fig18"),
+    "upconv-fig19": ("Faces-HQ: profiles in a plane by t-SNE", f"{_FIGURES}:fig19"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a table or figure is made from."""
+
+    manifest: Manifest | None = None
+    features: Path | None = None  # a published feature file, .npz with X and y
+    image: Path | None = None
+    samples: tuple[int, ...] | None = None  # None: the paper's
+    repeats: int = 10  # random splits
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One cell of a table, or one number of those that a figure draws."""
+
+    row: str
+    column: str
+    published: float | None = None
+    reproduced: float | None = None
+    ci: tuple[float, float] | None = None
+    note: str = ""  # why there is no value, or how it may be compared
+    unit: str = "share"  # of the three numbers; "share" is shown as per cent
+
+    def to_dict(self) -> dict[str, Any]:
+        """The keys row, column, published, reproduced, ci, note and unit."""
+        return {
+            "row": self.row,
+            "column": self.column,
+            "published": self.published,
+            "reproduced": self.reproduced,
+            "ci": None if self.ci is None else list(self.ci),
+            "note": self.note,
+            "unit": self.unit,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A reproduced table or figure."""
+
+    name: str
+    paper: str  # where it was published
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()  # what holds for all rows
+    figure: Any = None  # matplotlib.figure.Figure
+    picture: Path | None = None  # where the figure was written
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"name", "paper", "rows", "notes"}, and "picture" for a figure."""
+        found: dict[str, Any] = {
+            "name": self.name,
+            "paper": self.paper,
+            "rows": [row.to_dict() for row in self.rows],
+            "notes": list(self.notes),
+        }
+        if self.figure is not None:
+            found["picture"] = None if self.picture is None else str(self.picture)
+        return found
+
+    def text(self) -> str:
+        """The rows as an aligned table, their notes numbered below it."""
+        return _text(self)
+
+
+def names() -> dict[str, str]:
+    """Name → title of everything that can be reproduced."""
+    return {name: title for name, (title, _) in REGISTRY.items()}
+
+
+def reproduce(
+    name: str,
+    *,
+    manifest: Manifest | None = None,
+    features: Path | None = None,
+    image: Path | None = None,
+    out: Path | None = None,
+    samples: tuple[int, ...] | None = None,
+    repeats: int = 10,
+    seed: int = 0,
+) -> Result:
+    """One table or figure of a paper.
+
+    Args:    name: one of `names()`.
+             manifest: images to take the features from, by the paper's recipe for that data set.
+             features: a feature file instead: .npz with X (B, K) and y (B,), 1 = fake.
+             image: for figures of one image.
+             out: where a figure is written as PNG: a file, or an existing folder. None writes nothing.
+             samples: sizes of a table's samples; images per class of a figure. None: the paper's.
+             repeats: random splits of which a table gives the mean.
+             seed: of the draws, splits and K-means.
+    Returns: published and reproduced values, side by side; a cell without data has a note that says why.
+    Raises:  ConfigError: there is no such name, an input cannot be used, or the `train` extra is missing.
+             ManifestError: an image of the manifest cannot be used.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f"nothing called {name!a} can be reproduced; there are {', '.join(REGISTRY)}")
+    if repeats < 2:
+        raise ConfigError(f"repeats must be 2 or more, to say how much the result varies: found {repeats}")
+    if samples is not None and (not samples or min(samples) < MIN_SAMPLES):
+        raise ConfigError(f"samples are numbers of {MIN_SAMPLES} or more: found {list(samples)}")
+    is_figure = REGISTRY[name][1].startswith(_FIGURES)
+    if out is not None and not is_figure:
+        raise ConfigError(
+            f"{name} draws no picture that could be written to {printable(str(out))}; use --json"
+        )
+    module, function = REGISTRY[name][1].split(":")
+    build: Callable[[str, Inputs], Result] = getattr(import_module(module), function)
+    inputs = Inputs(manifest, features, image, samples, repeats, seed)
+    try:
+        result = build(name, inputs)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "sklearn":
+            raise
+        raise ConfigError(
+            f"{name} needs scikit-learn; install it with: pip install 'tellsign[train]'"
+        ) from error
+    if out is None:
+        return result
+    return replace(result, picture=_saved(result, out))
+
+
+def _saved(result: Result, out: Path) -> Path:
+    path = out / f"{result.name}.png" if out.is_dir() else out
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result.figure.savefig(path, format="png", dpi=120)
+    except OSError as error:
+        raise ConfigError(f"cannot write {printable(str(path))}: {error}") from error
+    return path
+
+
+def published(table: str, method: str, **facts: Any) -> float | None:
+    """A figure from a paper.
+
+    Args:    table: as in published.json, e.g. "Table 4" or "CelebA.ipynb".
+             method: as there.
+             facts: further columns that the record must have, e.g. n_samples=2000.
+    Returns: a share between 0 and 1; None where the paper has no such figure.
+    """
+    wanted = {"table": table, "method": method, **facts}
+    found = [r for r in _records() if all(r.get(key) == value for key, value in wanted.items())]
+    assert len(found) < 2, f"{wanted} names {len(found)} records"
+    return found[0]["value"] / 100 if found and found[0]["value"] is not None else None
+
+
+@lru_cache(maxsize=1)
+def _records() -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(
+        Path(__file__).with_name("published.json").read_text(encoding="utf-8")
+    )["records"]
+    return records
+
+
+def _text(result: Result) -> str:
+    notes = list(dict.fromkeys(row.note for row in result.rows if row.note))
+    header = ("", "", "published", "reproduced", "95 % interval", "note")
+    cells = [
+        (
+            row.row,
+            row.column,
+            _shown(row.published, row.unit),
+            _shown(row.reproduced, row.unit),
+            "" if row.ci is None else f"{_shown(row.ci[0], row.unit)} to {_shown(row.ci[1], row.unit)}",
+            f"({notes.index(row.note) + 1})" if row.note else "",
+        )
+        for row in result.rows
+    ]
+    title = f"{result.name}: {REGISTRY[result.name][0]}" if result.name in REGISTRY else result.name
+    lines = [title, result.paper, "", *aligned([header, *cells], n_left=2), ""]
+    lines += [f"({number}) {printable(note)}" for number, note in enumerate(notes, start=1)]
+    lines += [printable(note) for note in result.notes]
+    if result.figure is not None:
+        lines.append(f"Picture: {printable(str(result.picture or 'not written; name a file for it'))}")
+    return "\n".join(lines)
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.1%}" if unit == "share" else f"{value:.4g}"
