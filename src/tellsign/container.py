@@ -269,7 +269,7 @@ def timeline(container: InputContainer, stream: VideoStream) -> Timeline:
         warnings.append(f"{cut} of the video's {len(times)} frames are cut short or damaged in the file")
     if broken:
         warnings.append(f"reading broke off at {seen:.2f} s: {broken}")
-    elif container.format.name not in _ESTIMATES_DURATION and declared > seen + max(1.0, 0.02 * declared):
+    elif container.format.name not in _ESTIMATES_DURATION and declared > seen + max(0.25, 0.02 * declared):
         warnings.append(
             f"the video breaks off at {seen:.2f} s: its header promises {declared:.2f} s, "
             "so it was cut short or the header is wrong"

@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 class CalibrationConfig:
     """How scores become probabilities and labels."""
 
-    method: Literal["sigmoid", "isotonic"] = "sigmoid"
+    method: Literal["sigmoid", "isotonic"] = "sigmoid"  # isotonic needs a thousand images or more
     fpr: float = 0.05  # share of real images that may be called fake
     fnr: float = 0.05  # share of fakes that may be called real
     domain_quantile: float = 0.99  # share of calibration images that the domain check lets through
@@ -45,12 +45,12 @@ class CalibrationConfig:
 class TrainConfig:
     """One TOML file: which system, with which options, chosen from which grid."""
 
-    system: str
+    system: str  # what is trained; see `tellsign.hub`
     name: str  # of the detector
-    seed: int = 0
+    seed: int = 0  # of everything random
     config: Mapping[str, Any] = field(default_factory=dict)  # of the system
     grid: Mapping[str, list[Any]] = field(default_factory=dict)  # option → values to choose from
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)  # see below
 
 
 def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:

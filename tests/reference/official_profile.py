@@ -1,9 +1,9 @@
 """The official radial profile, image by image, written from its description: slow, plain, independent.
 
-Nothing is imported from tellsign. The description is the method's specification, section 2.2: the log magnitude
-of the whole shifted spectrum, pixels sorted by their distance from the middle of the array, and sums over a ring
-as differences of cumulative sums at the places where the integer part of the distance changes. The sums lie
-between consecutive changes, so the first and the last ring are lost.
+Nothing is imported from tellsign. The description: the log magnitude of the whole shifted spectrum, pixels
+sorted by their distance from the middle of the array, and sums over a ring as differences of cumulative sums
+at the places where the integer part of the distance changes. The sums lie between consecutive changes, so the
+first and the last ring are lost.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from official_profile import official_profile, paper_profile, resampled
 from PIL import Image
+
 from tellsign.features.spectrum import interpolate, profile
 
 REFERENCE = {"official": official_profile, "paper": paper_profile}
@@ -23,8 +24,8 @@ def photograph(height, width, seed=0):
 
 
 def largest_deviation(found, expected):
-    """Relative, per profile: against its largest value."""
-    return float((np.abs(found - expected).max(1) / np.abs(expected).max(1)).max())
+    """Of any value, relative to what is expected there."""
+    return float((np.abs(found - expected) / np.abs(expected)).max())
 
 
 def as_backend(images, backend):
@@ -78,7 +79,7 @@ def test_the_official_reference_is_a_plain_mean_over_rings(size):
 def test_interpolation_is_the_cubic_spline_of_scipy(n_values, length):
     from scipy.interpolate import CubicSpline
 
-    values = np.random.default_rng(n_values).uniform(-50, 200, (3, n_values))
+    values = np.random.default_rng(n_values).uniform(100, 200, (3, n_values))
     found = interpolate(values, length)
     knots, points = np.linspace(0, length, n_values), np.linspace(0, length, length)
     assert largest_deviation(found, CubicSpline(knots, values, axis=1)(points)) <= 1e-12
@@ -109,7 +110,7 @@ def test_parity_on_real_images(data_root, folder, backend):
 
 @pytest.mark.data
 def test_the_published_features_are_recomputed_from_their_images(data_root):
-    """1000 generated CelebA faces and their rows in the published file, whose order is not that of the names."""
+    """1000 generated CelebA faces and their rows in the published file, which have another order."""
 
     def luma(path):
         # The authors' grey read took the luma of the JPEG itself. Grey from decoded RGB, Image.convert("L"),
@@ -127,6 +128,3 @@ def test_the_published_features_are_recomputed_from_their_images(data_root):
     assert len(images) == len(published) == 1000
     found = profile(images, preset="official", length=80, normalise="first")
     np.testing.assert_allclose(in_order(found), in_order(published), rtol=0, atol=1e-6)
-    with pytest.raises(AssertionError):
-        paper = profile(images[:, 1:, 1:], preset="official", length=80, normalise="first")
-        np.testing.assert_allclose(in_order(paper), in_order(published), rtol=0, atol=1e-6)

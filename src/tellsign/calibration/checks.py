@@ -59,7 +59,8 @@ def check_classes(n_real: int, n_fake: int) -> None:
     """Raises ConfigError unless there are both reals and fakes."""
     if n_real < 1 or n_fake < 1:
         raise ConfigError(
-            f"calibration needs reals and fakes: found {n_real} reals and {n_fake} fakes; add the missing class"
+            f"calibration needs reals and fakes: found {n_real} reals and {n_fake} fakes; "
+            "add the missing class"
         )
 
 

@@ -30,18 +30,16 @@ class Sigmoid:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.slope) and math.isfinite(self.intercept) and self.slope >= 0):
             raise ConfigError(
-                f"a sigmoid needs a finite slope >= 0 and a finite intercept: found {self.slope}, {self.intercept}; "
-                "give scores of a usual size, higher = more fake"
+                f"a sigmoid needs a finite slope >= 0 and a finite intercept: found {self.slope} and "
+                f"{self.intercept}; give scores of a usual size, higher = more fake"
             )
 
     def probability(self, scores: Floats) -> Floats:
         """Any shape → same shape, in the unit interval."""
-        # A slope of 0 says the same of every score, of an infinite one too.
-        logits = (
-            np.full_like(scores, self.intercept) if self.slope == 0 else self.slope * scores + self.intercept
-        )
-        small = np.exp(-np.abs(logits))
-        return np.where(logits < 0, small, 1.0) / (1 + small)
+        if self.slope == 0:  # says the same of every score, of an infinite one too
+            return _logistic(np.full_like(scores, self.intercept))
+        with np.errstate(over="ignore"):  # a logit may be infinite
+            return _logistic(self.slope * scores + self.intercept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,10 @@ class Isotonic:
         x, p = np.array(self.scores), np.array(self.probabilities)
         if x.ndim != 1 or x.shape != p.shape or not len(x):
             raise ConfigError(f"expected as many scores as probabilities, found {x.shape} and {p.shape}")
-        if not (np.isfinite(x).all() and (np.diff(x) > 0).all()):
+        # The span too, since the lines divide by differences of scores.
+        if not (math.isfinite(self.scores[-1] - self.scores[0]) and (x[1:] > x[:-1]).all()):
             raise ConfigError("breakpoints of an isotonic curve must have finite, strictly ascending scores")
-        if not ((p >= 0).all() and (p <= 1).all() and (np.diff(p) >= 0).all()):
+        if not ((p >= 0).all() and (p <= 1).all() and (p[1:] >= p[:-1]).all()):
             raise ConfigError(
                 "breakpoints of an isotonic curve must have ascending probabilities between 0 and 1"
             )
@@ -69,17 +68,20 @@ class Isotonic:
             return np.full_like(scores, p[0])
         left = np.clip(x.searchsorted(scores, side="right") - 1, 0, len(x) - 2)
         right = left + 1
-        share = np.clip((scores - x[left]) / (x[right] - x[left]), 0, 1)
+        with np.errstate(over="ignore"):  # far outside, where the share is clipped
+            share = np.clip((scores - x[left]) / (x[right] - x[left]), 0, 1)
         # Rounding may carry the end of a line past its breakpoint, and the curve would fall there.
-        return np.minimum(p[left] + share * (p[right] - p[left]), p[right])
+        found: Floats = np.minimum(p[left] + share * (p[right] - p[left]), p[right])
+        return found
 
 
 def sigmoid_curve(labels: ArrayLike, scores: ArrayLike) -> Sigmoid:
     """The sigmoid of largest likelihood under Platt's smoothed labels.
 
-    Implements Platt (1999), section 2.2, by the Newton iteration with backtracking of Lin, Lin and Weng (2007),
-    algorithm 1, on standardised scores. Deviates: the slope is kept at 0 or above, because a probability must
-    not fall when the score rises; where fakes score no higher than reals, the curve is their share.
+    Implements Platt (1999), section 2.2, by the Newton iteration with backtracking of Lin, Lin and Weng
+    (2007), algorithm 1, on standardised scores. Deviates: the slope is kept at 0 or above, because a
+    probability must not fall when the score rises; where fakes score no higher than reals, the curve is flat,
+    at their (smoothed) share.
 
     Args:    labels: (N,) 0 real or 1 fake. scores: (N,) finite, higher = more fake.
     Returns: slope per unit of the score, and intercept.
@@ -91,37 +93,49 @@ def sigmoid_curve(labels: ArrayLike, scores: ArrayLike) -> Sigmoid:
     targets = np.where(is_fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
     share = float(targets.mean())
     flat = Sigmoid(0.0, math.log(share / (1 - share)))
-    centre, scale = float(values.mean()), float(values.std())
-    if values.min() == values.max() or scale == 0:
+    if values.min() == values.max():
         return flat
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre, scale = float(values.mean()), float(values.std())
+    if not (math.isfinite(scale) and scale > 0):
+        raise ConfigError(
+            f"scores cannot be standardised: found {values.min():g} to {values.max():g}; rescale them"
+        )
     slope, intercept = _newton(np.stack([(values - centre) / scale, np.ones_like(values)]), targets)
     return Sigmoid(slope / scale, intercept - slope * centre / scale) if slope > 0 else flat
 
 
 def _newton(design: Floats, targets: Floats) -> tuple[float, float]:
     """The two weights of (2, N) design rows with the smallest mean cross-entropy to (N,) targets."""
-    weights = np.array([0.0, math.log(targets.mean() / (1 - targets.mean()))])
+    share = targets.mean()
+    weights = np.array([0.0, np.log(share / (1 - share))])
 
     def loss(candidate: Floats) -> float:
         logits = candidate @ design
         return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
-    current = loss(weights)
     for _ in range(100):
-        small = np.exp(-np.abs(weights @ design))
-        p = np.where(weights @ design < 0, small, 1.0) / (1 + small)
+        p = _logistic(weights @ design)
         gradient = design @ (p - targets) / len(targets)
-        if np.abs(gradient).max() < 1e-13:
-            break
         hessian = (design * (p * (1 - p))) @ design.T / len(targets) + 1e-12 * np.eye(2)
         step = -np.linalg.solve(hessian, gradient)
-        length, slack = 1.0, 1e-14 * (1 + current)
+        if np.abs(step).max() <= 1e-12 * (1 + np.abs(weights).max()):
+            return float(weights[0]), float(weights[1])
+        current, length = loss(weights), 1.0
         # The slack lets the last steps through, whose gain is below rounding.
-        while loss(weights + length * step) > current + 1e-4 * length * (gradient @ step) + slack:
+        slack = 1e-14 * (1 + abs(current))
+        while loss(weights + length * step) > current + 1e-4 * length * float(gradient @ step) + slack:
             length /= 2
         weights = weights + length * step
-        current = loss(weights)
-    return float(weights[0]), float(weights[1])
+    raise ConfigError(
+        f"the sigmoid of {len(targets)} scores did not converge in 100 steps; look for scores far off all "
+        "others, or use the isotonic method"
+    )
+
+
+def _logistic(logits: Floats) -> Floats:
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits < 0, small, 1.0) / (1 + small), dtype=np.float64)
 
 
 def isotonic_curve(labels: ArrayLike, scores: ArrayLike) -> Isotonic:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tellsign.calibration.checks import check_keys, checked, count, number, numbers
+from tellsign.calibration.checks import check_classes, check_keys, checked, count, number, numbers
 from tellsign.calibration.curves import Isotonic, Sigmoid, isotonic_curve, sigmoid_curve
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike
 
@@ -32,11 +32,7 @@ class Calibration:
     n_fake: int
 
     def __post_init__(self) -> None:
-        if self.n_real < 1 or self.n_fake < 1:
-            raise ConfigError(
-                f"calibration needs reals and fakes: found {self.n_real} reals and {self.n_fake} fakes; "
-                "add the missing class"
-            )
+        check_classes(self.n_real, self.n_fake)
 
     @classmethod
     def fit(
@@ -51,7 +47,10 @@ class Calibration:
         """
         is_fake, _ = checked(labels, scores)
         n_fake = int(is_fake.sum())
-        curves = {"sigmoid": sigmoid_curve, "isotonic": isotonic_curve}
+        curves: dict[str, Callable[[ArrayLike, ArrayLike], Sigmoid | Isotonic]] = {
+            "sigmoid": sigmoid_curve,
+            "isotonic": isotonic_curve,
+        }
         if method not in curves:
             raise ConfigError(f"unknown calibration method {method!r}: expected one of {', '.join(curves)}")
         return cls(curves[method](labels, scores), len(is_fake) - n_fake, n_fake)

@@ -1,6 +1,6 @@
 """The tables and figures of the papers by name: what was published beside what this package measures.
 
-A published value is never filled in for a missing measurement or the other way round: a cell without data says
+A published value never stands in for a missing measurement, or the other way round: a cell without data says
 what it needs.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from tellsign.evaluate.columns import aligned
@@ -159,7 +160,7 @@ def reproduce(
     try:
         result = build(name, inputs)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "sklearn":
+        if error.name is None or error.name.split(".")[0] not in ("sklearn", "threadpoolctl"):
             raise
         raise ConfigError(
             f"{name} needs scikit-learn; install it with: pip install 'tellsign[train]'"
@@ -210,15 +211,17 @@ def _text(result: Result) -> str:
             row.column,
             _shown(row.published, row.unit),
             _shown(row.reproduced, row.unit),
-            "" if row.ci is None else f"{_shown(row.ci[0], row.unit)} to {_shown(row.ci[1], row.unit)}",
+            ""
+            if row.ci is None
+            else f"{_shown(row.ci[0], row.unit).removesuffix(' %')} to {_shown(row.ci[1], row.unit)}",
             f"({notes.index(row.note) + 1})" if row.note else "",
         )
         for row in result.rows
     ]
     title = f"{result.name}: {REGISTRY[result.name][0]}" if result.name in REGISTRY else result.name
     lines = [title, result.paper, "", *aligned([header, *cells], n_left=2), ""]
-    lines += [f"({number}) {printable(note)}" for number, note in enumerate(notes, start=1)]
-    lines += [printable(note) for note in result.notes]
+    remarks = [f"({number}) {note}" for number, note in enumerate(notes, start=1)] + list(result.notes)
+    lines += [fill(printable(remark), 100, subsequent_indent="    ") for remark in remarks]
     if result.figure is not None:
         lines.append(f"Picture: {printable(str(result.picture or 'not written; name a file for it'))}")
     return "\n".join(lines)
@@ -227,4 +230,4 @@ def _text(result: Result) -> str:
 def _shown(value: float | None, unit: str) -> str:
     if value is None:
         return "n/a"
-    return f"{value:.1%}" if unit == "share" else f"{value:.4g}"
+    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.4g}"

@@ -1,7 +1,7 @@
-"""The features behind the tables and figures of Durall et al. (CVPR 2020): published files, or images by its recipes.
+"""The features of Durall et al. (CVPR 2020): the published files, or images by the authors' recipes.
 
-Here alone the luma that a JPEG stores is read, as the authors' code did: converting the decoded colours to grey
-instead moves a profile by up to 0.02. The authors' published CelebA rows come out to 1e-12.
+Here alone the luma that a JPEG stores is read, as the authors' code did: converting the decoded colours to
+grey instead moves a profile by up to 0.02. Read so, the published CelebA profiles come out to 1e-12.
 
 Shapes: B samples, H W pixels, K values of a profile.
 """
@@ -9,6 +9,7 @@ Shapes: B samples, H W pixels, K values of a profile.
 from __future__ import annotations
 
 import zipfile
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +21,7 @@ from tellsign.scoring.names import escape
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,13 +46,24 @@ class Recipe:
 
 
 FACES_HQ = Recipe(
-    "Faces-HQ", 722, None, "none", middle_third=False,
+    data="Faces-HQ",
+    n_features=722,
+    length=None,
+    normalise="none",
+    middle_third=False,
     datasets=("faces-hq", "celeba-hq", "ffhq", "100k-faces", "thispersondoesnotexist"),
-)  # fmt: skip
-CELEBA = Recipe("CelebA", 80, 80, "first", middle_third=False, datasets=("celeba",))
+)
+CELEBA = Recipe(
+    data="CelebA", n_features=80, length=80, normalise="first", middle_third=False, datasets=("celeba",)
+)
 FFPP = Recipe(
-    "FaceForensics++", 300, 300, "first", middle_third=True, datasets=("ffpp", "ff++", "faceforensics++", "dfd")
-)  # fmt: skip
+    data="FaceForensics++",
+    n_features=300,
+    length=300,
+    normalise="first",
+    middle_third=True,
+    datasets=("ffpp", "ff++", "faceforensics++", "dfd"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +89,8 @@ class Features:
 def needs(recipe: Recipe) -> str:
     """What a cell without data asks for."""
     return (
-        f"needs the {recipe.data} images (--data MANIFEST with the data set {' or '.join(recipe.datasets)}) or their "
-        f"profiles (--features FILE.npz with {recipe.n_features} columns)"
+        f"needs the {recipe.data} images (--data MANIFEST with the data set {' or '.join(recipe.datasets)}) "
+        f"or their profiles (--features FILE.npz with {recipe.n_features} columns)"
     )
 
 
@@ -127,8 +139,8 @@ def from_file(path: Path, recipe: Recipe | None) -> Features:
         raise ConfigError(f"{escape(path)} is no feature file, an .npz with X and y: {error}") from error
     if profiles.ndim != 2 or labels.shape != profiles.shape[:1] or set(np.unique(labels)) != {REAL, FAKE}:
         raise ConfigError(
-            f"{escape(path)}: X has shape {profiles.shape} and y {labels.shape}; expected one row of X for each y, "
-            "with both labels, 0 (real) and 1 (fake)"
+            f"{escape(path)}: X has shape {profiles.shape} and y {labels.shape}; expected one row of X "
+            "for each y, with both labels, 0 (real) and 1 (fake)"
         )
     if not np.isfinite(profiles).all():
         raise ConfigError(f"{escape(path)}: X holds values that are not finite")
@@ -151,21 +163,32 @@ def chosen(manifest: Manifest, recipe: Recipe) -> Manifest:
     return own or manifest
 
 
-def from_manifest(manifest: Manifest, recipe: Recipe, *, per_class: int, seed: int) -> Features:
+def from_manifest(
+    manifest: Manifest,
+    recipe: Recipe,
+    *,
+    limit: int,
+    seed: int,
+    kind: Callable[[Sample], object] = lambda sample: sample.label,
+) -> Features:
     """Profiles of images by a data set's recipe.
 
     Args:    manifest: labelled images.
              recipe: of the data set.
-             per_class: images of each label at most, drawn at random.
+             limit: images of each kind at most, drawn at random.
              seed: of the draw.
+             kind: of a sample; its label by default.
     Returns: the features, in the manifest's order.
     Raises:  ManifestError: a label is missing, or an image cannot be used.
              ConfigError: the recipe does not interpolate and the images differ in size.
     """
-    labels = np.array(manifest.labels)
+    manifest.labels  # noqa: B018 - says so where one is missing
+    members: dict[object, list[int]] = defaultdict(list)
+    for index, sample in enumerate(manifest):
+        members[kind(sample)].append(index)
     rng = np.random.default_rng(seed)
-    rows = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in (REAL, FAKE)]
-    samples = [manifest[int(row)] for row in np.sort(np.concatenate(rows))]
+    rows = np.concatenate([rng.permutation(indices)[:limit] for indices in members.values()])
+    samples = [manifest[int(row)] for row in np.sort(rows)]
     found, failed = [], []
     for sample in samples:
         try:
@@ -180,8 +203,8 @@ def from_manifest(manifest: Manifest, recipe: Recipe, *, per_class: int, seed: i
     lengths = sorted({len(row) for row in found})
     if len(lengths) > 1:
         raise ConfigError(
-            f"the images have profiles of {len(lengths)} lengths, {lengths[0]} to {lengths[-1]}; the recipe of "
-            f"{recipe.data} does not interpolate, so give images of one size (the paper's are 1024 × 1024)"
+            f"the images have profiles of {len(lengths)} lengths, {lengths[0]} to {lengths[-1]}; the recipe "
+            f"of {recipe.data} does not interpolate: give images of one size (the paper's are 1024 × 1024)"
         )
     return Features(np.stack(found), _labels(samples), _origin(samples, recipe), tuple(samples))
 

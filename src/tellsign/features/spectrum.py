@@ -142,8 +142,8 @@ def profile(
              preset: "official" or "paper".
              length: N, points after cubic interpolation, which precedes normalisation; None keeps K rings.
              normalise: "none"; "first" divides by the first kept ring, which is DC for `paper`; "minmax"
-                 maps the smallest value of each profile to 0 and the largest to 1. A divisor of 0 (a black
-                 image, a flat profile) counts as 1.
+                 maps the smallest value of each profile to 0 and the largest to 1. A divisor of 0, as of a
+                 black image in `paper`, counts as 1.
              square: True rejects images with H != W, where a ring joins unequal frequencies of the two axes.
     Returns: (B, K) or (B, N), same type as the input.
     Raises:  ImageError: images are not (B, H, W) floating point, or not square.
@@ -169,11 +169,12 @@ def profile(
         )
     n_rings(height, width, preset)  # an image without a ring is reported here
     step = max(1, CHUNK_BYTES // (_working_dtype(x).itemsize * height * width) if on_cpu(x) else count)
-    chunks = [_ring_means(x[i : i + step], preset, xp) for i in range(0, max(1, count), step)]
-    rings = chunks[0] if len(chunks) == 1 else xp.concat(chunks, axis=0)
-    if options.length is not None:
-        rings = interpolate(rings, options.length)
-    result: Array = cast(_normalised(rings, normalise, xp), x.dtype)
+    with np.errstate(invalid="ignore"):  # what is not finite is for the caller to see, in the result
+        chunks = [_ring_means(x[i : i + step], preset, xp) for i in range(0, max(1, count), step)]
+        rings = chunks[0] if len(chunks) == 1 else xp.concat(chunks, axis=0)
+        if options.length is not None:
+            rings = interpolate(rings, options.length)
+        result: Array = cast(_normalised(rings, normalise, xp), x.dtype)
     return result
 
 
@@ -258,17 +259,16 @@ def _ring_means(images: Any, preset: Preset, xp: Any) -> Any:
     count, height, width = images.shape
     rings = _rings(height, width, preset)
     scale = 1 / rings.counts[rings.kept]
-    with np.errstate(invalid="ignore"):
-        power = _power(xp.fft.rfftn(cast(images, _working_dtype(images)), axes=(-2, -1)), preset, xp)
-        if preset == "paper":
-            values = _folded(power, rings.offsets, operator.add, xp)
+    power = _power(xp.fft.rfftn(cast(images, _working_dtype(images)), axes=(-2, -1)), preset, xp)
+    if preset == "paper":
+        values = _folded(power, rings.offsets, operator.add, xp)
+    else:
+        scale = 10 * scale  # 20 ln |F| = 10 ln |F|^2
+        if power.dtype == xp.float64:  # one logarithm of a product of four: float32 has not the range
+            values = xp.log(_folded(power, rings.offsets, operator.mul, xp))
         else:
-            scale = 10 * scale  # 20 ln |F| = 10 ln |F|^2
-            if power.dtype == xp.float64:  # one logarithm of a product of four: float32 has not the range
-                values = xp.log(_folded(power, rings.offsets, operator.mul, xp))
-            else:
-                values = _folded(xp.log(power), rings.offsets, operator.add, xp)
-        sums = _ring_sums(xp.reshape(values, (count, rings.ring.size)), rings, xp)[:, rings.kept]
+            values = _folded(xp.log(power), rings.offsets, operator.add, xp)
+    sums = _ring_sums(xp.reshape(values, (count, rings.ring.size)), rings, xp)[:, rings.kept]
     return sums * xp.asarray(scale, dtype=sums.dtype, device=images.device)
 
 

@@ -15,16 +15,16 @@ CLASSIFIERS = ("linear_svm", "rbf_svm", "logistic_regression", "kmeans")
 class SpectrumConfig:
     """The profile that is taken and the classifier that judges it. Defaults are the published settings."""
 
-    classifier: Literal["linear_svm", "rbf_svm", "logistic_regression", "kmeans"] = "rbf_svm"
+    classifier: Literal["linear_svm", "rbf_svm", "logistic_regression", "kmeans"] = "rbf_svm"  # of profiles
     c: float = 6.37  # penalty of SVM and logistic regression; the papers' code uses 1 for the linear ones
     gamma: float = 0.86  # width of the RBF kernel
     standardise: bool = False  # z-score each bin with training statistics; the papers' code doesn't
-    region: Literal["image", "face"] = "image"
-    crop: int | None = 128  # side of the native crops in pixels
-    max_crops: int = 9
-    preset: Literal["official", "paper"] = "official"
-    length: int | None = None
-    normalise: Literal["none", "first", "minmax"] = "first"
+    region: Literal["image", "face"] = "image"  # what is looked at
+    crop: int | None = 128  # side of the native crops in pixels; none: the whole image
+    max_crops: int = 4  # crops of a large image, whose profiles are averaged
+    preset: Literal["official", "paper"] = "official"  # the authors' code, or the paper's eq. 2
+    length: int | None = None  # bins after interpolation; none: one a ring
+    normalise: Literal["none", "first", "minmax"] = "first"  # of each profile
 
     def __post_init__(self) -> None:
         if self.classifier not in CLASSIFIERS:

@@ -1,0 +1,58 @@
+"""Runs every benchmark, prints the table and writes it to benchmarks/RESULTS.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import features, scan, startup
+
+HERE = Path(__file__).parent
+PACKAGES = ("numpy", "pillow", "simplejpeg", "scipy", "torch")
+
+
+def processor() -> str:
+    """The processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def main() -> int:
+    """Measure and report; the exit code is 1 when a target was missed."""
+    rows = [row for module in (features, scan, startup) for row in module.rows()]
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    lines = [
+        "# Speed",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, {versions}. Written by `make bench`; ratios are measured in one run.",
+        "",
+        "| what | measured | target | |",
+        "|---|---:|---:|---|",
+    ]
+    missed = 0
+    for row in rows:
+        at_most = row.get("at_most", False)
+        good = row["value"] <= row["target"] if at_most else row["value"] >= row["target"]
+        missed += not good
+        sign = "≤" if at_most else "≥"
+        lines.append(
+            f"| {row['name']} | {row['value']:.2f} {row['unit']} | {sign} {row['target']:g} {row['unit']} "
+            f"| {'met' if good else '**missed**'} |"
+        )
+    text = "\n".join(lines) + "\n"
+    print(text)
+    (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Writes the reference pages from the code: `make docs`. A test compares them with what is committed."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+import typer.main
+
+HERE = Path(__file__).parent
+
+
+def commands() -> str:
+    """The command reference."""
+    from tellsign.cli import app
+
+    lines = ["# Commands", "", "Written by `make docs` from the command line itself.", ""]
+    root = typer.main.get_command(app)
+    for path, command in _walk(root, ("tellsign",)):
+        lines += [f"## {' '.join(path)}", "", " ".join((command.help or "").split()), ""]
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+        usage = " ".join([*path, *(f"{p.name.upper()}{'...' if p.nargs == -1 else ''}" for p in arguments)])
+        lines += ["```", usage + (" [OPTIONS]" if options else ""), "```", ""]
+        if arguments or options:
+            lines += ["| | | default |", "|---|---|---|"]
+        lines += [f"| `{p.name.upper()}` | {p.help or ''} | |" for p in arguments]
+        lines += [f"| {_names(p)} | {p.help or ''} | {_default(p)} |" for p in options]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _walk(command: Any, path: tuple[str, ...]) -> Any:
+    if hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            yield from _walk(child, (*path, name))
+    else:
+        yield path, command
+
+
+def _names(option: Any) -> str:
+    return ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+
+
+def _default(option: Any) -> str:
+    if option.required:
+        return "needed"
+    if option.default is None or option.is_flag:
+        return ""
+    return f"`{option.default}`"
+
+
+def configuration() -> str:
+    """The configuration reference: every key of a training file, from the records that read it."""
+    from tellsign.systems.spectrum.config import SpectrumConfig
+    from tellsign.train import CalibrationConfig, TrainConfig
+
+    lines = [
+        "# Configuration",
+        "",
+        "Written by `make docs`. A training file is TOML; an unknown key is an error; `--set key=value`",
+        "overrides a key, e.g. `--set config.crop=256`.",
+        "",
+    ]
+    sections = (
+        ("The file", TrainConfig),
+        ("[calibration]", CalibrationConfig),
+        ('[config] with system = "spectrum"', SpectrumConfig),
+    )
+    for title, record in sections:
+        lines += [f"## {title}", "", "| key | default | meaning |", "|---|---|---|"]
+        comments = _comments(record)
+        for field in dataclasses.fields(record):
+            default = "" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
+            lines.append(f"| `{field.name}` | {default} | {comments.get(field.name, '')} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _comments(record: Any) -> dict[str, str]:
+    """Field → the comment behind it."""
+    source = inspect.getsource(record)
+    text = source.splitlines()
+    (tree,) = ast.parse(source).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            _, mark, comment = text[(node.end_lineno or node.lineno) - 1].partition("  # ")
+            found[node.target.id] = comment.strip() if mark else ""
+    return found
+
+
+PAGES = {"commands.md": commands, "configuration.md": configuration}
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")
+        print(f"wrote docs/{name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
