@@ -56,6 +56,7 @@ def clip(
     pixels: str = "yuv420p",
     key_every: int = 12,
     audio: bool = False,
+    n_streams: int = 1,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     **context: Any,
@@ -66,20 +67,25 @@ def clip(
     # A file on disk: to move the index to the front ("faststart"), FFmpeg opens it a second time.
     path = Path(tempfile.mkdtemp()) / "clip"
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
-        stream = output.add_stream(codec, rate=25, options=_encoder_options(codec) | (options or {}))
         shown = pictures or [picture(number) for number in range(len(milliseconds or range(n_frames)))]
-        stream.width, stream.height, stream.pix_fmt = shown[0].shape[1], shown[0].shape[0], pixels
-        stream.gop_size = key_every
         unit = Fraction(1, 1000) if milliseconds else Fraction(1, 25)
-        stream.codec_context.time_base = unit
-        for name, value in context.items():
-            setattr(stream.codec_context, name, value)
+        streams = []
+        for _ in range(n_streams):
+            stream = output.add_stream(codec, rate=25, options=_encoder_options(codec) | (options or {}))
+            stream.width, stream.height, stream.pix_fmt = shown[0].shape[1], shown[0].shape[0], pixels
+            stream.gop_size = key_every
+            stream.codec_context.time_base = unit
+            for name, value in context.items():
+                setattr(stream.codec_context, name, value)
+            streams.append(stream)
         sound = output.add_stream("aac", rate=8000, layout="mono") if audio else None
         for k, rgb in enumerate(shown):
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            frame.pts, frame.time_base = (milliseconds[k] if milliseconds else k), unit
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                frame.pts, frame.time_base = (milliseconds[k] if milliseconds else k), unit
+                output.mux(stream.encode(frame))
+        for stream in streams:
+            output.mux(stream.encode(None))
         if sound is not None:
             _add_silence(output, sound, seconds=len(shown) / 25)
     content = path.read_bytes()

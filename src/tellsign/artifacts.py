@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE, CARD_FILE, LICENCE_FILE = (
     "LICENSE",
 )
 DIGESTED = (SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE)
+FILES = (*DIGESTED, CARD_FILE, LICENCE_FILE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ def load(folder: Path | str) -> Artifact:
     """Read a detector folder.
 
     Args:    folder: where `detector.json` lies.
-    Returns: the artifact, its arrays in memory.
+    Returns: the artifact, its arrays in memory and read-only.
     Raises:  ArtifactError: the folder is missing, incomplete, of another format, or unreadable.
     """
     from safetensors import SafetensorError
@@ -85,9 +85,10 @@ def load(folder: Path | str) -> Artifact:
             f"no detector at {folder}: {missing} is missing; a detector is a folder written by "
             "`tellsign train`, and `tellsign models` lists those that are installed"
         ) from error
-    except (OSError, ValueError, SafetensorError) as error:
+    # KeyError: a number type that NumPy lacks. RecursionError: JSON nested deeper than any detector's.
+    except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
         raise ArtifactError(
-            f"the detector at {folder} cannot be read ({error}); copy or train it again"
+            f"the detector at {folder} cannot be read ({error!r}); copy or train it again"
         ) from error
     if not isinstance(spec, dict) or spec.get("format") != FORMAT:
         found = spec.get("format") if isinstance(spec, dict) else type(spec).__name__
@@ -95,10 +96,35 @@ def load(folder: Path | str) -> Artifact:
             f"the detector at {folder} has format {found!r}, this version reads {FORMAT}; "
             "train it again or install the version that wrote it"
         )
-    for key in ("name", "kind", "preprocessing"):
-        if key not in spec:
-            raise ArtifactError(f"{folder / SPEC_FILE} lacks {key!r}; train the detector again")
+    for key, kind in (("name", str), ("kind", str), ("preprocessing", dict)):
+        if not isinstance(spec.get(key), kind):
+            raise ArtifactError(
+                f"{folder / SPEC_FILE}: {key!r} should be a {kind.__name__}, found {spec.get(key)!r}; "
+                "train the detector again"
+            )
+    for array in arrays.values():
+        array.flags.writeable = False  # what was changed would score under the digest of what was read
     return Artifact(folder, spec, arrays, digest)
+
+
+def check_target(folder: Path) -> None:
+    """Refuse, before hours of training, a place where `save` would not write.
+
+    Args:    folder: where a detector is to be written.
+    Raises:  ArtifactError: it is a file, or a folder that holds anything but a detector.
+    """
+    try:
+        found = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ArtifactError(f"no detector can be written to {folder}: {error}") from error
+    others = [name for name in found if name not in FILES]
+    if found and (SPEC_FILE not in found or others):
+        raise ArtifactError(
+            f"{folder} exists and is not a detector folder alone, it holds {(others or found)[0]!a}; "
+            "give another --output or remove it"
+        )
 
 
 def save(
@@ -117,31 +143,42 @@ def save(
              card: text of CARD.md.
              licence: text of the weights' own LICENSE.
     Returns: the artifact as `load` reads it back.
-    Raises:  ArtifactError: the folder holds something that is not a detector, or cannot be written.
+    Raises:  ArtifactError: the folder holds something that is not a detector, the content cannot be
+             stored, or the folder cannot be written.
     """
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save as save_arrays
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / SPEC_FILE).is_file():
-        raise ArtifactError(f"{folder} exists and is not a detector folder; give another --out or remove it")
+    check_target(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        # In ASCII, because the name of a data set may hold bytes that are no UTF-8.
+        text = json.dumps({"format": FORMAT, **spec}, indent=2, allow_nan=False)
+        # Not ascontiguousarray, which makes a scalar an array of one axis.
+        ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+        weights = save_arrays(ordered)
+    except (TypeError, ValueError, SafetensorError) as error:
+        raise ArtifactError(f"the detector for {folder} holds what cannot be stored: {error}") from error
+    target = folder.resolve()  # where `folder` is a link, it stays one
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        old = draft.with_name(f"{draft.name}.old")
         try:
-            text = json.dumps({"format": FORMAT, **spec}, indent=2, ensure_ascii=False, allow_nan=False)
-            (draft / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
-            contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-            (draft / WEIGHTS_FILE).write_bytes(save_arrays(contiguous))
+            (draft / SPEC_FILE).write_text(text + "\n", encoding="ascii")
+            (draft / WEIGHTS_FILE).write_bytes(weights)
             if card:
                 (draft / CARD_FILE).write_text(card, encoding="utf-8")
             if licence:
                 (draft / LICENCE_FILE).write_text(licence, encoding="utf-8")
             draft.chmod(0o755)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(draft, folder)  # noqa: PTH105 - a folder, not a file
+            # Two renames: whenever this is killed, the old detector or the new one is whole.
+            if target.exists():
+                target.rename(old)
+            draft.rename(target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ArtifactError(f"cannot write the detector to {folder}: {error}") from error
     return load(folder)

@@ -50,11 +50,16 @@ def system(name: str) -> Any:
     try:
         if name in SYSTEMS:
             module, attribute = SYSTEMS[name].split(":")
-            return getattr(import_module(module), attribute)
-        if name in others:
-            return others[name].load()
+            found = getattr(import_module(module), attribute)
+        elif name in others:
+            found = others[name].load()
+        else:
+            raise ConfigError(f"no system {name!r}; there are {', '.join([*SYSTEMS, *others])}")
+        # Systems import late what is heavy: asked for here, it is missed before hours of work and not after.
+        for module in getattr(found, "requires", ()):
+            import_module(module)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the system {name!r} needs {error.name}; install it with: pip install 'tellsign[train]'"
         ) from error
-    raise ConfigError(f"no system {name!r}; there are {', '.join([*SYSTEMS, *others])}")
+    return found

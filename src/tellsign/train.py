@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tellsign import __version__, artifacts, detectors, hub, image
 from tellsign.calibration import Calibration, domain_limit, operating_point
 from tellsign.data.manifest import LABEL_NAMES
 from tellsign.metrics import auroc
-from tellsign.scoring.decision import domain_distance
+from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 
 if TYPE_CHECKING:
@@ -29,16 +29,26 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 Say = Callable[[str], None]
+Method = Literal["sigmoid", "isotonic"]
+DOMAIN_EDGE = 0.99  # share of the training images inside a distance of 1
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationConfig:
     """How scores become probabilities and labels."""
 
-    method: Literal["sigmoid", "isotonic"] = "sigmoid"  # isotonic needs a thousand images or more
+    method: Method = "sigmoid"  # isotonic needs a thousand images or more
     fpr: float = 0.05  # share of real images that may be called fake
     fnr: float = 0.05  # share of fakes that may be called real
     domain_quantile: float = 0.99  # share of calibration images that the domain check lets through
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ConfigError(f"method is one of {', '.join(get_args(Method))}, found {self.method!r}")
+        for name in ("fpr", "fnr", "domain_quantile"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value < 1:
+                raise ConfigError(f"{name} is a share between 0 and 1, both excluded, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,21 @@ class TrainConfig:
     grid: Mapping[str, list[Any]] = field(default_factory=dict)  # option → values to choose from
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)  # see below
 
+    def __post_init__(self) -> None:
+        for key in ("system", "name"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or not value or not value.isprintable():
+                raise ConfigError(f"{key} is a name, found {value!r}")
+        # scikit-learn takes no larger seed.
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is a whole number from 0 to 2**32 - 1, found {self.seed!r}")
+        for key in ("config", "grid"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise ConfigError(f"[{key}] is a table of options, found {getattr(self, key)!r}")
+        for name, values in self.grid.items():
+            if not isinstance(values, list) or not values:
+                raise ConfigError(f"[grid] {name} is a list of values to choose from, found {values!r}")
+
 
 def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     """A configuration from TOML with `key=value` overrides.
@@ -64,7 +89,7 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     try:
         with path.open("rb") as file:
             tree = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # no TOML, or no UTF-8
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -74,6 +99,8 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
         *parents, leaf = key.strip().split(".")
         for parent in parents:
             branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise ConfigError(f"--set {key}: {parent!r} is {branch!r} and no table of options")
         branch[leaf] = _toml_value(text)
     return _train_config(tree, path)
 
@@ -91,6 +118,8 @@ def _train_config(tree: dict[str, Any], path: Path) -> TrainConfig:
         if key not in tree:
             raise ConfigError(f"{path} lacks {key!r}")
     calibration = tree.pop("calibration", {})
+    if not isinstance(calibration, dict):
+        raise ConfigError(f"{path}: [calibration] is a table of options, found {calibration!r}")
     _only_known(calibration, CalibrationConfig, f"{path} [calibration]")
     return TrainConfig(**tree, calibration=CalibrationConfig(**calibration))
 
@@ -111,6 +140,7 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
     Returns: the calibrated artifact.
     Raises:  ConfigError, ManifestError: configuration or data don't do.
     """
+    artifacts.check_target(out)
     training, valid = manifest.filter(split="train"), manifest.filter(split="valid")
     for name, part in (("train", training), ("valid", valid)):
         if set(part.labels) != {REAL, FAKE}:
@@ -120,6 +150,7 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             )
     _no_shared_groups(training, valid)
     halves = valid.split({"select": 0.5, "calibrate": 0.5}, seed=config.seed)
+    _check_support(halves["calibrate"], config.calibration)
     system = hub.system(config.system)
     candidates = list(_candidates(system.config_class, config))
     with tempfile.TemporaryDirectory(prefix="tellsign-") as folder:
@@ -131,7 +162,8 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             area = auroc(np.array(halves["select"].labels), scores)
             trials.append((area, path))
             say(
-                f"candidate {number + 1} of {len(candidates)}: AUROC {area:.3f} on the selection half  {_short(options, config)}"
+                f"candidate {number + 1} of {len(candidates)}: AUROC {area:.3f} on the selection half"
+                f"  {_short(options, config)}"
             )
         area, best = max(trials, key=lambda trial: trial[0])
         draft = artifacts.load(best)
@@ -149,8 +181,9 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             "metrics": {"auroc_select": area, "n_candidates": len(candidates)},
         }
         domain = _domain_statistics(draft, training)
-        saved = artifacts.save(out, spec=spec, arrays={**draft.arrays, **domain})
-    return calibrate(saved, halves["calibrate"], config.calibration)
+        chosen = artifacts.save(Path(folder, "chosen"), spec=spec, arrays={**draft.arrays, **domain})
+        # Only a calibrated detector takes the place of the one that may be there.
+        return calibrate(chosen, halves["calibrate"], config.calibration, out)
 
 
 def calibrate(
@@ -164,7 +197,9 @@ def calibrate(
              out: where to write; None replaces the detector's own folder.
     Returns: the calibrated artifact.
     Raises:  ConfigError: there are too few images for the rates asked for.
+             ManifestError: an image can't be used. ArtifactError: `out` can't be written.
     """
+    artifacts.check_target(out or artifact.path)
     labels = np.array(manifest.labels)
     scores, distances = raw_scores(artifact, manifest)
     real, fake = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
@@ -207,17 +242,31 @@ def raw_scores(artifact: Artifact, manifest: Manifest) -> tuple[FloatArray, Floa
 
 
 def _domain_statistics(artifact: Artifact, training: Manifest) -> dict[str, FloatArray]:
+    """What `domain_distance` compares with, from the training images' profiles."""
+    from sklearn.covariance import LedoitWolf
+
     detector = detectors.from_artifact(artifact)
     profiles = np.stack(
         [detector.preprocess(image.decode(sample.path).array)["profile"] for sample in training]
     )
-    deviation = profiles.std(axis=0)
+    mean, deviation = profiles.mean(axis=0), profiles.std(axis=0)
     # The first bin of a profile that is divided by it is always 1: it can't tell anything.
-    return {"domain.mean": profiles.mean(axis=0), "domain.std": np.where(deviation > 0, deviation, 1.0)}
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    z = (profiles - mean) / deviation
+    # Shrunk, because neighbouring bins say nearly the same.
+    precision = LedoitWolf(assume_centered=True).fit(z).precision_
+    scales = [np.quantile(distance, DOMAIN_EDGE) for distance in (domain_level(z), domain_shape(z, precision))]
+    return {
+        "domain.mean": mean,
+        "domain.std": deviation,
+        "domain.precision": precision,
+        "domain.scales": np.array(scales),
+    }
 
 
 def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
-    _only_known({**config.config, **config.grid}, config_class, "[config]")
+    _only_known(config.config, config_class, "[config]")
+    _only_known(config.grid, config_class, "[grid]")
     start = config_class(**config.config)
     for values in itertools.product(*config.grid.values()):
         yield replace(start, **dict(zip(config.grid, values, strict=True)))
@@ -234,6 +283,14 @@ def _no_shared_groups(training: Manifest, valid: Manifest) -> None:
             f"{len(shared)} groups are in train and in valid, e.g. {min(shared)!a}; "
             "a group stays in one split (`tellsign data split`)"
         )
+
+
+def _check_support(part: Manifest, config: CalibrationConfig) -> None:
+    """Raises before the training what the calibration would raise after it: too few images for the rates."""
+    labels = np.array(part.labels)
+    n_real, n_fake = int(np.sum(labels == REAL)), int(np.sum(labels == FAKE))
+    operating_point(np.zeros(n_real), np.zeros(n_fake), fpr=config.fpr, fnr=config.fnr)
+    domain_limit(np.zeros(len(part)), quantile=config.domain_quantile)
 
 
 def _counts(manifest: Manifest) -> dict[str, Any]:
@@ -257,4 +314,4 @@ def _versions() -> dict[str, str]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -117,17 +117,17 @@ def test_rows_of_their_own_are_the_plain_bootstrap(rows, seed):
         assert estimate is None or estimate.low <= estimate.value <= estimate.high
 
 
-@given(st.integers(0, 1000), st.integers(2, 8))
+@given(st.integers(0, 1000), st.integers(4, 8))
 @settings(max_examples=10)
 def test_copies_within_a_group_add_no_certainty(seed, copies):
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1], 60)
     scores = rng.normal(size=120) + labels
-    once = summary(labels, scores, threshold=0.5, n_resamples=200)
+    once = summary(labels, scores, threshold=0.5, n_resamples=400)
     many = [np.repeat(values, copies) for values in (labels, scores, np.arange(120))]
-    grouped = summary(many[0], many[1], threshold=0.5, groups=many[2], n_resamples=200)
-    alone = summary(many[0], many[1], threshold=0.5, n_resamples=200)
+    grouped = summary(many[0], many[1], threshold=0.5, groups=many[2], n_resamples=400)
+    alone = summary(many[0], many[1], threshold=0.5, n_resamples=400)
     for name in ("auroc", "accuracy", "ap", "eer"):
         widths = [found[name].high - found[name].low for found in (once, grouped, alone)]
         assert widths[1] == pytest.approx(widths[0], rel=1e-6)
-        assert widths[2] < 0.9 * widths[1]
+        assert widths[2] < 0.85 * widths[1]

@@ -299,6 +299,7 @@ def test_whatever_a_decoder_raises_becomes_an_image_error(
         decode(good("plain.png"))
     assert str(caught.value).isprintable()
     assert "PNG" in str(caught.value)
+    assert ("memory" in str(caught.value)) == isinstance(error, MemoryError)
 
 
 def test_interrupts_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,17 @@ def test_tables_are_in_natural_order() -> None:
     assert tables[0][:9] == (16, 11, 10, 16, 24, 40, 51, 61, 12)  # T.81, table K.1, first row and the next
 
 
+def test_luminance_comes_first_whatever_the_numbers_of_the_tables() -> None:
+    data = bytearray(encoded(scene(16, 16), "JPEG", quality=50))
+    for number in (1, 0):
+        segment = data.index(bytes([0xFF, 0xDB, 0, 67, number]))
+        data[segment + 4] = 2 - number  # luminance becomes table 2, chrominance stays 1
+    frame = data.index(b"\xff\xc0")
+    assert list(data[frame + 12 : frame + 21 : 3]) == [0, 1, 1]
+    data[frame + 12] = 2
+    assert decode(bytes(data)).meta.jpeg_tables == standard_tables(50)
+
+
 def test_other_tables_get_the_nearest_quality_and_are_marked() -> None:
     luminance, chrominance = standard_tables(80)
     nudged = (luminance[0] + 1, *luminance[1:])
@@ -142,6 +153,11 @@ def test_round_trip_is_what_pillow_makes(subsampling: str) -> None:
     np.testing.assert_array_equal(jpeg_round_trip(image(), 80, subsampling=subsampling), expected)
     meta = decode(jpeg_bytes(image(), 80, subsampling=subsampling)).meta
     assert (meta.jpeg_quality, meta.jpeg_standard, meta.exif) == (80, True, {})
+
+
+def test_levels_are_rounded_not_cut() -> None:
+    array = np.full((3, 16, 16), 100.6 / 255)
+    np.testing.assert_array_equal(jpeg_round_trip(array, 100), np.float32(101) / np.float32(255))
 
 
 def test_round_trip_loses_more_at_lower_quality_and_keeps_its_input() -> None:

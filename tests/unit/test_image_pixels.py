@@ -27,7 +27,7 @@ from corpus import (
     tiff_bytes,
     without_adobe_marker,
 )
-from tellsign.image import decode
+from tellsign.image import colour, decode, decoding
 from tellsign.types import ImageError
 
 
@@ -239,6 +239,29 @@ def test_a_16_bit_picture_with_a_profile_is_converted_at_8_bits() -> None:
     assert any("16 bits" in warning for warning in image.meta.warnings)
 
 
+def test_a_16_bit_grey_picture_with_a_profile_is_rounded_to_8_bits_and_keeps_its_transparency() -> None:
+    deep = np.array([[257 * 60 + 200, 257 * 61, 257 * 200]], np.uint16)
+    profile = b"linear\0\0" + zlib.compress(linear_grey_profile())
+    chunks = ((b"iCCP", profile), (b"tRNS", struct.pack(">H", deep[0, 2])))
+    image = decode(png_bytes(deep, colour_type=0, chunks=chunks))
+    eight_bit = decode(encoded(np.array([[61]], np.uint8), "PNG", icc_profile=linear_grey_profile()))
+    assert image.array[:, 0].tolist() == [[eight_bit.array[0, 0, 0]] * 2 + [1]] * 3
+
+
+def test_a_grey_picture_takes_an_rgb_profile() -> None:
+    image = decode(encoded(scene()[..., 0], "PNG", icc_profile=swapped_profile()))
+    assert image.meta.icc is not None
+    assert image.meta.warnings == ()
+    np.testing.assert_allclose(image.array[0] * 255, scene()[..., 0], atol=1.01)
+
+
+def test_only_what_moves_colours_is_converted() -> None:
+    assert colour.conversion(srgb_profile()).applied is None
+    assert colour.conversion(swapped_profile()).applied is not None
+    with pytest.raises(ValueError, match="damaged"):
+        colour.conversion(b"rubbish")
+
+
 def test_profiles_that_do_not_fit_are_ignored_with_a_warning() -> None:
     plain = decode(encoded(scene(), "PNG"))
     for profile, reason in ((b"rubbish" * 40, "damaged"), (linear_grey_profile(), "is for L")):
@@ -328,6 +351,12 @@ def test_threads_leave_the_warning_filters_alone() -> None:
         alone = decode(data)
         np.testing.assert_array_equal(image.array, alone.array)
         assert image.meta == alone.meta
+
+
+def test_one_thread_at_a_time_holds_the_warning_filters() -> None:
+    with decoding._recorded_warnings([]):
+        assert decoding._WARNINGS.locked()
+    assert not decoding._WARNINGS.locked()
 
 
 def test_warnings_of_pillow_are_kept_even_as_errors() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
+import struct
 import sys
 from pathlib import Path
 
@@ -23,6 +25,7 @@ FORMATS = [
     ("mov", "libx264", {}),
     ("mp4", "libx264", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
     ("mp4", "libx265", {}),
+    ("mp4", "libsvtav1", {}),
     ("mp4", "mpeg4", {"options": {"bf": "2"}}),
     ("matroska", "libx264", {}),
     ("matroska", "libx264", {"container_options": {"live": "1"}}),
@@ -108,6 +111,32 @@ def test_declared_duration_may_lie(clip: bytes, factor: float) -> None:
     assert numbers(clips.with_declared_duration(clip, factor)) == list(range(2, 100, 5))
 
 
+def test_frames_that_an_edit_list_hides_are_left_out(clip: bytes) -> None:
+    at = clip.index(b"elst") + 12  # version and flags, number of entries: then duration and first time
+    (hidden_before,) = struct.unpack_from(">i", clip, at + 4)
+    edited = bytearray(clip)
+    struct.pack_into(">i", edited, at + 4, hidden_before + 10 * 512)  # a frame is 512 long
+    got = [(clips.number_of(frame.image), frame.time) for frame in frames(bytes(edited), n_frames=200)]
+    assert [number for number, _ in got] == list(range(10, 100))
+    assert got[0][1] == 0
+
+
+def test_size_may_change_on_the_way_but_not_beyond_the_limit() -> None:
+    small = clips.clip(50, container="mpegts")
+    large_pictures = [np.tile(clips.picture(number), (2, 2, 1)) for number in range(50)]
+    large = clips.clip(milliseconds=list(range(2000, 4000, 40)), pictures=large_pictures, container="mpegts")
+    shapes = {frame.image.shape[1:] for frame in frames(small + large)}
+    assert shapes == {(32, 128), (64, 256)}
+    taken = frames(small + large, max_pixels=128 * 32)
+    assert {frame.image.shape[1:] for frame in taken} == {(32, 128)}
+    assert "frames are missing" in taken.warnings[-1]
+
+
+def test_metadata_need_not_be_text(clip: bytes) -> None:
+    assert b"Lavf" in clip
+    assert len(numbers(clip.replace(b"Lavf", b"\xff\xfe\xfd\xfc"))) == 20
+
+
 @pytest.mark.parametrize(
     ("matrix", "rotation", "mirrored"),
     [
@@ -153,9 +182,9 @@ def test_long_clip_is_not_decoded_whole() -> None:
     )  # frames 75, 225, 375, 525; keys at 60, 210, ...
     assert [clips.number_of(frame.image) for frame in taken] == [75, 225, 375, 525]
     assert taken.n_decoded <= 4 * 20
-    everything = frames(clips.clip(600, key_every=30), n_frames=600)
-    assert [clips.number_of(frame.image) for frame in everything] == list(range(600))
-    assert everything.n_decoded == 600
+    everything = frames(clips.clip(100, key_every=30), n_frames=100)
+    assert [clips.number_of(frame.image) for frame in everything] == list(range(100))
+    assert everything.n_decoded == 100
 
 
 def test_clip_with_one_key_frame_is_decoded_forward_once() -> None:
@@ -220,6 +249,27 @@ def test_probe_tells_the_facts() -> None:
     assert (meta.has_audio, meta.n_streams, meta.rotation, meta.warnings) == (True, 2, 0, ())
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"color_trc": 16}, r"HDR \(PQ\)"),
+        ({"color_trc": 18}, r"HDR \(HLG\)"),
+        ({"options": {"x264-params": "tff=1"}}, "interlaced"),
+    ],
+)
+def test_peculiar_video_is_read_with_a_warning(options: dict, expected: str) -> None:
+    taken = frames(clips.clip(3, **options))
+    assert [clips.number_of(frame.image) for frame in taken] == [0, 1, 2]
+    assert len(taken.warnings) == 1
+    assert re.search(expected, taken.warnings[0])
+
+
+def test_of_two_video_streams_one_is_read_with_a_warning() -> None:
+    taken = frames(clips.clip(3, n_streams=2))
+    assert [clips.number_of(frame.image) for frame in taken] == [0, 1, 2]
+    assert taken.warnings == ("the file has 2 video streams; only one is looked at",)
+
+
 def test_source_may_be_any_file_name(clip: bytes, tmp_path: Path) -> None:
     wrong_suffix = tmp_path / "holiday.txt"
     not_utf8 = tmp_path / os.fsdecode(b"cl\xffip.avi")
@@ -271,6 +321,12 @@ def test_too_many_pixels_are_refused_before_decoding(clip: bytes) -> None:
         frames(clip, max_pixels=clips.WIDTH * clips.HEIGHT - 1)
 
 
+def test_endless_files_are_refused(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tellsign.container._MAX_PACKETS", 99)
+    with pytest.raises(VideoError, match="more than 99 frames"):
+        frames(clip)
+
+
 @pytest.mark.parametrize("options", [{"n_frames": 0}, {"n_frames": -1}, {"max_pixels": 0}])
 def test_options_out_of_range_are_refused(clip: bytes, options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected 1 or more"):
@@ -312,6 +368,21 @@ def test_cut_clip_gives_the_frames_that_are_left_or_an_error(options: dict) -> N
         if percent < 70 and "faststart" in str(options):
             assert any("breaks off at" in text and "promises 4.00 s" in text for text in taken.warnings)
     assert n_read >= (0 if not options else 6)
+
+
+def test_a_frame_that_is_cut_in_two_is_left_out() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 128, 3), dtype=np.uint8)
+    content = clips.clip(
+        pictures=list(noise), key_every=1, container_options={"movflags": "faststart"}
+    )  # key frames of equal size: at 52 % the cut is in the middle of one
+    taken = frames(content[: len(content) * 52 // 100])
+    by_time = {frame.time: frame.image for frame in frames(content)}
+    left = list(taken)
+    assert 8 <= len(left) <= 11
+    assert all(np.array_equal(frame.image, by_time[frame.time]) for frame in left)
+    assert f"1 of the video's {len(left) + 1} frames are cut short" in taken.warnings[0]
+    assert "breaks off" in taken.warnings[1]
+    assert len(taken.warnings) == 2
 
 
 def test_damaged_frames_are_left_out_with_a_warning() -> None:

@@ -142,7 +142,7 @@ def _supported(scores: ArrayLike, rate: float, *, name: str, kind: str) -> Float
     """(N,) ascending scores, or a ConfigError where they are too few for the rate."""
     check_rate(name, rate)
     values = finite(scores, f"{kind} scores")
-    needed = math.ceil(RULE_OF_THREE / rate - 1e-9)
+    needed = math.ceil(RULE_OF_THREE / rate)
     if len(values) < needed:
         lowest = math.ceil(1e4 * RULE_OF_THREE / max(len(values), 1)) / 1e4
         mend = f"ask for {name} >= {lowest:g}" if lowest < 1 else "that supports no rate"

@@ -31,23 +31,33 @@ def index(
     checksums: Annotated[bool, typer.Option("--checksums", help="Hash every file.")] = False,
 ) -> None:
     """Make a manifest from folders or from another table."""
+    from tellsign import terminal
+    from tellsign.container import VIDEO_SUFFIXES
     from tellsign.data import write
-    from tellsign.data.index import index_csv, index_folder
+    from tellsign.data.index import index_csv, index_folder, with_checksums
     from tellsign.scoring.inputs import IMAGE_SUFFIXES, SUFFIXES
 
-    suffixes = SUFFIXES if videos else IMAGE_SUFFIXES
     if source.is_dir():
-        manifest = index_folder(source, suffixes=suffixes, checksums=checksums)
+        skipped: list[Path] = []
+        suffixes = SUFFIXES if videos else IMAGE_SUFFIXES
+        manifest = index_folder(source, suffixes=suffixes, on_skip=skipped.append)
+        if skipped:
+            terminal.complain(f"{len(skipped)} files passed over, e.g. {str(skipped[0])!a}")
     else:
         pairs = dict(options.pair(text, "--column") for text in columns or ())
-        manifest = index_csv(
-            source, columns=pairs, skip_labels=skip_labels or (), suffixes=suffixes, checksums=checksums
-        )
+        # No other suffix is left out: a row of a table that is no image should be known to its author.
+        manifest = index_csv(source, columns=pairs, skip_labels=skip_labels or ())
+        if not videos:
+            manifest = manifest.filter(lambda sample: sample.path.suffix.lower() not in VIDEO_SUFFIXES)
     if datasets:
         unknown = sorted(set(datasets) - {sample.dataset for sample in manifest})
         if unknown:
             raise ConfigError(f"no data set {unknown[0]!r} in {source}")
         manifest = manifest.filter(dataset=datasets)
+    if not manifest:
+        raise ConfigError(f"nothing of {source} is left to write")
+    if checksums:
+        manifest = with_checksums(manifest)
     write(manifest, output)
     _describe(manifest, output)
 
@@ -59,25 +69,33 @@ def split(
     parts: Annotated[
         list[str], typer.Option("--part", help="NAME=SHARE, e.g. train=0.7; shares add up to 1.")
     ],
-    seed: Annotated[int, typer.Option(help="Of the shuffle.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,
     keep_test: Annotated[
         bool, typer.Option("--keep-test", help="Leave the rows of the split test as they are.")
     ] = False,
 ) -> None:
     """Split a manifest by group, with the share of each data set and label kept."""
     from tellsign.data import Manifest, write
+    from tellsign.data.manifest import SPLITS
 
     manifest = options.read_manifest(source)
     shares = {
         name: options.number(share, "--part")
         for name, share in (options.pair(text, "--part") for text in parts)
     }
+    if unknown := sorted(set(shares) - set(filter(None, SPLITS))):
+        raise ConfigError(f"--part takes train, valid or test, found {unknown[0]!r}")
     kept = manifest.filter(split="test") if keep_test else Manifest(())
     rest = manifest.filter(lambda sample: not (keep_test and sample.split == "test"))
+    if shared := {sample.group for sample in kept if sample.group} & {sample.group for sample in rest}:
+        raise ConfigError(
+            f"{len(shared)} groups are in the split test and outside of it, e.g. {min(shared)!a}; "
+            "put their other rows into test too, or leave --keep-test out"
+        )
     divided = rest.split(shares, seed=seed)
     result = Manifest(tuple(sample for part in divided.values() for sample in part) + kept.samples)
     write(result, output)
-    _describe(options.read_manifest(output), output)
+    _describe(result, output)
 
 
 @app.command("harmonise")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +34,7 @@ def calibrate(
     detector: options.DetectorArgument,
     data: options.Data,
     output: options.Output,
-    method: Annotated[str, typer.Option(help="sigmoid or isotonic.")] = "sigmoid",
+    method: Annotated[Literal["sigmoid", "isotonic"], typer.Option(help="Of calibration.")] = "sigmoid",
     fpr: Annotated[float, typer.Option(help="Share of real images that may be called fake.")] = 0.05,
     fnr: Annotated[float, typer.Option(help="Share of fakes that may be called real.")] = 0.05,
     split: options.Split = None,

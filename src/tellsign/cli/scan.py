@@ -16,6 +16,7 @@ from tellsign.types import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tellsign.explain import Explanation
     from tellsign.scoring.scorer import Row
 
 
@@ -156,7 +157,7 @@ def explain(
 ) -> None:
     """The evidence as pictures and one self-contained HTML page."""
     from tellsign import hub, terminal
-    from tellsign.explain import page
+    from tellsign.explain import save_pictures, write_page
     from tellsign.scoring import inputs
     from tellsign.scoring.explanation import explained
     from tellsign.scoring.scorer import Options, Scorer
@@ -168,7 +169,7 @@ def explain(
     show = _row_printer(json=json, csv=False)
     failed = 0
 
-    def explanations() -> Iterator[page.Explanation]:
+    def explanations() -> Iterator[Explanation]:
         nonlocal failed
         for path in inputs.files(paths):
             row, explanation = explained(scorer, path, full_metadata=full_metadata)
@@ -177,10 +178,10 @@ def explain(
                 terminal.complain_of(row)
             show(row)
             if pictures:
-                page.save_pictures(explanation, pictures)
+                save_pictures(explanation, pictures)
             yield explanation
 
-    page.write_page(explanations(), output, title="Tellsign: the evidence", detector=scorer.artifact.name)
+    write_page(explanations(), output, title="Tellsign: the evidence", detector=scorer.artifact.name)
     terminal.complain(f"wrote {output}")
     if failed:
         raise typer.Exit(1)

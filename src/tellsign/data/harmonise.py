@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +34,16 @@ def harmonise(
              quality: of the JPEG, 1 to 100, chroma halved (4:2:0).
              resize: name of a filter (nearest, box, bilinear, hamming, bicubic, lanczos); None crops.
     Returns: the manifest of the written files, and the samples that failed with their reasons.
-    Raises:  ManifestError: a file cannot be written, or none could be read.
+    Raises:  ManifestError: a file cannot be written, would replace one of the samples, or none could be read.
     """
     done: list[Sample] = []
     failed: list[tuple[Path, str]] = []
-    for index, sample in enumerate(manifest):
-        target = out / (sample.dataset or "images") / f"{index:06d}.jpg"
+    targets = [out / _folder(sample.dataset) / f"{index:06d}.jpg" for index, sample in enumerate(manifest)]
+    if replaced := {s.path.resolve() for s in manifest} & {target.resolve() for target in targets}:
+        raise ManifestError(
+            f"{str(min(replaced))!a} would be replaced before it is read; give another output folder"
+        )
+    for sample, target in zip(manifest, targets, strict=True):
         try:
             content = image.harmonised_jpeg(
                 image.decode(sample.path).array, size=size, quality=quality, resize=resize
@@ -55,3 +60,8 @@ def harmonise(
     if not done:
         raise ManifestError(f"none of the {len(manifest)} images could be used; the first: {failed[0][1]}")
     return Harmonised(Manifest(tuple(done)), tuple(failed))
+
+
+def _folder(dataset: str) -> str:
+    """A name that stays inside the output folder, whatever a table calls its data set."""
+    return re.sub(r"[^\w.-]", "_", dataset).lstrip(".") or "images"

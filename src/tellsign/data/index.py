@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tellsign.data.manifest import COLUMNS, Manifest, from_rows
+from tellsign.data.manifest import COLUMNS, SPLITS, Manifest, csv_rows, from_rows
 from tellsign.types import FAKE, REAL, ManifestError, Sample
 
 # The CNNDetection layout names its folders 0_real and 1_fake.
@@ -19,7 +18,13 @@ COLUMN_SYNONYMS = {"source": "dataset", "split_hint": "split", "method": "genera
 SPLIT_SYNONYMS = {"val": "valid", "validation": "valid", "dev": "valid"}
 
 
-def index_folder(root: Path, *, suffixes: frozenset[str], checksums: bool = False) -> Manifest:
+def index_folder(
+    root: Path,
+    *,
+    suffixes: frozenset[str],
+    checksums: bool = False,
+    on_skip: Callable[[Path], None] = lambda path: None,
+) -> Manifest:
     """A manifest of every image below folders named real and fake.
 
     The label is the nearest such folder above a file. `dataset` is the folder above that one, and a
@@ -29,19 +34,27 @@ def index_folder(root: Path, *, suffixes: frozenset[str], checksums: bool = Fals
     Args:    root: the folder to walk.
              suffixes: of the files to take, lower case with the dot.
              checksums: also hash every file.
+             on_skip: called with each file that is not taken.
     Returns: samples in the order of their paths.
-    Raises:  ManifestError: there is no real/ or fake/ folder, or nothing in them.
+    Raises:  ManifestError: there is no real/ or fake/ folder, nothing in them, or a folder can't be read.
     """
     if not root.is_dir():
         raise ManifestError(f"{str(root)!a} is not a folder")
     samples = []
-    for folder, subfolders, files in os.walk(root):
+    visited = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_raise):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in visited:  # a link leads back to where we were
+            subfolders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
         subfolders.sort()
         for name in sorted(files):
             path = Path(folder, name)
             parts = path.relative_to(root).parts[:-1]
             marks = [i for i, part in enumerate(parts) if part.lower() in FOLDER_LABELS]
             if not marks or path.suffix.lower() not in suffixes:
+                on_skip(path)
                 continue
             mark = marks[-1]
             label = FOLDER_LABELS[parts[mark].lower()]
@@ -61,6 +74,10 @@ def index_folder(root: Path, *, suffixes: frozenset[str], checksums: bool = Fals
         )
     manifest = Manifest(tuple(samples))
     return with_checksums(manifest) if checksums else manifest
+
+
+def _raise(error: OSError) -> None:
+    raise ManifestError(f"cannot read the folder {str(error.filename)!a}: {error.strerror}") from error
 
 
 def index_csv(
@@ -84,36 +101,38 @@ def index_csv(
     Returns: the manifest, in the table's order.
     Raises:  ManifestError: as `manifest.read`, and for a checksum that differs.
     """
-    theirs = {ours: their for their, ours in COLUMN_SYNONYMS.items()} | dict(columns or {})
-    unknown = sorted(set(columns or {}) - set(COLUMNS))
-    if unknown:
-        raise ManifestError(f"no column {unknown[0]!r} in a manifest; there are {', '.join(COLUMNS)}")
     skipped = set(skip_labels)
     rows = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, restval="")
-            header = set(reader.fieldnames or ())
-            names = {c: theirs[c] if theirs.get(c) in header else c for c in COLUMNS}
-            if not {names["path"], names["label"]} <= header:
-                found = ", ".join(sorted(header))[:200]
-                raise ManifestError(
-                    f"{path} has no column {names['path']} or {names['label']}; it has {found}. "
-                    "Name them with --column path=THEIRS"
-                )
-            for row in reader:
-                mapped = {ours: row.get(their) or "" for ours, their in names.items()}
-                if mapped["label"] in skipped:
-                    continue
-                if suffixes is not None and Path(mapped["path"]).suffix.lower() not in suffixes:
-                    continue
-                split = SPLIT_SYNONYMS.get(mapped["split"], mapped["split"])
-                mapped["split"] = split if split in ("train", "valid", "test") else ""
-                rows.append((reader.line_num, mapped))
-    except (OSError, csv.Error, UnicodeError) as error:
-        raise ManifestError(f"{path} cannot be read as CSV: {error}") from error
+    names: dict[str, str] = {}
+    for line, row in csv_rows(path):
+        names = names or _column_names(path, row.keys(), columns or {})
+        mapped = {ours: row.get(their, "") for ours, their in names.items()}
+        if mapped["label"] in skipped:
+            continue
+        if suffixes is not None and Path(mapped["path"]).suffix.lower() not in suffixes:
+            continue
+        split = SPLIT_SYNONYMS.get(mapped["split"], mapped["split"])
+        mapped["split"] = split if split in SPLITS else ""
+        rows.append((line, mapped))
     manifest = from_rows(rows, root=path.parent, name=str(path))
     return with_checksums(manifest) if checksums else manifest
+
+
+def _column_names(path: Path, header: Collection[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Our columns → theirs: as asked for, else by our own name, else by a known other name."""
+    for ours, their in columns.items():
+        if ours not in COLUMNS:
+            raise ManifestError(f"no column {ours!r} in a manifest; there are {', '.join(COLUMNS)}")
+        if their not in header:
+            raise ManifestError(f"{path} has no column {their!a}; it has {', '.join(header)[:200]!a}")
+    known = {ours: their for their, ours in COLUMN_SYNONYMS.items() if their in header and ours not in header}
+    names = {column: column for column in COLUMNS} | known | dict(columns)
+    if not {names["path"], names["label"]} <= set(header):
+        raise ManifestError(
+            f"{path} has no column {names['path']} or {names['label']}; it has "
+            f"{', '.join(header)[:200]!a}. Name them with --column path=THEIRS"
+        )
+    return names
 
 
 def with_checksums(manifest: Manifest) -> Manifest:

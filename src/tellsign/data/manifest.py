@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, overload
@@ -22,6 +25,7 @@ COLUMNS = tuple(field.name for field in fields(Sample))
 LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE, "": None}
 LABEL_NAMES = {REAL: "real", FAKE: "fake", None: ""}
 SPLITS = ("train", "valid", "test", "")
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Manifest(Sequence[Sample]):
         self,
         predicate: Callable[[Sample], bool] | None = None,
         /,
-        **columns: str | int | Iterable[str | int | None] | None,
+        **columns: str | float | Path | Iterable[str | float | Path | None] | None,
     ) -> Manifest:
         """The samples that satisfy everything asked.
 
@@ -74,7 +78,7 @@ class Manifest(Sequence[Sample]):
         if unknown:
             raise ManifestError(f"no column {unknown[0]!r} in a manifest; there are {', '.join(COLUMNS)}")
         allowed = {
-            name: {value} if value is None or isinstance(value, (str, int)) else set(value)
+            name: {value} if value is None or isinstance(value, (str, int, float, Path)) else set(value)
             for name, value in columns.items()
         }
         return Manifest(
@@ -87,9 +91,15 @@ class Manifest(Sequence[Sample]):
         )
 
     def digest(self) -> str:
-        """SHA-256 over content hash (or path), label and split of every sample, in any order."""
+        """SHA-256 over content hash, label, group and split of every sample, in any order.
+
+        A file without a checksum is known by its path below the folder that all samples share, so that a
+        data set that was moved keeps its digest.
+        """
+        folders = {os.path.abspath(s.path.parent) for s in self.samples}  # noqa: PTH100 - links stay
+        root = os.path.commonpath(folders) if folders else ""
         rows = sorted(
-            "\0".join((s.sha256 or os.fsdecode(s.path), LABEL_NAMES[s.label], s.group, s.split))
+            "\0".join((s.sha256 or os.path.relpath(s.path, root), LABEL_NAMES[s.label], s.group, s.split))
             for s in self.samples
         )
         return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
@@ -103,12 +113,15 @@ class Manifest(Sequence[Sample]):
         Args:    parts: name → share; the shares add up to 1.
                  seed: of the shuffle.
         Returns: name → manifest; each sample's `split` says its part.
-        Raises:  ManifestError: the shares don't add up to 1, or a part stays empty.
+        Raises:  ManifestError: the shares don't add up to 1, the seed is negative, or a part stays empty.
         """
         import numpy as np
 
-        if not parts or any(share <= 0 for share in parts.values()) or abs(sum(parts.values()) - 1) > 1e-9:
+        # Written so that a share of NaN is refused too.
+        if not (all(share > 0 for share in parts.values()) and abs(sum(parts.values()) - 1) <= 1e-9):
             raise ManifestError(f"split shares must be positive and add up to 1, found {dict(parts)}")
+        if seed < 0:
+            raise ManifestError(f"a seed is not negative, found {seed}")
         members: dict[str, list[int]] = defaultdict(list)
         for index, sample in enumerate(self.samples):
             members[sample.group or f"\0{index}"].append(index)
@@ -118,15 +131,21 @@ class Manifest(Sequence[Sample]):
             strata[key].append(group)
         rng = np.random.default_rng(seed)
         chosen: dict[int, str] = {}
+        owed: dict[tuple[str, ...], dict[str, float]] = defaultdict(lambda: dict.fromkeys(parts, 0.0))
         for key in sorted(strata):
             groups = sorted(strata[key])
             rng.shuffle(groups)
-            total = sum(len(members[group]) for group in groups)
-            filled = dict.fromkeys(parts, 0)
-            for group in sorted(groups, key=lambda g: -len(members[g])):
-                part = max(parts, key=lambda name: parts[name] * total - filled[name])
-                filled[part] += len(members[group])
+            groups.sort(key=lambda g: -len(members[g]))
+            total, largest = sum(len(members[group]) for group in groups), len(members[groups[0]])
+            # Many small data sets would all round in favour of the largest part: what earlier ones with the
+            # same labels owe a part is made up for, by no more than one group, so that each keeps its share.
+            debt = owed[tuple(label for _, label in key)]
+            lack = {name: parts[name] * total + max(-largest, min(debt[name], largest)) for name in parts}
+            for group in groups:
+                part = max(parts, key=lack.__getitem__)
+                lack[part] -= len(members[group])
                 chosen.update(dict.fromkeys(members[group], part))
+            debt.update(lack)
         result = {
             name: Manifest(
                 tuple(replace(s, split=name) for i, s in enumerate(self.samples) if chosen[i] == name)
@@ -156,18 +175,42 @@ def read(path: Path | str, *, check_files: bool = True) -> Manifest:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, row in csv_rows(path):
+        if not {"path", "label"} <= row.keys():
+            found = ", ".join(row)[:200]
+            raise ManifestError(f"{path}, line 1: a manifest's header has path and label; found {found!a}")
+        yield line, row
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV with a header.
+
+    Args:    path: of the file; bytes that are not UTF-8 are kept as Python keeps those of file names.
+    Returns: (number of the line on which the row ends, column → text, empty where a row is short), lazily.
+    Raises:  ManifestError: the file cannot be read, or is no CSV with a header; the line is named.
+    """
+    line = 0
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restval="", strict=True)
-            if reader.fieldnames is None or not {"path", "label"} <= set(reader.fieldnames):
-                found = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise ManifestError(f"{path}: a manifest's header has path and label; found {found[:200]!a}")
+            header = list(reader.fieldnames or ())
+            if not header:
+                raise ManifestError(f"{path} is empty; a table begins with the names of its columns")
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise ManifestError(f"{path}, line 1: there are two columns {twice[0]!a}; rename one")
+            line = reader.line_num
             for row in reader:
+                line = reader.line_num
                 if None in row:
-                    raise ManifestError(f"{path}, line {reader.line_num}: more cells than the header has")
-                yield reader.line_num, row
-    except (OSError, csv.Error, UnicodeError) as error:
-        raise ManifestError(f"{path} cannot be read as CSV: {error}") from error
+                    raise ManifestError(
+                        f"{path}, line {line}: {len(header) + len(row[None])} cells, the header has "
+                        f"{len(header)}; put quotes around a name with a comma in it"
+                    )
+                yield line, row
+    except csv.Error as error:
+        raise ManifestError(f"{path}, after line {line}: cannot be read as CSV: {error}") from error
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error}") from error
 
 
 def from_rows(
@@ -191,14 +234,15 @@ def from_rows(
         where = os.path.normpath(sample.path)
         if not fault and where in first_line:
             fault = f"the path {row['path']!a} stands on line {first_line[where]} already"
-        if not fault and check_files and not sample.path.is_file():
+        # Not Path.is_file, which raises where a name is too long for the file system.
+        if not fault and check_files and not os.path.isfile(sample.path):  # noqa: PTH113
             fault = f"there is no file {os.fsdecode(sample.path)!a}"
         if not fault and sample.group and sample.split:
             seen = group_split.setdefault(sample.group, (sample.split, line))
             if seen[0] != sample.split:
                 fault = (
-                    f"group {sample.group!a} is in split {sample.split} here and in {seen[0]} on line {seen[1]}; "
-                    "a group stays in one split"
+                    f"group {sample.group!a} is in split {sample.split} here and in {seen[0]} on line "
+                    f"{seen[1]}; a group stays in one split"
                 )
         first_line.setdefault(where, line)
         if fault:
@@ -227,7 +271,12 @@ def _sample(row: Mapping[str, str], root: Path) -> tuple[Sample, str]:
         try:
             frame = float(text["frame"])
         except ValueError:
+            frame = math.nan
+        if not math.isfinite(frame):
             fault = f"frame {text['frame']!a} is not a time in seconds"
+    checksum = text["sha256"].lower()
+    if checksum and not SHA256.fullmatch(checksum):
+        fault = f"sha256 {text['sha256']!a} is not 64 hexadecimal digits"
     sample = Sample(
         path=root / text["path"],
         label=LABELS.get(text["label"]),
@@ -237,7 +286,7 @@ def _sample(row: Mapping[str, str], root: Path) -> tuple[Sample, str]:
         video=text["video"],
         frame=frame,
         split=text["split"] if text["split"] in SPLITS else "",
-        sha256=text["sha256"],
+        sha256=checksum,
     )
     return sample, fault
 
@@ -256,14 +305,18 @@ def write(manifest: Manifest, path: Path | str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with draft.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            quoting_writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
             for sample in manifest:
                 row = {column: getattr(sample, column) for column in COLUMNS}
-                row["path"] = os.path.relpath(sample.path.absolute(), folder)
+                # Folders are resolved on both sides, since ".." behind a link leads out of its target.
+                row["path"] = os.path.relpath(sample.path.parent.resolve() / sample.path.name, folder)
                 row["label"] = LABEL_NAMES[sample.label]
-                row["frame"] = "" if sample.frame is None else repr(sample.frame)
-                writer.writerow(row)
+                row["frame"] = "" if sample.frame is None else repr(float(sample.frame))
+                # A lone carriage return ends a row when it is read, and csv does not quote it by itself.
+                (quoting_writer if "\r" in "".join(row.values()) else writer).writerow(row)
         draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
+    except (OSError, UnicodeError) as error:
+        with suppress(OSError):
+            draft.unlink()
         raise ManifestError(f"cannot write {path}: {error}") from error

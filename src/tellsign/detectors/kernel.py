@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from tellsign.types import FloatArray
 
-PER_FEATURE, OTHERS = ("support",), ("dual", "gamma", "bias")  # the arrays that `scores` needs
+# The arrays that `scores` needs, with the letters of their axes.
+SHAPES = {"support": "SK", "dual": "S", "gamma": "", "bias": ""}
 
 
 def scores(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:

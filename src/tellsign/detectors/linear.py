@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tellsign.types import FloatArray
 
-PER_FEATURE, OTHERS = ("weights",), ("bias",)  # the arrays that `scores` needs
+SHAPES = {"weights": "K", "bias": ""}  # the arrays that `scores` needs, with the letters of their axes
 
 
 def scores(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 
+WHOLE_IMAGE = 16  # smallest side of an image that is looked at whole: fewer rings say nothing
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileInput:
     """How an image becomes one spectrum profile."""
@@ -36,20 +39,31 @@ class ProfileInput:
     def __post_init__(self) -> None:
         if self.region not in ("image", "face"):
             raise ConfigError(f"region is image or face, found {self.region!r}")
-        if self.crop is not None and self.crop < 16:
-            raise ConfigError(f"crop must be at least 16 pixels, found {self.crop}")
+        for name, value, least in (("crop", self.crop, 16), ("max_crops", self.max_crops, 1)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
         if self.crop is None and self.length is None:
             raise ConfigError("images of any size need a profile of fixed length; set length, or a crop")
-        if self.max_crops < 1:
-            raise ConfigError(f"max_crops must be at least 1, found {self.max_crops}")
+        _ = spectrum.ProfileOptions(self.preset, self.length, self.normalise)  # checks the rest
+
+    @property
+    def n_features(self) -> int:
+        """K, the length of a profile."""
+        if self.length is not None:
+            return self.length
+        assert self.crop is not None
+        return spectrum.n_rings(self.crop, self.crop, self.preset)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> ProfileInput:
-        """The options stored in an artifact. Raises ArtifactError for keys that this version lacks."""
+        """The options stored in an artifact. Raises ArtifactError for what this version can't carry out."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(spec) - known):
             raise ArtifactError(f"unknown preprocessing {unknown}; this version knows {sorted(known)}")
-        return cls(**spec)
+        try:
+            return cls(**spec)
+        except ConfigError as error:
+            raise ArtifactError(f"its preprocessing cannot be carried out: {error}") from error
 
     def to_spec(self) -> dict[str, Any]:
         """The options as plain values."""
@@ -64,9 +78,14 @@ def native_crops(image: FloatArray, options: ProfileInput) -> FloatArray:
     Returns: (N, 3, size, size), or (1, 3, H, W) without a crop size.
     Raises:  TooSmallError: the image is smaller than one crop.
     """
-    if options.crop is None:
-        return image[None]
     height, width = image.shape[-2:]
+    if options.crop is None:
+        if min(height, width) < WHOLE_IMAGE:
+            raise TooSmallError(
+                f"the {options.region} is {width} × {height} pixels, a profile needs at least "
+                f"{WHOLE_IMAGE} × {WHOLE_IMAGE}"
+            )
+        return image[None]
     if min(height, width) < options.crop:
         raise TooSmallError(
             f"the {options.region} is {width} × {height} pixels, this detector needs at least "

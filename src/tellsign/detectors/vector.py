@@ -8,6 +8,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tellsign.detectors.evidence import profile_evidence
 from tellsign.detectors.preprocessing import ProfileInput, profile
 from tellsign.types import ArtifactError
@@ -30,16 +32,13 @@ class VectorDetector:
 
         Args:    artifact: the detector folder.
                  decision: the module of its kind, `linear` or `kernel`.
-        Raises:  ArtifactError: an array is missing or has another number of features.
+        Raises:  ArtifactError: an array is missing, of another shape, or holds what is no finite number.
         """
-        needed = (*STATISTICS, *decision.PER_FEATURE)
-        missing = [name for name in (*needed, *decision.OTHERS) if name not in artifact.arrays]
-        if missing:
-            raise ArtifactError(f"{artifact.path}: array {missing[0]!r} is missing; train the detector again")
-        lengths = {name: artifact.arrays[name].shape[-1] for name in needed}
-        if len(set(lengths.values())) != 1:
-            raise ArtifactError(f"{artifact.path}: arrays differ in length, {lengths}; train it again")
-        self.input = ProfileInput.from_spec(artifact.spec["preprocessing"])
+        try:
+            self.input = ProfileInput.from_spec(artifact.spec["preprocessing"])
+            _check(artifact.arrays, dict.fromkeys(STATISTICS, "K") | decision.SHAPES, self.input.n_features)
+        except ArtifactError as error:
+            raise ArtifactError(f"{artifact.path}: {error}; train the detector again") from error
         self.arrays = artifact.arrays
         self._scores = decision.scores
 
@@ -55,6 +54,8 @@ class VectorDetector:
                 f"the detector was trained on {self.arrays['mean'].shape[-1]} features and got "
                 f"{features.shape[-1]}; its preprocessing and its arrays don't belong together"
             )
+        # Row after row in memory: in another order sums are rounded in another way.
+        features = np.ascontiguousarray(features)
         standardised = (features - self.arrays["mean"]) / self.arrays["scale"]
         scores: FloatArray = self._scores(standardised, self.arrays)
         return scores
@@ -62,3 +63,25 @@ class VectorDetector:
     def explain(self, image: FloatArray) -> tuple[Evidence, ...]:
         """Spectrum, profile in its band, and what each frequency band did to the score."""
         return profile_evidence(image, self.input, self.arrays, self.score)
+
+
+def _check(arrays: Mapping[str, FloatArray], shapes: Mapping[str, str], n_features: int) -> None:
+    """Raises ArtifactError unless every array is there, finite and of its shape; a letter is one length."""
+    lengths = {"K": n_features}
+    for name, letters in shapes.items():
+        if name not in arrays:
+            raise ArtifactError(f"array {name!r} is missing")
+        array = arrays[name]
+        # A single number may be stored with an axis.
+        found = () if not letters and array.size == 1 else array.shape
+        fits = len(found) == len(letters) and all(
+            lengths.setdefault(letter, length) == length
+            for letter, length in zip(letters, found, strict=True)
+        )
+        if not fits:
+            expected = tuple(lengths.get(letter, letter) for letter in letters)
+            raise ArtifactError(f"array {name!r} should have the shape {expected}, found {array.shape}")
+        if not (np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all()):
+            raise ArtifactError(f"array {name!r} should hold finite numbers, found {array.dtype}")
+    if not (arrays["scale"] > 0).all():
+        raise ArtifactError("array 'scale' should be positive")

@@ -205,26 +205,26 @@ def _records() -> list[dict[str, Any]]:
 def _text(result: Result) -> str:
     notes = list(dict.fromkeys(row.note for row in result.rows if row.note))
     header = ("", "", "published", "reproduced", "95 % interval", "note")
-    cells = [
-        (
-            row.row,
-            row.column,
-            _shown(row.published, row.unit),
-            _shown(row.reproduced, row.unit),
-            ""
-            if row.ci is None
-            else f"{_shown(row.ci[0], row.unit).removesuffix(' %')} to {_shown(row.ci[1], row.unit)}",
-            f"({notes.index(row.note) + 1})" if row.note else "",
-        )
-        for row in result.rows
-    ]
+    cells = [_cells(row, notes) for row in result.rows]
+    # A figure's numbers have no published ones to stand beside.
+    empty = {column for column in (2, 4, 5) if all(row[column] in ("", "n/a") for row in cells)}
+    shown = [[c for column, c in enumerate(row) if column not in empty] for row in (header, *cells)]
     title = f"{result.name}: {REGISTRY[result.name][0]}" if result.name in REGISTRY else result.name
-    lines = [title, result.paper, "", *aligned([header, *cells], n_left=2), ""]
+    lines = [title, result.paper, "", *aligned(shown, n_left=2), ""]
     remarks = [f"({number}) {note}" for number, note in enumerate(notes, start=1)] + list(result.notes)
     lines += [fill(printable(remark), 100, subsequent_indent="    ") for remark in remarks]
     if result.figure is not None:
         lines.append(f"Picture: {printable(str(result.picture or 'not written; name a file for it'))}")
     return "\n".join(lines)
+
+
+def _cells(row: Row, notes: list[str]) -> tuple[str, ...]:
+    interval = ""
+    if row.ci is not None:
+        low, high = (_shown(value, row.unit) for value in row.ci)
+        interval = f"{low.removesuffix(' %')} to {high}"
+    values = (_shown(row.published, row.unit), _shown(row.reproduced, row.unit))
+    return (row.row, row.column, *values, interval, f"({notes.index(row.note) + 1})" if row.note else "")
 
 
 def _shown(value: float | None, unit: str) -> str:

@@ -149,7 +149,7 @@ def from_file(path: Path, recipe: Recipe | None) -> Features:
             f"{escape(path)} holds profiles of {profiles.shape[1]} values; those of {recipe.data} have "
             f"{recipe.n_features}"
         )
-    return Features(profiles, labels.astype(np.int64), f"{len(labels)} published profiles of {path.name}")
+    return Features(profiles, labels.astype(np.int64), f"{len(labels)} profiles of {path.name}")
 
 
 def chosen(manifest: Manifest, recipe: Recipe) -> Manifest:
@@ -182,13 +182,13 @@ def from_manifest(
     Raises:  ManifestError: a label is missing, or an image cannot be used.
              ConfigError: the recipe does not interpolate and the images differ in size.
     """
-    manifest.labels  # noqa: B018 - says so where one is missing
+    labels = np.array(manifest.labels, dtype=np.int64)
     members: dict[object, list[int]] = defaultdict(list)
     for index, sample in enumerate(manifest):
         members[kind(sample)].append(index)
     rng = np.random.default_rng(seed)
-    rows = np.concatenate([rng.permutation(indices)[:limit] for indices in members.values()])
-    samples = [manifest[int(row)] for row in np.sort(rows)]
+    rows = np.sort(np.concatenate([rng.permutation(indices)[:limit] for indices in members.values()]))
+    samples = [manifest[int(row)] for row in rows]
     found, failed = [], []
     for sample in samples:
         try:
@@ -206,11 +206,7 @@ def from_manifest(
             f"the images have profiles of {len(lengths)} lengths, {lengths[0]} to {lengths[-1]}; the recipe "
             f"of {recipe.data} does not interpolate: give images of one size (the paper's are 1024 × 1024)"
         )
-    return Features(np.stack(found), _labels(samples), _origin(samples, recipe), tuple(samples))
-
-
-def _labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    return np.array([sample.label for sample in samples], dtype=np.int64)
+    return Features(np.stack(found), labels[rows], _origin(samples, recipe), tuple(samples))
 
 
 def _origin(samples: Sequence[Sample], recipe: Recipe) -> str:

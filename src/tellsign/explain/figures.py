@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from xml.etree.ElementTree import Element
 
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
     from numpy.typing import NDArray
 
 # Blue and vermilion stay apart for every kind of colour vision; what has no answer has no hue.
@@ -49,7 +49,7 @@ DARK = {
     "fake": "#f59562",
     "unsure": "#b3bbc5",
 }
-WIDTH = 400  # of every drawing, in units of which a letter is 11 high: legible on a phone, too
+WIDTH = 360  # of every drawing, in CSS pixels of a phone, so that letters 11 high stay legible there
 
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -67,8 +67,9 @@ _STYLE: dict[str, Any] = {
     "axes.titlecolor": LIGHT["muted"],
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
+    "axes.titlepad": 8,
     "axes.unicode_minus": True,
-    "figure.constrained_layout.h_pad": 0.05,
+    "figure.constrained_layout.h_pad": 0.08,
     "figure.constrained_layout.w_pad": 0.03,
     "figure.facecolor": "none",
     "figure.titlesize": 13,
@@ -104,9 +105,9 @@ class Plot:
     title: str
     caption: str  # how to read it
     finding: str  # what it shows here, with numbers; the text alternative
-    draw: Callable[[Figure], None]
-    height: int = 230  # in the units of WIDTH
-    photo: bool = False  # holds a photograph, so that 256 colours are too few
+    draw: Callable[[FigureBase], None]
+    height: int = 220  # in the units of WIDTH
+    many_colours: bool = False  # more than a palette of 256 can hold
 
 
 def svg(plot: Plot, *, prefix: str) -> str:
@@ -117,13 +118,13 @@ def svg(plot: Plot, *, prefix: str) -> str:
     Returns: `<svg role="img">` with title and description; colours are CSS variables named as in LIGHT, type
              is the page's.
     """
-    from xml.etree import ElementTree
+    import xml.etree.ElementTree as ET
 
     with _figure(plot) as figure:
         file = io.BytesIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=metadata)
-    root = ElementTree.fromstring(file.getvalue())  # noqa: S314 - written above
+    root = ET.fromstring(file.getvalue())  # noqa: S314 - written above
     _plain(root)
     for parent in root.iter():
         for child in [child for child in parent if child.tag == "style"]:  # it would style the whole page
@@ -132,7 +133,7 @@ def svg(plot: Plot, *, prefix: str) -> str:
     for element in root.iter():
         _page_styled(element)
         if element.tag == "image":
-            element.set("href", _smaller(element.attrib["href"], photo=plot.photo))
+            element.set("href", _smaller(element.attrib["href"]))
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.attrib |= {
@@ -141,10 +142,10 @@ def svg(plot: Plot, *, prefix: str) -> str:
         "aria-labelledby": f"{prefix}-title {prefix}-desc",
     }
     for position, (tag, text) in enumerate((("title", plot.title), ("desc", plot.finding))):
-        element = ElementTree.Element(tag, {"id": f"{prefix}-{tag}"})
+        element = ET.Element(tag, {"id": f"{prefix}-{tag}"})
         element.text = text
         root.insert(position, element)
-    text = ElementTree.tostring(root, encoding="unicode")
+    text = ET.tostring(root, encoding="unicode")
     return re.sub(r">\s+<", "><", text)
 
 
@@ -154,12 +155,11 @@ def png(plot: Plot) -> bytes:
     Args:    plot: what to draw.
     Returns: the file's bytes.
     """
-    with _figure(plot) as figure:
-        figure.suptitle(plot.title, x=0.02, ha="left", weight="bold")
+    with _figure(plot, titled=True) as figure:
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=216, facecolor=LIGHT["paper"], metadata={"Software": None})
     picture = PIL.Image.open(file).convert("RGB")
-    if not plot.photo:
+    if not plot.many_colours:
         picture = picture.quantize(256, dither=PIL.Image.Dither.NONE)
     return _encoded(picture, "PNG")
 
@@ -187,13 +187,19 @@ def reduced(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
 
 
 @contextmanager
-def _figure(plot: Plot) -> Iterator[Figure]:
+def _figure(plot: Plot, *, titled: bool = False) -> Iterator[Figure]:
     import matplotlib.style
     from matplotlib.figure import Figure
 
     with _LOCK, matplotlib.style.context(_STYLE, after_reset=True):
-        figure = Figure(figsize=(WIDTH / 72, plot.height / 72), layout="constrained")
-        plot.draw(figure)
+        title_height = 26 if titled else 0
+        figure = Figure(figsize=(WIDTH / 72, (title_height + plot.height) / 72), layout="constrained")
+        if titled:
+            parts: Any = figure.subfigures(2, 1, height_ratios=(title_height, plot.height))
+            parts[0].text(0.02, 0.3, plot.title, size=13, weight="bold")
+            plot.draw(parts[1])
+        else:
+            plot.draw(figure)
         yield figure
 
 
@@ -234,18 +240,16 @@ def _page_styled(element: Element) -> None:
             element.set(name, re.sub(r"\s+", " ", short).strip())
 
 
-def _smaller(url: str, *, photo: bool) -> str:
-    """An embedded picture with a palette, or as JPEG where it is a photograph."""
+def _smaller(url: str) -> str:
+    """An embedded picture with a palette, or as JPEG where it has more colours than that holds."""
     picture = PIL.Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     pixels = np.asarray(picture.convert("RGBA"))
     if (pixels[..., 3] < 255).any():
         return url
-    if photo and min(picture.size) > 16:
-        return _data_url(_encoded(picture.convert("RGB"), "JPEG", quality=82), "jpeg")
     codes = pixels[..., :3].astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
     colours, indices = np.unique(codes, return_inverse=True)
     if colours.size > 256:
-        return url
+        return _data_url(_encoded(picture.convert("RGB"), "JPEG", quality=82), "jpeg")
     palette = PIL.Image.fromarray(indices.reshape(codes.shape).astype(np.uint8))
     palette.putpalette([int(c) >> shift & 255 for c in colours for shift in (16, 8, 0)])
     return _data_url(_encoded(palette, "PNG"), "png")

@@ -8,13 +8,13 @@ Shapes: H W pixels.
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Explanation:
     """One input with everything that its section shows."""
 
     name: str  # file name as text, may hold anything
-    kind: str  # image or video
+    kind: Literal["image", "video"]
     verdict: Verdict | None  # None when the input failed
     error: str | None
     picture: NDArray[np.uint8] | None  # (H, W, 3); of a video, a frame that stands for it
@@ -129,14 +129,16 @@ def write_page(
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.draft")
+    # Only what concerns the file is translated: an explanation may raise an OSError of its own.
+    with _writing(path):
+        file = draft.open("w", encoding="utf-8", newline="\n")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(page(explanations, title=title, detector=detector, notes=notes))
-        draft.replace(path)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write the page {path.name!a}: {error.strerror or error}; give another path or make room"
-        ) from error
+        with file:
+            for piece in page(explanations, title=title, detector=detector, notes=notes):
+                with _writing(path):
+                    file.write(piece)
+        with _writing(path):
+            draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -154,19 +156,26 @@ def save_pictures(explanation: Explanation, folder: Path | str) -> list[Path]:
         return []
     stem = f"{_slug(Path(_name(explanation)).stem)}-{explanation.verdict.sha256[:8]}"
     paths: list[Path] = []
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for plot in _plots(explanation):
-            path = folder / f"{stem}-{_slug(plot.name)}.png"
-            if path in paths:
-                path = path.with_stem(f"{path.stem}-{len(paths) + 1}")
+    for plot in _plots(explanation):
+        path = folder / f"{stem}-{_slug(plot.name)}.png"
+        if path in paths:
+            path = path.with_stem(f"{path.stem}-{len(paths) + 1}")
+        with _writing(path):
             path.write_bytes(figures.png(plot))
-            paths.append(path)
+        paths.append(path)
+    return paths
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError(
-            f"cannot write pictures to {folder.name!a}: {error.strerror or error}; give another folder"
+            f"cannot write {path.name!a}: {error.strerror or error}; give another place or make room"
         ) from error
-    return paths
 
 
 def _context(explanation: Explanation, index: int) -> Context:
@@ -212,6 +221,7 @@ def _context(explanation: Explanation, index: int) -> Context:
                 "title": plot.title,
                 "caption": plot.caption,
                 "finding": plot.finding,
+                "void": plot.name == "score" and verdict.label == "uncertain" and not _undecided(explanation),
                 "svg": figures.svg(plot, prefix=f"{anchor}-plot-{position}"),
             }
             for position, plot in enumerate(_plots(explanation), start=1)
@@ -239,8 +249,11 @@ def _context(explanation: Explanation, index: int) -> Context:
 
 
 def _name(explanation: Explanation) -> str:
-    """The name without any folder: a page may travel further than the names of a machine's folders should."""
-    return explanation.name.rstrip("/").rpartition("/")[2] or explanation.name
+    """The name; of an absolute path its last part, because a page travels and folders are private."""
+    name = explanation.name
+    return (
+        re.split(r"[/\\]", name.rstrip("/\\"))[-1] or name if re.match(r"/|[A-Za-z]:\\|\\\\", name) else name
+    )
 
 
 def _reasons(explanation: Explanation) -> tuple[str, ...]:
@@ -316,8 +329,11 @@ def _plots(explanation: Explanation) -> list[Plot]:
                 explanation.timeline, low=explanation.low, high=explanation.high, score=verdict.score
             )
         )
-    shown = [evidence for evidence in verdict.evidence if evidence.kind != "scalar"]
-    return found + [plots.evidence_plot(evidence, explanation.picture) for evidence in shown]
+    return found + [
+        plots.evidence_plot(evidence, explanation.picture)
+        for evidence in verdict.evidence
+        if evidence.kind != "scalar"
+    ]
 
 
 def _slug(text: str) -> str:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from tellsign.types import Evidence, FloatArray
 
 NBSP = "\u00a0"
 _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them
-N_EDGE_PEAKS = 10  # the lowest tenth of the frequencies is bright in every picture
+LOW_FREQUENCIES = 0.05  # cycles per pixel below which every picture's spectrum is bright
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +40,24 @@ WORDS = {
         "No sign found",
         "The detector found no sign that this {noun} was generated. This is no proof that it is authentic.",
         "Nothing that the detector was trained to notice stands out in this {noun}.",
-        "That the {noun} is authentic. A generator that the detector has never met, a copy that was reduced or "
-        "saved again, a manipulation it does not look for, or a true recording shown out of context: "
+        "That the {noun} is authentic. A generator that the detector has never met, a copy that was reduced "
+        "or saved again, a manipulation it does not look for, or a true recording shown out of context: "
         "all of these can look the same to it.",
     ),
     "fake": Words(
         "Signs of generation found",
         "In what the detector measures, this {noun} is more like generated images than like real ones. "
         "This is a reason to look closer, not a proof.",
-        "The score of this {noun} lies where few real images and more generated ones lay when the detector was "
-        "calibrated.",
+        "The score of this {noun} lies where few real images and more generated ones lay when the detector "
+        "was calibrated.",
         "Who or what made the {noun}, that all of it was generated, or that what it shows is untrue. Strong "
         "compression, enlarging, sharpening, screenshots and unusual cameras can leave similar traces.",
     ),
     "uncertain": Words(
         "Can’t tell",
         "The detector gives no answer about this {noun}.",
-        "This {noun} lies outside what the detector can judge, or too close to the border between its answers.",
+        "This {noun} lies outside what the detector can judge, or too close to the border between its "
+        "answers.",
         "That the {noun} is suspicious, or half generated. Nothing follows from this result: go on with the "
         "source, with earlier copies and with other evidence.",
     ),
@@ -68,13 +71,13 @@ WORDS = {
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """Text whose every character can be seen: control, direction and surrogate characters as escapes.
+    r"""Text whose every character can be seen: control, direction and surrogate characters as escapes.
 
     Args:    text: anything, also what is no valid Unicode.
              lines: keep line feeds and tabs.
     Returns: text that encodes as UTF-8 and that stands on the page as it was written.
-    Example: >>> visible("photo\\u202egnp.exe")
-             'photo\\\\u202egnp.exe'
+    Example: >>> visible("photo\u202egnp.exe")
+             'photo\\u202egnp.exe'
     """
     kept = _JOINERS + ("\n\t" if lines else "")
     return "".join(
@@ -111,7 +114,7 @@ def percent(share: float) -> str:
         return f"under{NBSP}0.1{NBSP}%"
     if share > 0.99:
         return f"over{NBSP}99{NBSP}%"
-    return f"{fraction(share)}"
+    return fraction(share)
 
 
 def fraction(share: float) -> str:
@@ -139,6 +142,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def share_of(hits: NDArray[np.bool_]) -> str:
+    """How many of some cases it is, without rounding to never or always.
+
+    Args:    hits: (n,), one a case.
+    Returns: none, all, or the number with its percentage.
+    """
+    count = int(hits.sum())
+    if count in (0, hits.size):
+        return "all" if count else "none"
+    return f"{count} ({fraction(count / hits.size)})"
+
+
 def score_finding(real: FloatArray, fake: FloatArray, *, low: float, high: float, score: float) -> str:
     """Where a score lies among those of the calibration.
 
@@ -150,15 +165,16 @@ def score_finding(real: FloatArray, fake: FloatArray, *, low: float, high: float
     parts = [f"The score is {number(score)}."]
     if real.size:
         parts.append(
-            f"Of {plural(real.size, 'real image')}, {fraction(float(np.mean(real >= score)))} scored as high or higher."
+            f"Of {plural(real.size, 'real image')}, {share_of(real >= score)} scored as high or higher."
         )
     if fake.size:
-        share = fraction(float(np.mean(fake <= score)))
-        parts.append(f"Of {plural(fake.size, 'generated image')}, {share} scored as low or lower.")
+        parts.append(
+            f"Of {plural(fake.size, 'generated image')}, {share_of(fake <= score)} scored as low or lower."
+        )
     if low < high:
         parts.append(
-            f"Below {number(low)} no sign is reported, from {number(high)} on signs are, and in between "
-            "the detector can’t tell."
+            f"No sign is reported below {number(low)}, signs are from {number(high)} on; in between the "
+            "detector can’t tell."
         )
     else:
         parts.append(f"Signs are reported from {number(high)} on.")
@@ -177,30 +193,45 @@ def curve_finding(evidence: Evidence) -> str:
     rows = dict(zip(evidence.labels, curves, strict=False))
     if {"this image", "real, lower", "real, upper"} <= rows.keys():
         return _band_finding(rows)
-    if len(curves) == 1 and (curves < 0).any():
+    if evidence.name == "influence" and len(curves) == 1:
         return _influence_finding(curves[0])
-    names = [*evidence.labels, *(f"curve {i + 1}" for i in range(len(evidence.labels), len(curves)))]
+    names = curve_names(evidence, len(curves))
     return " ".join(
-        f"{visible(name)}: from {number(float(np.nanmin(row)))} to {number(float(np.nanmax(row)))}, "
-        f"highest at point {int(np.nanargmax(row)) + 1} of {row.size}."
+        f"{name[:1].upper()}{name[1:]}: from {number(float(np.nanmin(row)))} to "
+        f"{number(float(np.nanmax(row)))}, highest at point {int(np.nanargmax(row)) + 1} of {row.size}."
         for name, row in zip(names, curves, strict=False)
         if np.isfinite(row).any()
     )
 
 
+def curve_names(evidence: Evidence, count: int) -> list[str]:
+    """A name for each of `count` curves: its label, or its number where there is none."""
+    labels = [visible(label) for label in evidence.labels[:count]]
+    return labels + [f"curve {index + 1}" for index in range(len(labels), count)]
+
+
 def _band_finding(rows: dict[str, FloatArray]) -> str:
     own, lower, upper = rows["this image"], rows["real, lower"], rows["real, upper"]
-    outside = (own < lower) | (own > upper)
-    count = int(outside.sum())
+    n = int(np.isfinite(own).sum())
+    count = int(((own < lower) | (own > upper)).sum())
     if not count:
-        return f"This image stays inside the range at all {own.size} frequencies."
+        return (
+            f"This image stays inside the range at all {n} frequencies."
+            if n
+            else "There are no finite values."
+        )
     deviation = deviations(own, lower, upper)
-    far = int(np.nanargmax(np.abs(deviation))) if np.isfinite(deviation).any() else int(np.argmax(outside))
-    where = f"{fraction(far / max(own.size - 1, 1))} of the way from coarse to fine detail"
+    share = (
+        f"This image is outside the range at {count} of {n} frequencies "
+        f"({fraction(count / n)}; for an ordinary real image about a third is usual)."
+    )
+    if not np.isfinite(deviation).any():
+        return share
+    far = int(np.nanargmax(np.abs(deviation)))
     return (
-        f"This image is outside the range at {count} of {own.size} frequencies ({fraction(count / own.size)}; for an "
-        f"ordinary real image about a third is usual). It is farthest from the mean {where}: "
-        f"{number(abs(float(deviation[far])))} standard deviations {'above' if deviation[far] > 0 else 'below'} it."
+        f"{share} It is farthest from the mean at {fraction(far / max(own.size - 1, 1))} of the way from "
+        f"coarse to fine detail: {number(abs(float(deviation[far])))} standard deviations "
+        f"{'above' if deviation[far] > 0 else 'below'} it."
     )
 
 
@@ -227,7 +258,9 @@ def _influence_finding(values: FloatArray) -> str:
         parts.append(
             f"band {bottom + 1} of {values.size} lowers the score most, by {number(float(-finite[bottom]))}"
         )
-    return f"Counted from coarse to fine detail, {' and '.join(parts)}."
+    if not parts:
+        return "No band of frequencies changes the score."
+    return f"Counted from coarse to fine detail, {', and '.join(parts)}."
 
 
 def heatmap_finding(evidence: Evidence, *, frequencies: bool) -> str:
@@ -247,13 +280,29 @@ def heatmap_finding(evidence: Evidence, *, frequencies: bool) -> str:
         row, column = np.unravel_index(int(np.nanargmax(values)), values.shape)
         across, down = fraction((column + 0.5) / width), fraction((row + 0.5) / height)
         return f"{size}, {extent}. The highest lies {across} from the left and {down} from the top."
+    return f"{size}, {extent}.{_isolated_frequency(values)}"
+
+
+def _isolated_frequency(values: FloatArray) -> str:
+    """The frequency that stands out most from its neighbours to the sides as well as above and below.
+
+    A dot does, a line does not: photographs have bright lines along the axes.
+    """
+    height, width = values.shape
     v = (np.arange(height) - height // 2)[:, None] / height
     u = (np.arange(width) - width // 2)[None, :] / width
-    beyond = np.where(np.hypot(u, v) > 0.5 / N_EDGE_PEAKS, np.nan_to_num(values, nan=-np.inf), -np.inf)
-    row, column = np.unravel_index(int(np.argmax(beyond)), values.shape)
+    beyond = np.broadcast_to(np.hypot(u, v) > LOW_FREQUENCIES, values.shape)
+    if min(height, width) < 8 or not np.isfinite(values).all():
+        return ""
+    excess = np.minimum(
+        *(values - sum(np.roll(values, step, axis) for step in (-2, -1, 1, 2)) / 4 for axis in (0, 1))
+    )
+    row, column = np.unravel_index(int(np.argmax(np.where(beyond, excess, -np.inf))), values.shape)
+    scatter = float(np.median(np.abs(excess[beyond] - np.median(excess[beyond]))))
     return (
-        f"{size}, {extent}. Beyond the lowest frequencies the strongest one is "
-        f"{number(abs(float(u[0, column])))} horizontal and {number(abs(float(v[row, 0])))} vertical cycles per pixel."
+        f" Beyond the coarsest detail, the frequency that stands out most from those around it has "
+        f"{number(abs(float(u[0, column])))} horizontal and {number(abs(float(v[row, 0])))} vertical cycles "
+        f"per pixel: by {number(float(excess[row, column]))}, where {number(scatter)} is ordinary."
     )
 
 
@@ -269,13 +318,14 @@ def timeline_finding(times: Sequence[float], scores: Sequence[float], labels: Se
         return "No frame has a score."
     top, bottom = int(np.argmax(scores)), int(np.argmin(scores))
     return (
-        f"{plural(len(scores), 'frame')} with a score, mean {number(float(np.mean(scores)))}; the highest "
-        f"{number(scores[top])} at {clock(times[top])}, the lowest {number(scores[bottom])} at {clock(times[bottom])}. "
+        f"{plural(len(scores), 'frame')} with a score, mean {number(float(np.mean(scores)))}; the highest is "
+        f"{number(scores[top])} at {clock(times[top])}, the lowest {number(scores[bottom])} at "
+        f"{clock(times[bottom])}. "
         f"{votes({name: list(labels).count(name) for name in ('fake', 'real', 'uncertain')})}."
     )
 
 
-def votes(counts: dict[str, int]) -> str:
+def votes(counts: Mapping[str, int]) -> str:
     """How many frames got which label.
 
     Args:    counts: label → number of frames.

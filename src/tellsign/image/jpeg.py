@@ -98,8 +98,7 @@ def _nearest_quality(tables: Sequence[Sequence[int]]) -> tuple[int, int]:
         for index, table in enumerate(tables)
     )
     distance = np.asarray(distance)
-    # The highest quality wins a tie: at 99 and 100 most steps are 1 already.
-    best = len(distance) - 1 - int(np.argmin(distance[::-1]))
+    best = int(np.argmin(distance))
     return best + 1, int(distance[best])
 
 

@@ -96,26 +96,33 @@ def summary(
         fpr_targets=fpr_targets,
     )
     point = table.metrics(table.scratch())
-
-    def resampled(sources: Sequence[np.random.SeedSequence]) -> list[list[float]]:
-        scratch = table.scratch()
-        rows = []
-        for source in sources:
-            _draw(scratch.counts, strata, np.random.default_rng(source))
-            rows.append([math.nan if v is None else v for v in table.metrics(scratch).values()])
-        return rows
-
     sources = np.random.SeedSequence(seed).spawn(n_resamples if len(values) else 0)
-    share = max(1, math.ceil(len(sources) / workers))
-    parts = [sources[start : start + share] for start in range(0, len(sources), share)]
-    with ThreadPoolExecutor(workers) as pool:
-        rows = [row for part in pool.map(resampled, parts) for row in part]
-    draws = np.array(rows, dtype=np.float64).reshape(-1, len(point))
+    draws = _resampled(table, strata, sources, workers).reshape(len(sources), len(point))
     known = _known(is_fake, strata)
     return {
         name: _estimate(value, draws[:, column], level, known=known.get(name, known["any"]))
         for column, (name, value) in enumerate(point.items())
     }
+
+
+def _resampled(
+    table: _Table, strata: tuple[int, int, int], sources: Sequence[np.random.SeedSequence], workers: int
+) -> Floats:
+    """(resamples, metrics) values, NaN where undefined; one resample for each source of random numbers."""
+
+    def rows(part: Sequence[np.random.SeedSequence]) -> list[list[float]]:
+        scratch = table.scratch()
+        found = []
+        for source in part:
+            _draw(scratch.counts, strata, np.random.default_rng(source))
+            found.append([math.nan if v is None else v for v in table.metrics(scratch).values()])
+        return found
+
+    share = max(1, math.ceil(len(sources) / workers))
+    parts = [sources[start : start + share] for start in range(0, len(sources), share)]
+    with ThreadPoolExecutor(workers) as pool:
+        draws = [row for part in pool.map(rows, parts) for row in part]
+    return np.array(draws, dtype=np.float64)
 
 
 def _known(is_fake: Bools, strata: tuple[int, int, int]) -> dict[str, bool]:

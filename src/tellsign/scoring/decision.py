@@ -22,14 +22,27 @@ Label = Literal["real", "fake", "uncertain"]
 def domain_distance(profiles: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
     """How far spectrum profiles are from those a detector was trained on.
 
-    The root mean square, over frequencies, of the deviation from the training mean in standard deviations.
+    The larger of two distances: `domain_level`, which grows where an image is sharper or softer as a whole, and
+    `domain_shape`, which grows where its profile bends as no training profile does. Each is divided by the
+    value that one training image in a hundred exceeds.
 
     Args:    profiles: (B, K).
-             arrays: of the artifact; domain.mean and domain.std, each (K,).
-    Returns: (B,), about 1 for images like those of the training.
+             arrays: of the artifact; domain.mean and domain.std (K,), domain.precision (K, K), domain.scales (2,).
+    Returns: (B,), about 1 at the edge of the training images.
     """
     z = (profiles - arrays["domain.mean"]) / arrays["domain.std"]
+    distances = np.stack([domain_level(z), domain_shape(z, arrays["domain.precision"])])
+    return np.asarray(np.max(distances / arrays["domain.scales"][:, None], axis=0))
+
+
+def domain_level(z: FloatArray) -> FloatArray:
+    """(B, K) deviations in standard deviations → (B,) their root mean square over frequencies."""
     return np.asarray(np.sqrt(np.mean(np.square(z), axis=-1)))
+
+
+def domain_shape(z: FloatArray, precision: FloatArray) -> FloatArray:
+    """(B, K) deviations → (B,) Mahalanobis distance, divided by the root of K."""
+    return np.asarray(np.sqrt(np.einsum("bj,jk,bk->b", z, precision, z) / z.shape[-1]))
 
 
 @dataclass(frozen=True, slots=True)

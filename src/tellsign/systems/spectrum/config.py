@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,8 +31,11 @@ class SpectrumConfig:
         if self.classifier not in CLASSIFIERS:
             raise ConfigError(f"classifier is one of {', '.join(CLASSIFIERS)}, found {self.classifier!r}")
         for name in ("c", "gamma"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be positive, found {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be a positive number, found {value!r}")
+        if not isinstance(self.standardise, bool):
+            raise ConfigError(f"standardise is true or false, found {self.standardise!r}")
         _ = self.input  # checks the rest
 
     @property

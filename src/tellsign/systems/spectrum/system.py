@@ -27,6 +27,7 @@ class SpectrumSystem:
 
     name = "spectrum"
     config_class = SpectrumConfig
+    requires = ("sklearn",)  # what `fit` imports
 
     def __init__(self, config: SpectrumConfig | None = None) -> None:
         self.config = config or SpectrumConfig()
@@ -60,15 +61,32 @@ class SpectrumSystem:
         return out
 
 
-@lru_cache(maxsize=2)  # a grid of classifiers looks at the same profiles again and again
 def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:
     """The spectrum profile of every image.
 
     Args:    manifest: the images.
              options: crop, preset, length, normalisation.
-    Returns: (B, K) float64.
+    Returns: (B, K) float64, read-only: it is kept for the next call, until a file changes.
     Raises:  ManifestError: an image cannot be decoded or is too small; all such are counted.
     """
+    return _profiles(manifest, options, tuple(_version(sample.path) for sample in manifest))
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """What changes with a file's content; zeros where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=2)  # a grid of classifiers looks at the same profiles again and again
+def _profiles(
+    manifest: Manifest,
+    options: ProfileInput,
+    _versions: tuple[tuple[int, int, int], ...],  # so that a changed file is not taken from the cache
+) -> FloatArray:
     rows, failed = [], []
     for sample in manifest:
         try:
@@ -80,4 +98,6 @@ def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:
             f"{len(failed)} of {len(manifest)} images cannot be used; filter them out or mend them:\n"
             + "\n".join(failed[:10])
         )
-    return np.stack(rows)
+    found = np.stack(rows)
+    found.flags.writeable = False
+    return found

@@ -1,0 +1,245 @@
+"""Detector folders: written whole, read back equal, and never able to run anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from tellsign import artifacts
+from tellsign.types import ArtifactError
+
+SPEC = {"name": "toy", "kind": "linear", "preprocessing": {"crop": 32}}
+
+
+def arrays(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "weights": rng.normal(size=5),
+        "support": np.asfortranarray(rng.normal(size=(4, 5))),
+        "bias": np.float64(0.25),
+        "small": rng.normal(size=3).astype(np.float32),
+        "counts": np.arange(3, dtype=np.int64),
+    }
+
+
+def safetensors(dtype, n_bytes):
+    """A sound file with one number of a type that NumPy may not have."""
+    header = json.dumps({"x": {"dtype": dtype, "shape": [1], "data_offsets": [0, n_bytes]}}).encode()
+    return struct.pack("<Q", len(header)) + header + b"\0" * n_bytes
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return artifacts.save(tmp_path / "toy", spec=SPEC, arrays=arrays(), card="# Toy\n", licence="CC0\n")
+
+
+def test_what_is_saved_is_loaded(saved):
+    again = artifacts.load(saved.path)
+    assert again.spec == {"format": artifacts.FORMAT, **SPEC}
+    assert again.arrays.keys() == arrays().keys()
+    for name, array in arrays().items():
+        assert again.arrays[name].dtype == array.dtype
+        assert again.arrays[name].shape == np.shape(array), name
+        assert np.array_equal(again.arrays[name], array), name
+    assert again.digest == saved.digest
+    assert (saved.path / "CARD.md").read_text() == "# Toy\n"
+    assert (saved.path / "LICENSE").read_text() == "CC0\n"
+
+
+def test_the_name_has_the_first_digits_of_the_digest(saved):
+    assert saved.name == f"toy@{saved.digest[:12]}"
+    assert len(saved.digest) == 64
+
+
+def test_the_digest_is_that_of_the_content_wherever_it_lies(saved, tmp_path):
+    other = artifacts.save(tmp_path / "elsewhere", spec=SPEC, arrays=dict(reversed(arrays().items())))
+    assert other.digest == saved.digest
+
+
+def test_the_digest_changes_with_the_weights_and_the_specification(saved, tmp_path):
+    changed = arrays()
+    changed["bias"] = np.nextafter(changed["bias"], 1)
+    others = {
+        artifacts.save(tmp_path / "a", spec=SPEC, arrays=changed).digest,
+        artifacts.save(tmp_path / "b", spec={**SPEC, "name": "tox"}, arrays=arrays()).digest,
+    }
+    (saved.path / "graph.onnx").write_bytes(b"graph")
+    others.add(artifacts.folder_digest(saved.path))
+    assert len(others | {saved.digest}) == 4
+
+
+def test_the_digest_does_not_change_with_the_card(saved):
+    (saved.path / "CARD.md").write_text("another card")
+    (saved.path / "LICENSE").unlink()
+    assert artifacts.load(saved.path).digest == saved.digest
+
+
+def test_loaded_arrays_cannot_be_changed_by_accident(saved):
+    with pytest.raises(ValueError):
+        artifacts.load(saved.path).arrays["weights"][0] = 1
+
+
+@pytest.mark.parametrize("name", ["detector.json", "weights.safetensors"])
+def test_a_missing_file_is_named(saved, name):
+    (saved.path / name).unlink()
+    with pytest.raises(ArtifactError, match=rf"no detector at .*toy: {name} is missing"):
+        artifacts.load(saved.path)
+
+
+def test_a_missing_folder_and_a_file_are_no_detectors(tmp_path):
+    with pytest.raises(ArtifactError, match="no detector at"):
+        artifacts.load(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError):
+        artifacts.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["detector.json", "weights.safetensors"])
+@pytest.mark.parametrize("share", [0, 0.3, 0.99])
+def test_a_truncated_file_is_refused(saved, name, share):
+    content = (saved.path / name).read_bytes()
+    # The last byte of detector.json is a line feed that nobody needs.
+    (saved.path / name).write_bytes(content[: int((len(content) - 1) * share)])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(saved.path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("bomb",)
+
+
+def test_a_pickle_is_refused_and_not_executed(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps(Bomb())
+    pickle.loads(content)
+    assert (tmp_path / "bomb").is_dir(), "this pickle does run when it is loaded"
+    (tmp_path / "bomb").rmdir()
+    (saved.path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(saved.path)
+    np.save(saved.path / "weights.safetensors", np.array([Bomb()], dtype=object), allow_pickle=True)
+    (saved.path / "weights.safetensors.npy").rename(saved.path / "weights.safetensors")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(saved.path)
+    assert not (tmp_path / "bomb").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        b"\xff" * 100,  # a header longer than the file
+        b"[" * 200_000,
+        safetensors("BF16", 2),
+        safetensors("F8_E4M3", 1),
+    ],
+    ids=["png", "ff", "nested", "bf16", "f8"],
+)
+def test_foreign_weights_are_refused(saved, content):
+    (saved.path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(saved.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[]", "format 'list'"),
+        ("null", "format 'NoneType'"),
+        ("{}", "format None"),
+        ('{"format": 2}', "format 2, this version reads 1"),
+        ('{"format": 1}', "'name' should be a str, found None"),
+        (
+            '{"format": 1, "name": 3, "kind": "linear", "preprocessing": {}}',
+            "'name' should be a str, found 3",
+        ),
+        ('{"format": 1, "name": "x", "kind": [], "preprocessing": {}}', "'kind' should be a str"),
+        ('{"format": 1, "name": "x", "kind": "linear", "preprocessing": 3}', "'preprocessing' should be a"),
+        ("[" * 200_000, "cannot be read"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_a_foreign_specification_is_refused(saved, text, reason):
+    (saved.path / "detector.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(ArtifactError, match=reason):
+        artifacts.load(saved.path)
+
+
+def test_a_detector_is_replaced(saved):
+    new = artifacts.save(saved.path, spec={**SPEC, "name": "new"}, arrays=arrays(1))
+    assert artifacts.load(saved.path).digest == new.digest != saved.digest
+    assert not (saved.path / "CARD.md").exists()
+    assert [path.name for path in saved.path.parent.iterdir()] == ["toy"], "nothing else is left behind"
+
+
+def test_an_empty_folder_and_missing_parents_are_filled(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "a" / "b" / "c"):
+        assert artifacts.save(folder, spec=SPEC, arrays=arrays()).path == folder
+
+
+def test_only_detectors_are_replaced(saved, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "me.jpg").touch()
+    file = tmp_path / "file"
+    file.touch()
+    (saved.path / "notes.txt").write_text("mine")
+    for target in (photos, file, saved.path):
+        with pytest.raises(ArtifactError):
+            artifacts.check_target(target)
+        with pytest.raises(ArtifactError):
+            artifacts.save(target, spec=SPEC, arrays=arrays(1))
+    assert (photos / "me.jpg").is_file()
+    assert file.is_file()
+    assert (saved.path / "notes.txt").read_text() == "mine"
+    assert artifacts.load(saved.path).digest == saved.digest
+
+
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [
+        ({**SPEC, "metric": float("nan")}, arrays()),
+        ({**SPEC, "when": object()}, arrays()),
+        (SPEC, {"weights": np.array([object()])}),
+    ],
+    ids=["nan", "object", "array"],
+)
+def test_what_cannot_be_stored_leaves_the_old_detector(saved, spec, values):
+    with pytest.raises(ArtifactError, match="cannot be stored"):
+        artifacts.save(saved.path, spec=spec, arrays=values)
+    assert artifacts.load(saved.path).digest == saved.digest
+    assert [path.name for path in saved.path.parent.iterdir()] == ["toy"]
+
+
+def test_a_failure_half_way_leaves_the_old_detector(saved):
+    with pytest.raises(UnicodeEncodeError):
+        artifacts.save(saved.path, spec=SPEC, arrays=arrays(1), card="\ud800")
+    assert artifacts.load(saved.path).digest == saved.digest
+    assert [path.name for path in saved.path.parent.iterdir()] == ["toy"]
+
+
+def test_a_folder_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError):
+        artifacts.save(tmp_path / "file" / "toy", spec=SPEC, arrays=arrays())
+
+
+def test_names_that_are_not_utf_8_are_kept(tmp_path):
+    spec = {**SPEC, "data": {"Gesichter-\udcff": 1, "Fotografías": 2}}
+    assert artifacts.save(tmp_path / "toy", spec=spec, arrays=arrays()).spec["data"] == spec["data"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need privileges on Windows")
+def test_what_a_link_points_to_is_replaced(saved, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(saved.path)
+    new = artifacts.save(link, spec=SPEC, arrays=arrays(1))
+    assert link.is_symlink()
+    assert artifacts.load(saved.path).digest == new.digest
