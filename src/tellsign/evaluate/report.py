@@ -69,12 +69,15 @@ def report(
     if unknown := sorted(set(rows.label.tolist()) - set(LABELS)):
         raise ConfigError(f"labels must be 0 (real) or 1 (fake): found {unknown[:3]}; leave such rows out")
     estimates = partial(summary, n_resamples=n_resamples, seed=seed)
+    datasets = _by_dataset(rows, estimates)
+    # A part that is the whole is not measured twice.
+    (whole,) = datasets.values() if len(datasets) == 1 else (_block(rows, estimates),)
     return {
-        **_block(rows, estimates),
+        **whole,
         "threshold": _finite(rows.threshold),
         "by": {
-            "dataset": _by_dataset(rows, estimates),
-            "generator": _by_generator(rows, estimates),
+            "dataset": datasets,
+            "generator": _by_generator(rows, datasets, estimates),
             "video": _by_video(rows, estimates),
         },
         "detector": rows.detector,
@@ -122,7 +125,9 @@ def _verdict_rates(rows: Predictions, estimates: Estimates) -> Block:
     def rates(is_high: NDArray[np.bool_]) -> dict[str, Estimate | None]:
         return estimates(rows.label, is_high.astype(float), threshold=0.5, groups=rows.group)
 
-    called_fake, not_called_real = rates(rows.verdict == "fake"), rates(rows.verdict != "real")
+    is_fake, is_real = rows.verdict == "fake", rows.verdict == "real"
+    called_fake = rates(is_fake)
+    not_called_real = called_fake if (is_fake | is_real).all() else rates(~is_real)
     return {
         "fpr": _shown(called_fake["fpr"]),
         "fnr": _shown(not_called_real["fnr"]),
@@ -135,7 +140,7 @@ def _by_dataset(rows: Predictions, estimates: Estimates) -> Block:
     return {name: _block(rows.take(names == name), estimates) for name in _distinct(names)}
 
 
-def _by_generator(rows: Predictions, estimates: Estimates) -> Block:
+def _by_generator(rows: Predictions, by_dataset: Block, estimates: Estimates) -> Block:
     datasets, generators = _named(rows.dataset), _named(rows.generator)
     fake = rows.label == FAKE
     pairs = sorted(set(zip(generators[fake].tolist(), datasets[fake].tolist(), strict=True)))
@@ -145,7 +150,9 @@ def _by_generator(rows: Predictions, estimates: Estimates) -> Block:
         own = (datasets == dataset) & (~fake | (generators == generator))
         key = generator if uses[generator] == 1 else f"{dataset}/{generator}"
         # `dataset` says whose reals these fakes are compared with.
-        blocks[key] = {"generator": generator, "dataset": dataset, **_block(rows.take(own), estimates)}
+        is_all = own.sum() == by_dataset[dataset]["n"]
+        block = by_dataset[dataset] if is_all else _block(rows.take(own), estimates)
+        blocks[key] = {"generator": generator, "dataset": dataset, **block}
     return blocks
 
 

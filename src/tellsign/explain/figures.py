@@ -150,7 +150,7 @@ def svg(plot: Plot, *, prefix: str) -> str:
 
 
 def png(plot: Plot) -> bytes:
-    """A plot as a PNG file of 1200 pixels width, on white, with its title.
+    """A plot as a PNG file of 1080 pixels width, on white, with its title.
 
     Args:    plot: what to draw.
     Returns: the file's bytes.

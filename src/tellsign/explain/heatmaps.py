@@ -39,7 +39,8 @@ def draw_heatmap(
 
     axes = figure.add_subplot()
     values = np.asarray(evidence.values, dtype=np.float64)
-    finite = values[np.isfinite(values)]
+    cells = values if picture is not None else _pooled(values)
+    finite = cells[np.isfinite(cells)]
     low, high = np.quantile(finite, (0.002, 0.9995)) if finite.size else (0.0, 1.0)
     signed = bool(not frequencies and low < 0 < high)
     if signed:
@@ -54,14 +55,12 @@ def draw_heatmap(
     if picture is not None:
         axes.imshow(_overlay(norm(values), picture, colours, signed=signed), interpolation="none")
     elif not frequencies:
-        axes.imshow(_pooled(values), norm=norm, cmap=colours, interpolation="none")
+        axes.imshow(cells, norm=norm, cmap=colours, interpolation="none")
     else:
         height, width = values.shape
         top, left = (height // 2 + 0.5) / height, (width // 2 + 0.5) / width  # DC's cell has 0 in its middle
         extent = (-left, 1 - left, 1 - top, -top)
-        axes.imshow(
-            _pooled(values), norm=norm, cmap=colours, extent=extent, interpolation="none", aspect="equal"
-        )
+        axes.imshow(cells, norm=norm, cmap=colours, extent=extent, interpolation="none", aspect="equal")
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     ticks = (-0.4, -0.2, 0, 0.2, 0.4) if frequencies else ()

@@ -207,21 +207,26 @@ def _context(explanation: Explanation, index: int) -> Context:
         "frames": [],
         "verdict": None,
     }
-    if verdict is None:
-        return context
-    return context | {
+    return context | _judged(explanation, verdict, anchor) if verdict else context
+
+
+def _judged(explanation: Explanation, verdict: Verdict, anchor: str) -> Context:
+    """What the template shows besides, where there is a verdict."""
+    # A warning may well be the reason, even where the score lies between the thresholds, too.
+    doubtful = verdict.label == "uncertain" and (bool(verdict.warnings) or not _undecided(explanation))
+    return {
         "verdict": verdict,
         "detector": words.visible(verdict.detector),
         "score": None if verdict.score is None else words.number(verdict.score),
         "low": words.number(explanation.low),
         "high": words.number(explanation.high),
-        **_probability(explanation),
+        **_probability(verdict, doubtful=doubtful),
         "plots": [
             {
                 "title": plot.title,
                 "caption": plot.caption,
                 "finding": plot.finding,
-                "void": plot.name == "score" and verdict.label == "uncertain" and not _undecided(explanation),
+                "void": plot.name == "score" and doubtful,
                 "svg": figures.svg(plot, prefix=f"{anchor}-plot-{position}"),
             }
             for position, plot in enumerate(_plots(explanation), start=1)
@@ -251,18 +256,18 @@ def _context(explanation: Explanation, index: int) -> Context:
 def _name(explanation: Explanation) -> str:
     """The name; of an absolute path its last part, because a page travels and folders are private."""
     name = explanation.name
-    return (
-        re.split(r"[/\\]", name.rstrip("/\\"))[-1] or name if re.match(r"/|[A-Za-z]:\\|\\\\", name) else name
-    )
+    if re.match(r"/|[A-Za-z]:\\|\\\\", name):
+        return re.split(r"[/\\]", name.rstrip("/\\"))[-1] or name
+    return name
 
 
 def _reasons(explanation: Explanation) -> tuple[str, ...]:
     verdict = explanation.verdict
     if verdict is None:
         return (explanation.error or "",)
-    if verdict.label == "uncertain" and verdict.score is not None and _undecided(explanation):
+    if verdict.label == "uncertain" and _undecided(explanation):
         between = (
-            f"its score {words.number(verdict.score)} lies between the thresholds "
+            f"its score {words.number(verdict.score or 0)} lies between the thresholds "
             f"{words.number(explanation.low)} and {words.number(explanation.high)}, where real and generated "
             "images look alike to this detector"
         )
@@ -276,11 +281,9 @@ def _undecided(explanation: Explanation) -> bool:
     return bool(verdict and verdict.score is not None and explanation.low <= verdict.score < explanation.high)
 
 
-def _probability(explanation: Explanation) -> Context:
+def _probability(verdict: Verdict, *, doubtful: bool) -> Context:
     """The probability with its prior, and at other priors; none where the detector isn't to be trusted."""
-    verdict = explanation.verdict
-    assert verdict is not None
-    if verdict.probability is None or (verdict.label == "uncertain" and not _undecided(explanation)):
+    if verdict.probability is None or doubtful:
         return {"probability": None}
     shares = sorted({*PRIORS, verdict.prior})
     return {
@@ -300,11 +303,11 @@ def _probability(explanation: Explanation) -> Context:
 
 
 def _vote(vote: Mapping[str, Any] | None) -> str:
-    if vote is None:
+    if vote is None or not (counts := words.votes(vote)):
         return ""
     label = vote.get("label")
     outcome = f" Majority: {words.WORDS[label].heading.lower()}." if label in words.WORDS else ""
-    return f"{words.votes(vote)}.{outcome}"
+    return f"{counts}.{outcome}"
 
 
 def _plots(explanation: Explanation) -> list[Plot]:

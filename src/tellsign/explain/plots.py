@@ -55,7 +55,7 @@ def score_plot(
     def draw(figure: FigureBase) -> None:
         axes = figure.add_subplot()
         marks = [value for value in (low, high) if np.isfinite(value)]
-        left, right = _score_range(np.concatenate([real, fake]), marks)
+        left, right = _score_range(np.concatenate([real, fake]), marks, score)
         edges = np.linspace(left, right, 41)
         for scores, sign, colour in ((real, 1, "real"), (fake, -1, "fake")):
             counts = np.histogram(np.clip(scores, left, right), edges)[0]
@@ -106,6 +106,8 @@ def timeline_plot(
     missing = [float(entry["time"]) for entry, is_known in zip(timeline, known, strict=True) if not is_known]
 
     def draw(figure: FigureBase) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         axes.plot(times, scores, color=LIGHT["rule"], linewidth=1.2)
         for label, (marker, colour, name) in MARKERS.items():
@@ -139,6 +141,7 @@ def timeline_plot(
         for mark in dict.fromkeys(marks):
             axes.axhline(mark, color=LIGHT["muted"], linewidth=1, linestyle=(0, (3, 2)))
         axes.margins(x=0.03, y=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.xaxis.set_major_formatter(lambda value, _: words.clock(value).removesuffix(".0"))
         axes.set_xlabel("time (minutes : seconds)")
         axes.set_title("score")
@@ -192,10 +195,12 @@ def evidence_plot(evidence: Evidence, picture: NDArray[np.uint8] | None) -> Plot
     )
 
 
-def _score_range(scores: FloatArray, marks: list[float]) -> tuple[float, float]:
-    """Limits that hold the bulk of the scores and the thresholds; a stray score doesn't squeeze the rest."""
+def _score_range(scores: FloatArray, marks: list[float], score: float) -> tuple[float, float]:
+    """Limits that hold most scores, the thresholds and, unless it is far off, the input's score."""
     ends = [*marks, *(np.quantile(scores, (0.005, 0.995)) if scores.size else ())]
-    left, right = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    left, right = (min(ends), max(ends)) if ends else (score, score)
+    if 2 * left - right <= score <= 2 * right - left:
+        left, right = min(left, score), max(right, score)
     pad = 0.06 * (right - left) or max(1.0, abs(left)) * 0.5
     return float(left - pad), float(right + pad)
 

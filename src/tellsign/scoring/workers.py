@@ -13,25 +13,38 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tellsign.types import TellsignError
+from tellsign.types import ConfigError, TellsignError
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-    from tellsign.scoring.scorer import Options, Row
+    from tellsign.scoring.scorer import Row
 
     Result = Row | str | None
 
 # Rows wait for the ones before them; this many files may be ahead, so that memory stays flat.
 WINDOW = 512
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# A process that starts is no file's fault: until its first file, it has this long, and three tries.
+START_SECONDS = 120.0
+MAX_FAILED_STARTS = 3
+NO_MEMORY = "not enough memory to read it; raise --memory-limit or lower --max-pixels"
+
+
+class RowMaker(Protocol):
+    """What does the work in a worker; a `Scorer`."""
+
+    def rows(
+        self, files: Sequence[tuple[Path, str | None]], *, on_start: Callable[[int | None], None]
+    ) -> list[Row | None]:
+        """As `Scorer.rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +71,25 @@ class _Worker:
     process: SpawnProcess
     connection: Connection
     jobs: list[Job] = field(default_factory=list)  # in the works
+    begun: bool = False  # whether it has opened the first of `jobs`
     current: int | None = None  # index in `jobs` of the file being read; None: being scored together
     deadline: float = float("inf")
 
 
 class Pool:
-    """Workers over one detector. A context manager; `rows` may be called once."""
+    """Workers that all do the same. A context manager; `rows` may be called once."""
 
-    def __init__(self, detector: Path, options: Options, limits: Limits) -> None:
-        self.detector = detector
-        self.options = options
+    def __init__(self, load: Callable[[], RowMaker], limits: Limits) -> None:
+        """Prepare the workers; none is started before there is work.
+
+        Args:    load: called once in each worker, so it can be pickled; `Scorer.again` is one.
+                 limits: what the workers may take.
+        """
+        self.load = load
         self.limits = limits
         self._workers: list[_Worker] = []
         self._waiting: deque[list[Job]] = deque()
+        self._failed_starts = 0  # since a worker last began with a file
 
     def __enter__(self) -> Pool:
         return self
@@ -85,7 +104,7 @@ class Pool:
         Args:    jobs: read lazily, a window ahead.
         Returns: each job with its row, in order; None where the content is the known one, and where a
                  worker died over the file a text that says why.
-        Raises:  TellsignError: the workers can't load the detector.
+        Raises:  TellsignError: the workers can't load the detector, or end before they read a file.
         """
         source = (replace(job, number=number) for number, job in enumerate(jobs))
         done: dict[int, tuple[Job, Result]] = {}
@@ -119,26 +138,18 @@ class Pool:
                     return
                 worker = self._start()
             worker.jobs = self._waiting.popleft()
-            worker.current = None
-            worker.deadline = time.monotonic() + self.limits.timeout * len(worker.jobs)
+            worker.begun = False
+            worker.deadline = time.monotonic() + START_SECONDS
             with contextlib.suppress(OSError):  # a dead worker is found out in _collect
                 worker.connection.send([(job.path, job.known) for job in worker.jobs])
 
     def _start(self) -> _Worker:
         ours, theirs = multiprocessing.Pipe()
-        saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-        try:
-            process = multiprocessing.get_context("spawn").Process(
-                target=_work, args=(theirs, self.detector, self.options, self.limits), daemon=True
-            )
+        process = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(theirs, self.load, self.limits), daemon=True
+        )
+        with _one_thread(), _interrupts_held():
             process.start()
-        finally:
-            for name, value in saved.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -153,31 +164,45 @@ class Pool:
                 try:
                     message = worker.connection.recv()
                 except (EOFError, OSError):
-                    yield from self._lost(worker, "the process that read it crashed")
+                    yield from self._lost(worker, self._crash(worker))
                     continue
                 yield from self._heard(worker, message)
             elif time.monotonic() >= worker.deadline:
-                yield from self._lost(worker, f"it took longer than {self.limits.timeout:g} s (--timeout)")
+                limit = f"{self.limits.timeout:g} s (--timeout)" if worker.begun else f"{START_SECONDS:g} s"
+                yield from self._lost(worker, f"it took longer than {limit}")
 
     def _heard(self, worker: _Worker, message: Any) -> Iterator[tuple[Job, Result]]:
         kind, value = message
         if kind == "error":
             raise value
         if kind == "start":
-            worker.current = value
+            self._failed_starts = 0
+            worker.begun, worker.current = True, value
             files = len(worker.jobs) if value is None else 1
             worker.deadline = time.monotonic() + self.limits.timeout * files
+        elif kind == "failed":
+            yield from self._lost(worker, value)
         else:
             jobs, worker.jobs, worker.deadline = worker.jobs, [], float("inf")
             yield from zip(jobs, value, strict=True)
 
+    def _crash(self, worker: _Worker) -> str:
+        worker.process.join(1)  # it may be on its way out, with an exit code of its own
+        exit_code = _stop(worker)
+        name = signal.Signals(-exit_code).name if exit_code and exit_code < 0 else f"exit code {exit_code}"
+        limit = f"; its memory limit is {self.limits.memory >> 20} MiB (--memory-limit)"
+        return f"the process that read it crashed ({name}){limit if self.limits.memory else ''}"
+
     def _lost(self, worker: _Worker, reason: str) -> Iterator[tuple[Job, Result]]:
         """Replace a worker; blame the file it was at, and give the others of its batch another go."""
-        exit_code = _stop(worker)
+        _stop(worker)
         self._workers.remove(worker)
-        if "crashed" in reason and exit_code:
-            name = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
-            reason = f"{reason} ({name}); its memory limit is {self.limits.memory >> 20} MiB (--memory-limit)"
+        if not worker.begun:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise ConfigError(f"{MAX_FAILED_STARTS} workers in a row ended before their first file: {reason}")
+            self._waiting.appendleft(worker.jobs)
+            return
         guilty = worker.current if len(worker.jobs) > 1 else 0
         if guilty is None:
             # It died while it scored them together: one by one shows which file it was.
@@ -189,36 +214,79 @@ class Pool:
         yield blamed, reason
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start in this block do their arithmetic in one thread."""
+    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the block ends; processes that start in it never see one."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _stop(worker: _Worker) -> int | None:
     worker.connection.close()
     worker.process.kill()
-    worker.process.join()
+    worker.process.join(10)  # no longer: a process that waits for a dead network drive can't be killed
     return worker.process.exitcode
 
 
-def _work(connection: Connection, detector: Path, options: Options, limits: Limits) -> None:
+def _limit_memory(limit: int) -> None:
+    if not limit or sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    with contextlib.suppress(OSError, ValueError):  # some systems know no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _work(connection: Connection, load: Callable[[], RowMaker], limits: Limits) -> None:
     """The life of a worker: batches of paths in, rows out, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
-    if limits.memory and sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+    # What a decoder prints would mix with the results.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    _limit_memory(limits.memory)
     try:
-        from tellsign.scoring.scorer import Scorer
-
-        scorer = Scorer(detector, options)
+        maker = load()
     except TellsignError as error:
         connection.send(("error", error))
         return
 
     def started(index: int | None) -> None:
         # Should the parent be gone and this file hang, the process still ends.
-        faulthandler.dump_traceback_later(2 * limits.timeout + 60, file=sys.stderr, exit=True)
+        faulthandler.dump_traceback_later(2 * limits.timeout + 60, file=nowhere, exit=True)
         connection.send(("start", index))
 
     with contextlib.suppress(EOFError, OSError):
         while True:
             files = connection.recv()
-            connection.send(("rows", scorer.rows(files, on_start=started)))
+            try:
+                answer: tuple[str, Any] = ("rows", maker.rows(files, on_start=started))
+            except MemoryError:
+                answer = ("failed", NO_MEMORY)
+            except Exception as error:
+                answer = ("failed", f"it could not be scored: {type(error).__name__}: {error}")
+            connection.send(answer)
             faulthandler.cancel_dump_traceback_later()
