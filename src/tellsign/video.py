@@ -150,7 +150,7 @@ class Frames(Iterator[Frame]):
         with av_errors():
             picture, self._first = self._first or next(self._rest, None), None
             if picture is not None:
-                return Frame(_array(picture[0]), picture[1])
+                return Frame(_array(picture[0], self.meta.rotation, self.meta.mirrored), picture[1])
         raise StopIteration
 
     def close(self) -> None:
@@ -366,7 +366,10 @@ def _meta_as_shown(meta: VideoMeta, frame: VideoFrame) -> VideoMeta:
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool] | None:
-    """(degrees clockwise, mirrored before) that make a frame upright; None for no quarter turn."""
+    """(degrees clockwise, mirrored before) that make a frame upright; None for no quarter turn.
+
+    Asked of the first frame only: PyAV's side data and their frame hold each other in memory.
+    """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0, False
@@ -378,14 +381,13 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool] | None:
     return _ORIENTATIONS.get((a, b, c, d))
 
 
-def _array(frame: VideoFrame) -> FloatArray:
+def _array(frame: VideoFrame, rotation: int, mirrored: bool) -> FloatArray:
     """A decoded frame as an upright (3, H, W) float32 array, sRGB in [0, 1]."""
     matrix = None
     if not frame.format.is_rgb and frame.colorspace in _NO_MATRIX:
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
     # Planar: the same pixels as rgb24, in a quarter of the time.
     planar = frame.reformat(format="gbrp", interpolation=_SCALER, src_colorspace=matrix)
-    rotation, mirrored = _orientation(frame) or (0, False)
     size = (planar.width, planar.height) if rotation in (90, 270) else (planar.height, planar.width)
     image = np.empty((3, *size), dtype=np.float32)
     for channel, plane in zip((1, 2, 0), planar.planes, strict=True):

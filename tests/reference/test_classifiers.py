@@ -103,6 +103,20 @@ def test_profiles_that_are_not_normalised_give_those_scores_too(classifier):
     assert difference(found, expected) < TOLERANCE
 
 
+def test_a_feature_that_never_varies_is_left_alone():
+    """The deviation of many 0.1 is 1e-17 and not 0; divided by it, the next 0.1 + 1e-12 would be 1e5."""
+    train, labels = features(80)
+    test, _ = features(40, seed=1)
+    train[:, 3] = test[:, 3] = 0.1
+    config = config_of("rbf_svm", standardise=True)
+    fitted = fit(train, labels, config)
+    assert fitted.arrays["scale"][3] == 1
+    detector = detector_of(fitted, train, labels, config.input)
+    before = detector.score({"profile": test})
+    test[:, 3] += 1e-12
+    assert difference(detector.score({"profile": test}), before) < TOLERANCE
+
+
 def test_the_comparison_can_fail():
     train, labels = features(80)
     test, _ = features(40, seed=1)

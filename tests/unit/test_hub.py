@@ -41,7 +41,7 @@ def test_systems_of_others_are_entry_points(monkeypatch):
 
 def test_a_missing_package_is_named_with_the_extra(monkeypatch):
     for module, missing in (
-        ("tellsign_no_such_module", "tellsign_no_such_module"),
+        ("no_such_module", "no_such_module"),
         ("tellsign.hub", "nowhere"),
     ):
         monkeypatch.setitem(hub.SYSTEMS, "broken", f"{module}:detector_path")

@@ -5,6 +5,7 @@ Every frame of a made clip shows its own number, so a test sees which one it got
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -199,6 +200,18 @@ def test_frames_come_one_at_a_time() -> None:
     assert taken.n_decoded <= 30
     taken.close()
     assert list(taken) == []
+
+
+def test_no_frame_waits_for_the_garbage_collector(clip: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in frames(clip, n_frames=100):
+            pass
+        n_unreachable = gc.collect()
+    finally:
+        gc.enable()
+    assert n_unreachable < 20
 
 
 def test_skipping_unneeded_frames_changes_no_pixel() -> None:

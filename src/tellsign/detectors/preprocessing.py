@@ -40,7 +40,9 @@ class ProfileInput:
         if self.region not in ("image", "face"):
             raise ConfigError(f"region is image or face, found {self.region!r}")
         for name, value, least in (("crop", self.crop, 16), ("max_crops", self.max_crops, 1)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            if value is None and name == "crop":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
         if self.crop is None and self.length is None:
             raise ConfigError("images of any size need a profile of fixed length; set length, or a crop")

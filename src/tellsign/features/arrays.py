@@ -41,3 +41,8 @@ def cast(x: Any, dtype: Any) -> Any:
 def on_cpu(x: Any) -> bool:
     """Whether an array lies in the memory of the CPU."""
     return isinstance(x, np.ndarray) or x.device.type == "cpu"
+
+
+def sum_of_squares(a: Any, b: Any) -> Any:
+    """a * a + b * b; PyTorch can do the second half of it in one pass."""
+    return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul(b, b)

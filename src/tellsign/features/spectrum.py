@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
-from tellsign.features.arrays import cast, namespace, on_cpu
+from tellsign.features.arrays import cast, namespace, on_cpu, sum_of_squares
 from tellsign.types import ConfigError, ImageError, TooSmallError
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _power(spectrum: Any, preset: Preset, xp: Any) -> Any:
     re, im = xp.real(spectrum), xp.imag(spectrum)
     if preset == "official":
         re = re + LOG_CONSTANT
-    return re * re + im * im
+    return sum_of_squares(re, im)
 
 
 def _ring_means(images: Any, preset: Preset, xp: Any) -> Any:
@@ -310,15 +310,21 @@ def _folded(values: Any, offsets: tuple[int, int], combine: Callable[[Any, Any],
     Where b = 0, column 0 is its own mirror image; so is column W/2, but all its rings are dropped then.
     """
     row_offset, column_offset = offsets
-    missing = xp.roll(values[..., 1:], -row_offset, axis=-2)
-    if column_offset:
-        folded = combine(values[..., :-1], missing)
-    else:
-        folded = xp.concat((values[..., :1], combine(values[..., 1:], missing)), axis=-1)
-    if row_offset:  # u and -u - 1 are equally far too; they are rows i and H - 1 - i
-        middle = folded.shape[-2] // 2
-        folded = combine(folded[..., :middle, :], xp.flip(folded[..., middle:, :], axis=-2))
-    return folded
+
+    def joined(own: Any, missing: Any) -> Any:
+        if column_offset:
+            return combine(own[..., :-1], missing)
+        return xp.concat((own[..., :1], combine(own[..., 1:], missing)), axis=-1)
+
+    missing = values[..., 1:]
+    if not row_offset:
+        return joined(values, missing)
+    # u and -u - 1 are equally far too: the negative rows are the others upside down.
+    middle = values.shape[-2] // 2
+    positive = joined(values[..., :middle, :], missing[..., 1 : middle + 1, :])
+    moved = xp.concat((missing[..., middle + 1 :, :], missing[..., :1, :]), axis=-2)
+    negative = joined(values[..., middle:, :], moved)
+    return combine(positive, xp.flip(negative, axis=-2))
 
 
 def _ring_sums(values: Any, rings: _Rings, xp: Any) -> Any:

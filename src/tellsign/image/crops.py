@@ -50,9 +50,9 @@ def centre_crop(array: FloatImage, size: int) -> FloatImage:
 def square_crops(array: FloatImage, size: int, max_crops: int) -> FloatImage:
     """Native square crops placed evenly over an image, its corners included.
 
-    As many crops as the limit allows and covering the image takes; among equal numbers the grid whose
-    spacing is nearest to square. Along a side with one crop it lies in the middle, so a single crop is the
-    centre.
+    As many crops as the limit allows and lie in the image with little overlap: along a side the nearest whole
+    number of them, so that neighbours share half of their pixels at most. Among equal numbers the grid whose spacing is
+    nearest to square. Along a side with one crop it lies in the middle, so a single crop is the centre.
 
     Args:    array: (3, H, W); size: side in pixels; max_crops: 1 or more.
     Returns: (N, 3, size, size), row by row, a copy; 1 ≤ N ≤ max_crops.
@@ -62,7 +62,7 @@ def square_crops(array: FloatImage, size: int, max_crops: int) -> FloatImage:
     if max_crops < 1:
         raise ConfigError(f"max_crops is {max_crops}; expected 1 or more")
     H, W = array.shape[1:]
-    most_rows, most_columns = -(-H // size), -(-W // size)
+    most_rows, most_columns = (int(length / size + 0.5) for length in (H, W))
     grids = [(rows, min(most_columns, max_crops // rows)) for rows in range(1, min(most_rows, max_crops) + 1)]
     rows, columns = max(
         grids, key=lambda grid: (grid[0] * grid[1], -abs(np.log(H / grid[0] / (W / grid[1]))))

@@ -48,6 +48,7 @@ def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
             times.append(round(frame.time, 3))
         row["warnings"] += frames.warnings
         row["duration"] = round(frames.meta.duration, 3)
+        row["n_frames"] = scorer.options.n_frames
     timeline = [{"time": time, **_entry(scorer, found)} for time, found in zip(times, looks, strict=True)]
     row |= {"timeline": timeline, "vote": _vote(timeline)}
     if scorer.region == "face":

@@ -112,7 +112,7 @@ def predict(
     labels = manifest.labels
     rows = []
     jobs = (Job(sample.path) for sample in manifest)
-    with Pool(scorer.artifact.path, scorer.options, limits or Limits()) as pool:
+    with Pool(scorer.again, limits or Limits()) as pool:
         for sample, (job, result) in zip(manifest, pool.rows(jobs), strict=True):
             assert result is not None
             row = scorer.empty_row(job.path, result) if isinstance(result, str) else result

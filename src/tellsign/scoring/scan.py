@@ -63,9 +63,10 @@ def scan(
             elif name not in under_way and not store.seen(name):
                 before = store.known(name)
                 under_way[name] = before
-                yield Job(path, before["sha256"] if before else None)
+                # What failed is tried again: with more memory or time, it may do.
+                yield Job(path, before["sha256"] if before and before["error"] is None else None)
 
-    with Pool(scorer.artifact.path, scorer.options, limits or Limits()) as pool:
+    with Pool(scorer.again, limits or Limits()) as pool:
         for job, result in pool.rows(jobs()):
             before = under_way.get(escape(job.path))
             if result is None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +21,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import artifacts, detectors, faces, image
-from tellsign.container import HEAD_BYTES, is_video
+from tellsign.container import HEAD_BYTES, VIDEO_SUFFIXES, is_video
 from tellsign.image.decoding import MAX_BYTES
 from tellsign.scoring.clips import score_video
 from tellsign.scoring.decision import Decision, domain_distance
 from tellsign.scoring.names import escape
-from tellsign.types import ImageError, TellsignError, TooSmallError
+from tellsign.scoring.workers import NO_MEMORY
+from tellsign.types import ArtifactError, ImageError, TellsignError, TooSmallError
 
 if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 Row = dict[str, Any]
+Inputs = dict[str, "FloatArray"]  # what a detector takes of one region
 NO_SCORE = "the detector gave no finite score for these pixels"
 NO_FACE = "no face was found, and this run looks at faces only; without a face there is no score"
 
@@ -59,22 +63,30 @@ class Draft:
     """A row on its way: what was read, and the looks that will decide it."""
 
     row: Row
-    regions: list[FloatArray] = field(default_factory=list)
+    prepared: list[Inputs | Look] = field(default_factory=list)  # one a region; no pixels, which are large
     looks: list[Look] = field(default_factory=list)
 
 
 class Scorer:
     """A loaded detector with its decision: call `rows` on files."""
 
-    def __init__(self, detector: Path | str, options: Options | None = None) -> None:
+    def __init__(
+        self, detector: Path | str, options: Options | None = None, *, digest: str | None = None
+    ) -> None:
         """Load the detector.
 
         Args:    detector: its folder.
                  options: how files are looked at.
+                 digest: that the folder must have.
         Raises:  ArtifactError, NotFittedError, ConfigError: the detector or the options don't do.
         """
         self.options = options or Options()
         self.artifact = artifacts.load(detector)
+        if digest not in (None, self.artifact.digest):
+            raise ArtifactError(
+                f"the detector at {detector} was replaced while it was at work: its digest was "
+                f"{str(digest)[:12]} and is {self.artifact.digest[:12]}; run the command again"
+            )
         self.detector = detectors.from_artifact(self.artifact)
         self.decision = Decision.of(self.artifact, fpr=self.options.fpr, prior=self.options.prior)
         own_region = self.artifact.spec["preprocessing"].get("region", "image")
@@ -84,13 +96,22 @@ class Scorer:
             self.warnings = (f"--faces: this detector was made for the whole {own_region}, not for faces",)
 
     @property
+    def again(self) -> Callable[[], Scorer]:
+        """What loads the same scorer in another process."""
+        return partial(Scorer, self.artifact.path, self.options, digest=self.artifact.digest)
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """Everything beside a file's content that its row depends on."""
+        """Everything beside a file's content that its verdict depends on.
+
+        `max_pixels` is not among it: it decides what is refused, and what was refused is tried again.
+        """
         return {
             "detector": self.artifact.name,
             "region": self.region,
             "n_frames": self.options.n_frames,
-            "max_pixels": self.options.max_pixels,
+            "fpr": self.decision.operating_point.fpr,
+            "threshold": self.decision.threshold,
             **self.decision.as_settings(),
         }
 
@@ -112,23 +133,29 @@ class Scorer:
             on_start(index)
             drafts.append(self._draft(path, known))
         on_start(None)
-        stills = [draft for draft in drafts if draft and draft.regions]
-        looks = iter(self.look([region for draft in stills for region in draft.regions]))
+        stills = [draft for draft in drafts if draft]
+        looks = iter(self._scored([inputs for draft in stills for inputs in draft.prepared]))
         for draft in stills:
-            draft.looks = [next(looks) for _ in draft.regions]
-            draft.regions = []
+            draft.looks = [next(looks) for _ in draft.prepared]
         return [None if draft is None else self._finished(draft) for draft in drafts]
 
     def look(self, regions: Iterable[FloatArray]) -> list[Look]:
         """Score regions of pixels, (3, H, W) each, in [0, 1]."""
+        return self._scored([self._prepared(region) for region in regions])
+
+    def _prepared(self, region: FloatArray) -> Inputs | Look:
+        try:
+            return self.detector.preprocess(region)
+        except TooSmallError as error:
+            return Look(reason=str(error))
+
+    def _scored(self, prepared: Sequence[Inputs | Look]) -> list[Look]:
         looks: dict[int, Look] = {}
         # One batch for each combination of shapes: a detector may take inputs of several sizes.
-        batches: dict[tuple[Any, ...], list[tuple[int, dict[str, FloatArray]]]] = {}
-        for number, region in enumerate(regions):
-            try:
-                inputs = self.detector.preprocess(region)
-            except TooSmallError as error:
-                looks[number] = Look(reason=str(error))
+        batches: dict[tuple[Any, ...], list[tuple[int, Inputs]]] = {}
+        for number, inputs in enumerate(prepared):
+            if isinstance(inputs, Look):
+                looks[number] = inputs
                 continue
             key = tuple((name, array.shape) for name, array in inputs.items())
             batches.setdefault(key, []).append((number, inputs))
@@ -149,7 +176,7 @@ class Scorer:
         except TellsignError as error:
             row["error"] = str(error)
         except MemoryError:
-            row["error"] = "not enough memory to read it; raise --memory-limit or lower --max-pixels"
+            row["error"] = NO_MEMORY
         return Draft(row)
 
     def _image_or_video(self, path: Path, known: str | None, row: Row) -> Draft | None:
@@ -160,6 +187,7 @@ class Scorer:
                 row["kind"] = "video"
                 row["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
                 return None if row["sha256"] == known else Draft(score_video(self, path, row))
+            row["kind"] = "image"
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise ImageError(f"the file is larger than {MAX_BYTES >> 20} MiB")
             content = file.read()
@@ -169,23 +197,25 @@ class Scorer:
         picture = image.decode(content, name=path.name, max_pixels=self.options.max_pixels)
         row["warnings"] += picture.meta.warnings
         if self.region == "image":
-            return Draft(row, [picture.array])
+            return Draft(row, [self._prepared(picture.array)])
         found = faces.boxes(picture.array)
         row["faces"] = len(found)
-        return Draft(row, [faces.crop(picture.array, box).image for box in found])
+        return Draft(row, [self._prepared(faces.crop(picture.array, box).image) for box in found])
 
     def empty_row(self, path: Path, error: str | None = None) -> Row:
         """The row of a file that nothing is known of yet, or that ended in an error."""
         return {
             "path": escape(path),
             "sha256": None,
-            "kind": "image",
+            "kind": "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image",
             "label": None,
             "probability": None,
             "prior": self.decision.prior,
             "score": None,
             "threshold": self.decision.threshold,
+            "fpr": self.decision.operating_point.fpr,
             "detector": self.artifact.name,
+            "region": self.region,
             "faces": None,
             "warnings": list(self.warnings),
             "error": error,
@@ -222,16 +252,19 @@ class Scorer:
 def opened(path: Path) -> Iterator[BufferedReader]:
     """A file open for reading. Raises ImageError with the reason where it can't be had."""
     try:
-        if not path.is_file():
-            reason = "it is not a regular file" if path.exists() else "there is no such file"
-            raise ImageError("the folder cannot be read" if path.is_dir() else reason)
-        if path.stat().st_size == 0:
+        if "\0" in str(path):
+            raise ImageError("no file's name has a NUL in it")
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            os.scandir(path).close()  # says why it cannot be read
+            raise ImageError("it is a folder, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("it is a pipe, socket or device and not a regular file")
+        if status.st_size == 0:
             raise ImageError("the file is empty")
         with path.open("rb") as file:
             yield file
+    except FileNotFoundError as error:
+        raise ImageError("there is no such file; it may have been moved or deleted meanwhile") from error
     except OSError as error:
         raise ImageError(f"the file cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        if isinstance(error, TellsignError):
-            raise
-        raise ImageError(f"the name is not a file's: {error}") from error  # a NUL in it

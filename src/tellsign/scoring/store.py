@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -34,15 +35,19 @@ COLUMNS = {
     "prior": float,
     "score": float,
     "threshold": float,
+    "fpr": float,
     "detector": str,
+    "region": str,
     "faces": int,
     "warnings": list,
     "error": str,
     "duration": float,
+    "n_frames": int,
     "vote": dict,
     "timeline": list,
     "tracks": list,
 }
+OPTIONAL = ("duration", "n_frames", "vote", "timeline", "tracks")  # keys of videos and of runs on faces
 COMMIT_SECONDS = 0.5
 
 
@@ -55,13 +60,23 @@ def format_of(path: Path) -> str:
 
 
 def json_line(row: Row) -> str:
-    """One row as a line of JSON."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    """One row as a line of JSON, safe to show on a terminal."""
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def csv_cells(row: Row) -> list[str]:
-    """One row as CSV cells, safe to open in a spreadsheet."""
-    return [_csv_text(row.get(name), kind) for name, kind in COLUMNS.items()]
+def csv_line(row: Row | None = None) -> str:
+    """One row as a line of CSV, safe to open in a spreadsheet; without a row, the header."""
+    if row is None:
+        return ",".join(COLUMNS)
+    return ",".join(_quoted(_csv_text(row.get(name), kind)) for name, kind in COLUMNS.items())
+
+
+def _quoted(cell: str) -> str:
+    # Python's own writer leaves a lone carriage return bare, and readers take that for the end of a row.
+    return '"' + cell.replace('"', '""') + '"' if any(c in cell for c in ',"\r\n') else cell
 
 
 def _csv_text(value: Any, kind: type) -> str:
@@ -71,7 +86,7 @@ def _csv_text(value: Any, kind: type) -> str:
         return repr(value)
     text = value if kind is str else json.dumps(value, ensure_ascii=False)
     # A spreadsheet would run a cell that begins like a formula.
-    return f"'{text}" if text.startswith(("'", "=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(("'", "=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 class Store:
@@ -89,24 +104,28 @@ class Store:
         self.path = path
         self.format = format_of(path)
         self.partial = path.with_name(path.name + ".partial")
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder; give the name of a file")
         self._lock = _locked(path.with_name(path.name + ".lock"))
+        fresh = not self.partial.exists()
         try:
-            if not resume and not overwrite and (path.exists() or self.partial.exists()):
+            if not resume and not overwrite and (path.exists() or not fresh):
                 raise ConfigError(f"{path} exists; --resume continues it, --overwrite replaces it")
             if overwrite:
-                self.partial.unlink(missing_ok=True)
+                self._discard()
             self._open(settings, import_rows=resume)
         except sqlite3.Error as error:
             self._release()
             raise ConfigError(f"{self.partial} cannot be used ({error}); remove it to start anew") from error
         except BaseException:
             self._release()
+            if fresh:
+                self._discard()
             raise
         self._position = 0
         self._committed = time.monotonic()
 
     def _open(self, settings: dict[str, Any], *, import_rows: bool) -> None:
-        fresh = not self.partial.exists()
         self._rows = sqlite3.connect(self.partial, isolation_level=None)
         # Survives a kill of this process; only a power cut could lose the last half second.
         self._rows.execute("PRAGMA journal_mode=WAL")
@@ -115,22 +134,28 @@ class Store:
         self._rows.execute(
             "CREATE TABLE IF NOT EXISTS rows (path TEXT PRIMARY KEY, position INTEGER, row TEXT)"
         )
+        # One transaction from the settings to the first rows: where they stand, the import is complete.
+        self._rows.execute("BEGIN")
         text = json.dumps(settings, sort_keys=True)
         stored = self._rows.execute("SELECT text FROM settings").fetchone()
         if stored is None:
             self._rows.execute("INSERT INTO settings VALUES (?)", (text,))
+            if import_rows and self.path.exists():
+                self._import(settings)
         elif stored[0] != text:
             raise ConfigError(_difference(json.loads(stored[0]), settings, self.path))
-        self._rows.execute("BEGIN")
-        if fresh and import_rows and self.path.exists():
-            for row in read_rows(self.path):
-                found = {"detector": row["detector"], "prior": row["prior"], "threshold": row["threshold"]}
-                asked = {name: settings.get(name) for name in found}
-                if found != asked:
-                    raise ConfigError(_difference(found, asked, self.path))
-                self._put(row, position=None)
         # Rows of an earlier run lose their place: they get a new one when their file turns up again.
         self._rows.execute("UPDATE rows SET position = NULL")
+        self._commit()
+
+    def _import(self, settings: dict[str, Any]) -> None:
+        for row in read_rows(self.path):
+            # A row states what it depends on; the number of frames only where there were any.
+            found = {name: row[name] for name in settings if row.get(name) is not None}
+            asked = {name: settings[name] for name in found}
+            if found != asked:
+                raise ConfigError(_difference(found, asked, self.path))
+            self._put(row, position=None)
 
     def known(self, path: str) -> Row | None:
         """The row of a path from an earlier run, unless this run has had it."""
@@ -144,13 +169,28 @@ class Store:
         return self._rows.execute(query, (path,)).fetchone() is not None
 
     def put(self, row: Row) -> None:
-        """Add the next row; it replaces an earlier run's row of the same path."""
-        self._put(row, position=self._position)
-        self._position += 1
-        if time.monotonic() - self._committed > COMMIT_SECONDS:
-            self._rows.execute("COMMIT")
-            self._rows.execute("BEGIN")
-            self._committed = time.monotonic()
+        """Add the next row; it replaces an earlier run's row of the same path.
+
+        Raises: ConfigError: there is no room for it.
+        """
+        try:
+            self._put(row, position=self._position)
+            self._position += 1
+            if time.monotonic() - self._committed > COMMIT_SECONDS:
+                self._commit()
+        except sqlite3.Error as error:
+            raise self._cannot_write(error) from error
+
+    def _commit(self) -> None:
+        self._rows.execute("COMMIT")
+        self._rows.execute("BEGIN")
+        self._committed = time.monotonic()
+
+    def _cannot_write(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"cannot write {self.path} ({error}); the rows so far are kept in {self.partial}: "
+            "make room and run again with --resume"
+        )
 
     def _put(self, row: Row, *, position: int | None) -> None:
         self._rows.execute(
@@ -170,22 +210,32 @@ class Store:
     ) -> None:
         """Write the output. Kept aside for --resume as well unless the run came to its end."""
         try:
-            self._rows.execute("COMMIT")
+            if self._rows.in_transaction:  # a full disk has ended it
+                self._rows.execute("COMMIT")
             if kind is None:
                 self._rows.execute("DELETE FROM rows WHERE position IS NULL")
-            draft = self.path.with_name(f".{self.path.name}.draft")
-            write_rows(self._ordered(), draft, self.format)
-            draft.replace(self.path)
+            n_rows = self._rows.execute("SELECT COUNT(*) FROM rows").fetchone()[0]
+            if n_rows or kind is None:
+                self._write()
             self._rows.close()
-            if kind is None:
-                self.partial.unlink()
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write {self.path} ({error}); the rows are kept in {self.partial}: "
-                "make room and run again with --resume"
-            ) from error
+            if kind is None or not n_rows:
+                self._discard()
+        except (OSError, sqlite3.Error) as error:
+            raise self._cannot_write(error) from error
         finally:
             self._release()
+
+    def _write(self) -> None:
+        draft = self.path.with_name(f".{self.path.name}.draft")
+        try:
+            write_rows(self._ordered(), draft, self.format)
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        for ending in ("", "-wal", "-shm"):
+            self.partial.with_name(self.partial.name + ending).unlink(missing_ok=True)
 
     def _release(self) -> None:
         if hasattr(self, "_rows"):
@@ -205,11 +255,23 @@ def _difference(found: dict[str, Any], asked: dict[str, Any], path: Path) -> str
 
 def _locked(path: Path) -> IO[str]:
     """A file that this process alone holds; the system lets go of it when the process ends."""
+    while True:
+        file = _held(path)
+        try:
+            # Another run may have removed the file between the opening and the locking of it.
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()
+
+
+def _held(path: Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise ConfigError(f"cannot write beside {path}: {error}") from error
+        raise ConfigError(f"cannot write {path.with_suffix('')}: {error.strerror or error}") from error
     try:
         try:
             import fcntl
@@ -239,9 +301,8 @@ def write_rows(rows: Iterable[Row], path: Path, format_: str) -> None:
             file.writelines(json_line(row) + "\n" for row in rows)
     elif format_ == "csv":
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(csv_cells(row) for row in rows)
+            file.write(csv_line() + "\n")
+            file.writelines(csv_line(row) + "\n" for row in rows)
     else:
         _write_parquet(rows, path)
 
@@ -270,8 +331,12 @@ def read_rows(path: Path) -> Iterator[Row]:
     Returns: the rows, as a stream.
     Raises:  ConfigError: the file is not such an output.
     """
+    reader = {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}[format_of(path)]
     try:
-        yield from {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}[format_of(path)](path)
+        for row in reader(path):
+            if not isinstance(row, dict) or any(name not in row for name in COLUMNS if name not in OPTIONAL):
+                raise ValueError("a row lacks columns")
+            yield row
     except (OSError, ValueError, KeyError, csv.Error) as error:
         if isinstance(error, ConfigError):
             raise
@@ -308,5 +373,4 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
 def _row(cells: Row) -> Row:
     """A row without the columns that only videos or face runs have, where it has nothing in them."""
-    optional = ("duration", "vote", "timeline", "tracks")
-    return {name: value for name, value in cells.items() if value is not None or name not in optional}
+    return {name: value for name, value in cells.items() if value is not None or name not in OPTIONAL}

@@ -189,9 +189,10 @@ class Pool:
     def _crash(self, worker: _Worker) -> str:
         worker.process.join(1)  # it may be on its way out, with an exit code of its own
         exit_code = _stop(worker)
-        name = signal.Signals(-exit_code).name if exit_code and exit_code < 0 else f"exit code {exit_code}"
+        names = {-number.value: number.name for number in signal.Signals}
+        name = names.get(exit_code or 0, f"exit code {exit_code}")
         limit = f"; its memory limit is {self.limits.memory >> 20} MiB (--memory-limit)"
-        return f"the process that read it crashed ({name}){limit if self.limits.memory else ''}"
+        return f"the worker process crashed ({name}){limit if self.limits.memory else ''}"
 
     def _lost(self, worker: _Worker, reason: str) -> Iterator[tuple[Job, Result]]:
         """Replace a worker; blame the file it was at, and give the others of its batch another go."""

@@ -53,7 +53,8 @@ def fit(
     mean, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
     if config.standardise:
         mean, deviation = features.mean(axis=0), features.std(axis=0)
-        scale = np.where(deviation > 0, deviation, 1.0)
+        # The deviation of equal numbers is rounding, and not always 0.
+        scale = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
     kind, arrays, estimator = _FITTERS[config.classifier]((features - mean) / scale, labels, config, seed)
     return Fitted(kind, {"mean": mean, "scale": scale, **arrays}, estimator)
 
