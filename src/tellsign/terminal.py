@@ -39,18 +39,18 @@ def summary_line(summary: Summary, skipped: int) -> str:
     if summary.unchanged:
         parts.append(f"{summary.unchanged} of them taken over unchanged")
     if skipped:
-        parts.append(f"{skipped} files passed over that are neither image nor video")
+        parts.append(f"{skipped} passed over as neither image nor video")
     return ", ".join(parts)
 
 
 def complain(text: str) -> None:
-    """A message on standard error."""
-    print(f"tellsign: {text}", file=sys.stderr)
+    """A message on standard error; it may have several lines, but nothing in it moves the cursor."""
+    print("\n".join(printable(line) for line in f"tellsign: {text}".split("\n")), file=sys.stderr)
 
 
 def complain_of(row: Row) -> None:
     """A failed input with its reason, on standard error."""
-    complain(f"{printable(row['path'])}: {printable(row['error'])}")
+    complain(printable(f"{row['path']}: {row['error']}"))
 
 
 @contextmanager

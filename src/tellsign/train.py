@@ -57,6 +57,7 @@ class TrainConfig:
 
     system: str  # what is trained; see `tellsign.hub`
     name: str  # of the detector
+    summary: str = ""  # of training data and limits, in a sentence or two; shown beside the evidence
     seed: int = 0  # of everything random
     config: Mapping[str, Any] = field(default_factory=dict)  # of the system
     grid: Mapping[str, list[Any]] = field(default_factory=dict)  # option → values to choose from
@@ -67,6 +68,8 @@ class TrainConfig:
             value = getattr(self, key)
             if not isinstance(value, str) or not value or not value.isprintable():
                 raise ConfigError(f"{key} is a name, found {value!r}")
+        if not isinstance(self.summary, str):
+            raise ConfigError(f"summary is a text, found {self.summary!r}")
         # scikit-learn takes no larger seed.
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed is a whole number from 0 to 2**32 - 1, found {self.seed!r}")
@@ -170,6 +173,7 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
         spec = {
             **draft.spec,
             "name": config.name,
+            "summary": config.summary,
             "train": asdict(config),
             "versions": _versions(),
             "data": {
@@ -255,7 +259,8 @@ def _domain_statistics(artifact: Artifact, training: Manifest) -> dict[str, Floa
     z = (profiles - mean) / deviation
     # Shrunk, because neighbouring bins say nearly the same.
     precision = LedoitWolf(assume_centered=True).fit(z).precision_
-    scales = [np.quantile(distance, DOMAIN_EDGE) for distance in (domain_level(z), domain_shape(z, precision))]
+    distances = domain_level(z), domain_shape(z, precision)
+    scales = [np.quantile(distance, DOMAIN_EDGE) for distance in distances]
     return {
         "domain.mean": mean,
         "domain.std": deviation,

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clips
-from tellsign.container import Timeline, evenly_spaced, runs_to
 from tellsign.types import VideoError
 from tellsign.video import frames, is_video, majority_vote, probe
+from tellsign.video.container import Timeline, evenly_spaced, runs_to
 
 CLIPS = {
     "mp4": {"container_options": {"movflags": "faststart"}, "audio": True},

@@ -273,13 +273,15 @@ def test_text_and_markdown_show_every_source() -> None:
         assert any(line.startswith(name + "  ") for line in plain.splitlines()), name
     table_lines = [line for line in card.splitlines() if line.startswith("|")]
     assert table_lines[0].startswith(
-        "| source | real | fake | AUROC [95 % CI] | FPR | recall (TPR) | coverage |"
+        "| source | real | fake | AUROC [95 % CI] | FPR [95 % CI] | recall (TPR) [95 % CI] | coverage |"
     )
     assert all(line.replace(r"\|", "").count("|") == 8 for line in table_lines)
     row = next(line for line in table_lines if line.startswith("| a |"))
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[:3] == ["a", "5", "4"]
     assert cells[3].startswith("0.833 [")
-    assert cells[4:] == ["0.200", "0.500", "0.667"]
+    assert [cell.partition(" [")[0] for cell in cells[4:]] == ["0.200", "0.500", "0.667"]
+    assert cells[4].endswith("]") and cells[5].endswith("]")
+    assert "3/n" in card  # a rate of 0 has no interval: the legend says what bounds it
     assert "1.000" in next(line for line in table_lines if line.startswith(r"| b\|c (gan"))
     assert "Videos: accuracy" in plain

@@ -335,7 +335,7 @@ def test_too_many_pixels_are_refused_before_decoding(clip: bytes) -> None:
 
 
 def test_endless_files_are_refused(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tellsign.container._MAX_PACKETS", 99)
+    monkeypatch.setattr("tellsign.video.container._MAX_PACKETS", 99)
     with pytest.raises(VideoError, match="more than 99 frames"):
         frames(clip)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, NoReturn
 
 import typer
 
-from tellsign import __version__
+from tellsign import __version__, terminal
 from tellsign.cli import data, learn, scan
 from tellsign.types import TellsignError
 
@@ -47,14 +48,34 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def main() -> None:
     """Run the command line; every error of the package becomes one message and an exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            # Scripts read UTF-8, whatever a terminal would show.
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except TellsignError as error:
-        print(f"tellsign: {error}", file=sys.stderr)
+        terminal.complain(str(error))
         sys.exit(2)
     except BrokenPipeError:
-        # The reader has gone (`| head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)
+        _reader_gone()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer has made a 1 of it
+            _reader_gone()
+        raise
+    except OSError as error:
+        terminal.complain(f"cannot write the results: {error.strerror or error}")
+        _silence_stdout()
+        sys.exit(2)
+
+
+def _reader_gone() -> NoReturn:
+    """End as `| head` expects it: nobody is left to tell."""
+    _silence_stdout()
+    sys.exit(141)
+
+
+def _silence_stdout() -> None:
+    """What is left in the buffer goes nowhere, instead of failing once more when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

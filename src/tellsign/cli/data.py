@@ -32,10 +32,10 @@ def index(
 ) -> None:
     """Make a manifest from folders or from another table."""
     from tellsign import terminal
-    from tellsign.container import VIDEO_SUFFIXES
     from tellsign.data import write
     from tellsign.data.index import index_csv, index_folder, with_checksums
     from tellsign.scoring.inputs import IMAGE_SUFFIXES, SUFFIXES
+    from tellsign.video import VIDEO_SUFFIXES
 
     if source.is_dir():
         skipped: list[Path] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv as csv_module
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -37,7 +37,9 @@ def scan(
     manifest: Annotated[
         bool, typer.Option("--manifest", help="PATHS are manifests; scan what they list.")
     ] = False,
-    nul: Annotated[bool, typer.Option("-0", help="Names on standard input are separated by NUL.")] = False,
+    nul: Annotated[
+        bool, typer.Option("-0", help="Names on standard input end with NUL, and so do the lines printed.")
+    ] = False,
     fpr: options.Fpr = None,
     prior: options.Prior = None,
     faces: options.Faces = False,
@@ -56,16 +58,21 @@ def scan(
 
     if json and csv:
         raise ConfigError("--json and --csv exclude each other")
+    if nul and (json or csv):
+        raise ConfigError("-0 prints names as they are; --json and --csv escape them, so leave one out")
     if output is None and (resume or overwrite):
         raise ConfigError("--resume and --overwrite need an output file: -o FILE")
+    if "" in paths:
+        raise ConfigError("a path is empty; write . for the current folder")
     scorer = Scorer(
         hub.detector_path(detector),
         Options(fpr=fpr, prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
     )
     inputs = _Inputs(paths, manifest=manifest, nul=nul)
     # A bar would tear a table apart that is printed on the same terminal.
-    bar = sys.stderr.isatty() and not (output is None and sys.stdout.isatty())
-    show = _nothing if output else _row_printer(json=json, csv=csv)
+    quiet = output is not None and not (json or csv or nul)
+    bar = sys.stderr.isatty() and (quiet or not sys.stdout.isatty())
+    show = _nothing if quiet else _row_printer(json=json, csv=csv, nul=nul)
     store = (
         Store(output, settings=scorer.settings, resume=resume, overwrite=overwrite)
         if output
@@ -84,9 +91,10 @@ def scan(
 
         limits = options.limits(workers, batch_size, timeout, memory_limit)
         summary = run(inputs.paths(), scorer, limits=limits, store=kept, on_row=on_row)
+        if summary.n == 0:
+            passed = f"; {inputs.n_skipped} files are neither" if inputs.n_skipped else ""
+            raise ConfigError(f"found no image or video to scan{passed}")
     terminal.complain(terminal.summary_line(summary, inputs.n_skipped))
-    if summary.n == 0:
-        raise ConfigError("found no image or video to scan")
     if summary.failed:
         raise typer.Exit(1)
 
@@ -101,14 +109,16 @@ class _Inputs:
         self.n_skipped = 0
 
     def paths(self) -> Iterator[Path]:
+        from tellsign.data import read
         from tellsign.scoring import inputs
 
         self.n_skipped = 0
         for name in self.names:
             if name == "-":
-                yield from inputs.listed(sys.stdin.buffer, nul=self.nul)
+                yield from inputs.files(inputs.listed(sys.stdin.buffer, nul=self.nul), on_skip=self._skip)
             elif self.manifest:
-                yield from (sample.path for sample in options.read_manifest(Path(name)))
+                # Not checked for files that are gone: each of them gets a row that says so.
+                yield from (sample.path for sample in read(Path(name), check_files=False))
             else:
                 yield from inputs.files([name], on_skip=self._skip)
 
@@ -121,21 +131,33 @@ class _Inputs:
 
 
 def _nothing(_row: Row) -> None:
-    """Rows go to a file, not to standard output."""
+    """Rows go to a file, and nobody asked to see them as well."""
 
 
-def _row_printer(*, json: bool, csv: bool) -> Callable[[Row], Any]:
+def _row_printer(*, json: bool, csv: bool = False, nul: bool = False) -> Callable[[Row], Any]:
     from tellsign import terminal
-    from tellsign.scoring import store
+    from tellsign.scoring import names, store
 
     if json:
         return lambda row: print(store.json_line(row), flush=True)
     if csv:
-        writer = csv_module.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(store.COLUMNS)
-        return lambda row: writer.writerow(store.csv_cells(row))
+        shown = names.printable if sys.stdout.isatty() else str
+        print(store.csv_line())
+        return lambda row: print(shown(store.csv_line(row)), flush=True)
+    if nul:
+        return _print_raw
     print(terminal.HEADER)
     return lambda row: print(terminal.verdict_line(row), flush=True)
+
+
+def _print_raw(row: Row) -> None:
+    """Label, probability and the file's name byte for byte, for `cut -z` and `xargs -0`."""
+    from tellsign.scoring import names
+
+    probability = "" if row["probability"] is None else f"{row['probability']:.4f}"
+    record = f"{row['label'] or 'failed'}\t{probability}\t".encode()
+    sys.stdout.buffer.write(record + os.fsencode(names.unescape(row["path"])) + b"\0")
+    sys.stdout.flush()
 
 
 def explain(
@@ -166,7 +188,7 @@ def explain(
         hub.detector_path(detector),
         Options(fpr=fpr, prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
     )
-    show = _row_printer(json=json, csv=False)
+    show = _row_printer(json=json)
     failed = 0
 
     def explanations() -> Iterator[Explanation]:

@@ -247,10 +247,11 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-HEADER = ("source", "real", "fake", "AUROC [95 % CI]", "FPR", "recall (TPR)", "coverage")
+HEADER = ("source", "real", "fake", "AUROC [95 % CI]", "FPR [95 % CI]", "recall (TPR) [95 % CI]", "coverage")
 LEGEND = """\
 AUROC: over the samples that have a score. FPR and recall: shares of all real and of all fake samples that get
-the verdict fake; for videos, by the mean score of their frames."""
+the verdict fake; for videos, by the mean score of their frames. Where such a rate is 0 among n samples, the
+bootstrap has no interval; its 95 % bound is 3/n."""
 
 
 def text(result: dict[str, Any]) -> str:
@@ -321,15 +322,15 @@ def _row(
         str(block["n_real"]),
         str(block["n_fake"]),
         _with_interval(block["metrics"]["auroc"]),
-        *(_with_interval(rate, interval=False) for rate in rates),
+        *(_with_interval(rate) for rate in rates),
         f"{coverage:.3f}",
     )
 
 
-def _with_interval(value: Block | None, *, interval: bool = True) -> str:
+def _with_interval(value: Block | None) -> str:
     if value is None:
         return "–"
     shown = f"{value['value']:.3f}"
-    if interval and value["ci"] is not None:
+    if value["ci"] is not None and value["ci"][0] < value["ci"][1]:
         shown += " [{:.3f}, {:.3f}]".format(*value["ci"])
     return shown

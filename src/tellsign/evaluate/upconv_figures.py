@@ -268,7 +268,7 @@ def fig19(name: str, inputs: Inputs) -> Result:
 
 def _plane(profiles: FloatArray, seed: int) -> FloatArray:
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # so few points gain nothing from threads, which wait for busy cores
         points = TSNE(perplexity=PERPLEXITY, max_iter=ITERATIONS, random_state=seed).fit_transform(profiles)

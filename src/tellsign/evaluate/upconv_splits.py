@@ -45,7 +45,7 @@ def accuracies(
     Returns: (R,) shares.
     Raises:  ConfigError: a split leaves no training samples of a class.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     found = np.empty(repeats)
     with threadpool_limits(1):  # K-means on so few rows gains nothing from threads and waits for busy cores

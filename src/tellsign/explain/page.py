@@ -205,7 +205,7 @@ def _context(explanation: Explanation, index: int) -> Context:
         "plots": [],
         "scalars": [],
         "frames": [],
-        "verdict": None,
+        "judged": verdict is not None,
     }
     return context | _judged(explanation, verdict, anchor) if verdict else context
 
@@ -215,8 +215,8 @@ def _judged(explanation: Explanation, verdict: Verdict, anchor: str) -> Context:
     # A warning may well be the reason, even where the score lies between the thresholds, too.
     doubtful = verdict.label == "uncertain" and (bool(verdict.warnings) or not _undecided(explanation))
     return {
-        "verdict": verdict,
         "detector": words.visible(verdict.detector),
+        "sha256": words.visible(verdict.sha256),
         "score": None if verdict.score is None else words.number(verdict.score),
         "low": words.number(explanation.low),
         "high": words.number(explanation.high),
@@ -265,9 +265,9 @@ def _reasons(explanation: Explanation) -> tuple[str, ...]:
     verdict = explanation.verdict
     if verdict is None:
         return (explanation.error or "",)
-    if verdict.label == "uncertain" and _undecided(explanation):
+    if verdict.label == "uncertain" and verdict.score is not None and _undecided(explanation):
         between = (
-            f"its score {words.number(verdict.score or 0)} lies between the thresholds "
+            f"its score {words.number(verdict.score)} lies between the thresholds "
             f"{words.number(explanation.low)} and {words.number(explanation.high)}, where real and generated "
             "images look alike to this detector"
         )

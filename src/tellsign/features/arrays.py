@@ -44,5 +44,5 @@ def on_cpu(x: Any) -> bool:
 
 
 def sum_of_squares(a: Any, b: Any) -> Any:
-    """a * a + b * b; PyTorch can do the second half of it in one pass."""
+    """A * a + b * b; PyTorch can do the second half of it in one pass."""
     return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul(b, b)

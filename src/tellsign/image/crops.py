@@ -51,8 +51,9 @@ def square_crops(array: FloatImage, size: int, max_crops: int) -> FloatImage:
     """Native square crops placed evenly over an image, its corners included.
 
     As many crops as the limit allows and lie in the image with little overlap: along a side the nearest whole
-    number of them, so that neighbours share half of their pixels at most. Among equal numbers the grid whose spacing is
-    nearest to square. Along a side with one crop it lies in the middle, so a single crop is the centre.
+    number of them, so that neighbours share half of their pixels at most. Among equal numbers the grid whose
+    spacing is nearest to square. Along a side with one crop it lies in the middle, so a single crop is the
+    centre.
 
     Args:    array: (3, H, W); size: side in pixels; max_crops: 1 or more.
     Returns: (N, 3, size, size), row by row, a copy; 1 ≤ N ≤ max_crops.

@@ -22,12 +22,13 @@ Label = Literal["real", "fake", "uncertain"]
 def domain_distance(profiles: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
     """How far spectrum profiles are from those a detector was trained on.
 
-    The larger of two distances: `domain_level`, which grows where an image is sharper or softer as a whole, and
-    `domain_shape`, which grows where its profile bends as no training profile does. Each is divided by the
-    value that one training image in a hundred exceeds.
+    The larger of two distances: `domain_level`, which grows where an image is sharper or softer as a whole,
+    and `domain_shape`, which grows where its profile bends as no training profile does. Each is divided by
+    the value that one training image in a hundred exceeds.
 
     Args:    profiles: (B, K).
-             arrays: of the artifact; domain.mean and domain.std (K,), domain.precision (K, K), domain.scales (2,).
+             arrays: of the artifact; domain.mean and domain.std (K,), domain.precision (K, K),
+             domain.scales (2,).
     Returns: (B,), about 1 at the edge of the training images.
     """
     z = (profiles - arrays["domain.mean"]) / arrays["domain.std"]

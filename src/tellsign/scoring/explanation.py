@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tellsign.explain.page import Explanation
 
 from tellsign import faces, image, video
-from tellsign.container import HEAD_BYTES, is_video
+from tellsign.explain.page import Explanation
 from tellsign.types import TellsignError, TooSmallError, Verdict
+from tellsign.video import HEAD_BYTES, is_video
 
 if TYPE_CHECKING:
     from tellsign.scoring.scorer import Row, Scorer

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import artifacts, detectors, faces, image
-from tellsign.container import HEAD_BYTES, VIDEO_SUFFIXES, is_video
 from tellsign.image.decoding import MAX_BYTES
 from tellsign.scoring.clips import score_video
 from tellsign.scoring.decision import Decision, domain_distance
 from tellsign.scoring.names import escape
 from tellsign.scoring.workers import NO_MEMORY
 from tellsign.types import ArtifactError, ImageError, TellsignError, TooSmallError
+from tellsign.video import HEAD_BYTES, VIDEO_SUFFIXES, is_video
 
 if TYPE_CHECKING:
     from tellsign.types import FloatArray

@@ -6,6 +6,7 @@ When it ends, or is interrupted, they are written to the output in one step. A r
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -240,7 +241,8 @@ class Store:
     def _release(self) -> None:
         if hasattr(self, "_rows"):
             self._rows.close()
-        Path(self._lock.name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Windows removes no open file; an empty one is no harm
+            Path(self._lock.name).unlink()
         self._lock.close()
 
 

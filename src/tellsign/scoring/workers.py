@@ -25,9 +25,8 @@ from tellsign.types import ConfigError, TellsignError
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-    from tellsign.scoring.scorer import Row
-
-    Result = Row | str | None
+Row = dict[str, Any]
+Result = Row | str | None
 
 # Rows wait for the ones before them; this many files may be ahead, so that memory stays flat.
 WINDOW = 512
@@ -201,7 +200,9 @@ class Pool:
         if not worker.begun:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
-                raise ConfigError(f"{MAX_FAILED_STARTS} workers in a row ended before their first file: {reason}")
+                raise ConfigError(
+                    f"{MAX_FAILED_STARTS} workers in a row ended before their first file: {reason}"
+                )
             self._waiting.appendleft(worker.jobs)
             return
         guilty = worker.current if len(worker.jobs) > 1 else 0

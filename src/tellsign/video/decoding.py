@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from tellsign.container import (
-    HEAD_BYTES,
-    VIDEO_SUFFIXES,
+from tellsign.types import FAKE, REAL, ConfigError, VideoError
+from tellsign.video.container import (
     Run,
     Timeline,
     av_errors,
     evenly_spaced,
-    is_video,
     opened_file,
     opened_stream,
     packet_time,
@@ -39,7 +37,6 @@ from tellsign.container import (
     runs_to,
     timeline,
 )
-from tellsign.types import FAKE, REAL, ConfigError, VideoError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,18 +50,6 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.floating[Any]]
     IntArray = NDArray[np.int64]
-
-__all__ = [
-    "HEAD_BYTES",
-    "VIDEO_SUFFIXES",
-    "Frame",
-    "Frames",
-    "VideoMeta",
-    "frames",
-    "is_video",
-    "majority_vote",
-    "probe",
-]
 
 # FFmpeg's SWS_BILINEAR | FULL_CHR_H_INT | ACCURATE_RND | BITEXACT: the same pixels on every machine
 _SCALER = 0x2 | 0x2000 | 0x40000 | 0x80000
