@@ -35,7 +35,6 @@ def index(
     from tellsign.data import write
     from tellsign.data.index import index_csv, index_folder, with_checksums
     from tellsign.scoring.inputs import IMAGE_SUFFIXES, SUFFIXES
-    from tellsign.video import VIDEO_SUFFIXES
 
     if source.is_dir():
         skipped: list[Path] = []
@@ -48,7 +47,8 @@ def index(
         # No other suffix is left out: a row of a table that is no image should be known to its author.
         manifest = index_csv(source, columns=pairs, skip_labels=skip_labels or ())
         if not videos:
-            manifest = manifest.filter(lambda sample: sample.path.suffix.lower() not in VIDEO_SUFFIXES)
+            video_suffixes = SUFFIXES - IMAGE_SUFFIXES
+            manifest = manifest.filter(lambda sample: sample.path.suffix.lower() not in video_suffixes)
     if datasets:
         unknown = sorted(set(datasets) - {sample.dataset for sample in manifest})
         if unknown:

@@ -303,7 +303,8 @@ def _isolated_frequency(values: FloatArray) -> str:
     return (
         f" Beyond the coarsest detail, {number(abs(float(u[0, column])))} horizontal and "
         f"{number(abs(float(v[row, 0])))} vertical cycles per pixel stand out most from the frequencies "
-        f"around them: by {number(float(excess[row, column]))}, where 999 of 1000 reach less than {number(usual)}."
+        f"around them: by {number(float(excess[row, column]))}, where 999 of 1000 reach "
+        f"less than {number(usual)}."
     )
 
 
