@@ -66,8 +66,10 @@ def write_detector(
 
 
 def _linear(real: np.ndarray, fake: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    weights = (fake.mean(axis=0) - real.mean(axis=0)) / (1 + fake.std(axis=0)) / len(real[0])
-    bias = -0.5 * float((real.mean(axis=0) + fake.mean(axis=0)) @ weights)
+    weights = (fake.mean(axis=0) - real.mean(axis=0)) / (1 + fake.std(axis=0))
+    low, high = (float(z.mean(axis=0) @ weights) for z in (real, fake))
+    weights *= 6 / (high - low)  # the classes lie around -3 and 3
+    bias = -3 * (high + low) / (high - low)
     return {"weights": weights, "bias": np.array(bias)}, np.concatenate([real, fake]) @ weights + bias
 
 

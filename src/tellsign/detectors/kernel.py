@@ -29,6 +29,7 @@ def scores(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray
     result = np.empty(len(features))
     # Row by row and by differences: nothing cancels as in |x|² + |s|² - 2xs, and no row depends on others.
     for row, feature in enumerate(features):
-        squared = np.square(support - feature).sum(axis=1)
+        difference = support - feature
+        squared = np.einsum("sk,sk->s", difference, difference)
         result[row] = np.exp(-gamma * squared) @ dual
     return result + arrays["bias"]

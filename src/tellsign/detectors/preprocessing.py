@@ -31,7 +31,7 @@ class ProfileInput:
 
     region: Literal["image", "face"] = "image"  # what is looked at
     crop: int | None = 128  # side of the native square crops in pixels; None: the whole image, any shape
-    max_crops: int = 4  # crops of a large image, evenly spread; their log profiles are averaged
+    max_crops: int = 3  # crops of a large image, evenly spread; their log profiles are averaged
     preset: Literal["official", "paper"] = "official"
     length: int | None = None  # bins after interpolation; None: as many as there are
     normalise: Literal["none", "first", "minmax"] = "first"

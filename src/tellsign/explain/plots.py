@@ -104,56 +104,22 @@ def timeline_plot(
     scores = [float(entry["score"]) for entry in scored]
     labels = [entry["label"] for entry in scored]
     missing = [float(entry["time"]) for entry, is_known in zip(timeline, known, strict=True) if not is_known]
-
-    def draw(figure: FigureBase) -> None:
-        from matplotlib.ticker import MaxNLocator
-
-        axes = figure.add_subplot()
-        axes.plot(times, scores, color=LIGHT["rule"], linewidth=1.2)
-        for label, (marker, colour, name) in MARKERS.items():
-            at = [i for i, found in enumerate(labels) if found == label]
-            if at:
-                axes.plot(
-                    [times[i] for i in at],
-                    [scores[i] for i in at],
-                    marker,
-                    color=LIGHT[colour],
-                    # Filled only where signs were found, as in the rest of the page.
-                    markerfacecolor=LIGHT["fake" if label == "fake" else "paper"],
-                    markeredgewidth=1.6,
-                    markersize=6,
-                    label=name,
-                )
-        if missing:
-            axes.plot(
-                missing,
-                [0.03] * len(missing),
-                "x",
-                color=LIGHT["muted"],
-                label="no score",
-                transform=axes.get_xaxis_transform(),
-            )
-        if score is not None:
-            axes.axhline(score, color=LIGHT["ink"], linewidth=1.2, label="the video’s score")
-        marks = [value for value in (low, high) if np.isfinite(value)]
-        if len(marks) == 2:
-            axes.axhspan(*marks, color=LIGHT["unsure"], alpha=0.13, linewidth=0, zorder=0)
-        for mark in dict.fromkeys(marks):
-            axes.axhline(mark, color=LIGHT["muted"], linewidth=1, linestyle=(0, (3, 2)))
-        axes.margins(x=0.03, y=0.12)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.xaxis.set_major_formatter(lambda value, _: words.clock(value).removesuffix(".0"))
-        axes.set_xlabel("time (minutes : seconds)")
-        axes.set_title("score")
-        _legend(figure, axes)
-
+    missing = [float(entry["time"]) for entry, is_known in zip(timeline, known, strict=True) if not is_known]
     return Plot(
         name="timeline",
         title="Frame by frame",
         caption="The score of each frame that was looked at. Dashed: the thresholds; in the grey strip "
         "between them the detector can’t tell.",
         finding=words.timeline_finding(times, scores, labels),
-        draw=draw,
+        draw=lambda figure: _timeline(
+            figure,
+            times=times,
+            scores=scores,
+            labels=labels,
+            missing=missing,
+            thresholds=(low, high),
+            score=score,
+        ),
         height=270,
     )
 
@@ -203,6 +169,58 @@ def _score_range(scores: FloatArray, marks: list[float], score: float) -> tuple[
         left, right = min(left, score), max(right, score)
     pad = 0.06 * (right - left) or max(1.0, abs(left)) * 0.5
     return float(left - pad), float(right + pad)
+
+
+def _timeline(
+    figure: FigureBase,
+    *,
+    times: list[float],
+    scores: list[float],
+    labels: list[str],
+    missing: list[float],
+    thresholds: tuple[float, float],
+    score: float | None,
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes = figure.add_subplot()
+    axes.plot(times, scores, color=LIGHT["rule"], linewidth=1.2)
+    for label, (marker, colour, name) in MARKERS.items():
+        at = [i for i, found in enumerate(labels) if found == label]
+        if at:
+            axes.plot(
+                [times[i] for i in at],
+                [scores[i] for i in at],
+                marker,
+                color=LIGHT[colour],
+                # Filled only where signs were found, as in the rest of the page.
+                markerfacecolor=LIGHT["fake" if label == "fake" else "paper"],
+                markeredgewidth=1.6,
+                markersize=6,
+                label=name,
+            )
+    if missing:
+        axes.plot(
+            missing,
+            [0.03] * len(missing),
+            "x",
+            color=LIGHT["muted"],
+            label="no score",
+            transform=axes.get_xaxis_transform(),
+        )
+    if score is not None:
+        axes.axhline(score, color=LIGHT["ink"], linewidth=1.2, label="the video’s score")
+    marks = [value for value in thresholds if np.isfinite(value)]
+    if len(marks) == 2:
+        axes.axhspan(*marks, color=LIGHT["unsure"], alpha=0.13, linewidth=0, zorder=0)
+    for mark in dict.fromkeys(marks):
+        axes.axhline(mark, color=LIGHT["muted"], linewidth=1, linestyle=(0, (3, 2)))
+    axes.margins(x=0.03, y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(lambda value, _: words.clock(value).removesuffix(".0"))
+    axes.set_xlabel("time (minutes : seconds)")
+    axes.set_title("score")
+    _legend(figure, axes)
 
 
 def _zone_names(axes: Axes, low: float, high: float) -> None:

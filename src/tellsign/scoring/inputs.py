@@ -52,7 +52,7 @@ def _walk(top: Path, visited: set[tuple[int, int]], on_skip: Callable[[Path], No
             if is_folder:
                 open_folders.append(_entered(path, visited))
                 break
-            if path.suffix.lower() in SUFFIXES or _looks_right(path):
+            if is_folder is None or path.suffix.lower() in SUFFIXES or _looks_right(path):
                 yield path
             else:
                 on_skip(path)
@@ -60,8 +60,11 @@ def _walk(top: Path, visited: set[tuple[int, int]], on_skip: Callable[[Path], No
             open_folders.pop()
 
 
-def _entered(folder: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
-    """What lies in a folder, each with whether it is a folder itself; nothing on a second visit."""
+def _entered(folder: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[Path, bool | None]]:
+    """What lies in a folder, each with whether it is a folder itself; nothing on a second visit.
+
+    A folder that can't be read stands for what is in it, with None.
+    """
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) not in visited:
@@ -70,7 +73,7 @@ def _entered(folder: Path, visited: set[tuple[int, int]]) -> Iterator[tuple[Path
                 yield folder / name, is_folder
     except OSError:
         # As an input, an unreadable folder becomes an error line instead of silence.
-        yield folder, False
+        yield folder, None
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:

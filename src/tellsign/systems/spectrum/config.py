@@ -22,7 +22,7 @@ class SpectrumConfig:
     standardise: bool = False  # z-score each bin with training statistics; the papers' code doesn't
     region: Literal["image", "face"] = "image"  # what is looked at
     crop: int | None = 128  # side of the native crops in pixels; none: the whole image
-    max_crops: int = 4  # crops of a large image, whose profiles are averaged
+    max_crops: int = 3  # crops of a large image, whose profiles are averaged
     preset: Literal["official", "paper"] = "official"  # the authors' code, or the paper's eq. 2
     length: int | None = None  # bins after interpolation; none: one a ring
     normalise: Literal["none", "first", "minmax"] = "first"  # of each profile
