@@ -203,18 +203,19 @@ def test_a_worker_killed_between_two_files_blames_neither() -> None:
     assert [row["path"] for row in rows if isinstance(row, dict)] == ["a", "b"]
 
 
-def test_ctrl_c_is_the_parent_s() -> None:
-    with Pool(StandIn, Limits(memory=0)) as pool:
+def test_ctrl_c_is_the_parent_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, pids = Pool._start, []
 
-        def jobs() -> Iterator[Job]:
-            yield Job(Path("a"))
-            for name in "bcd":  # the first one is asked for while the process starts
-                os.kill(pool._workers[0].process.pid or 0, signal.SIGINT)
-                yield Job(Path(name))
+    def interrupted(pool: Pool) -> Any:
+        worker = start(pool)
+        pids.append(worker.process.pid or 0)
+        for _ in range(20):  # from the first moment of the new process on
+            os.kill(pids[-1], signal.SIGINT)
+            time.sleep(0.02)
+        return worker
 
-        rows = [result for _, result in pool.rows(jobs())]
-    assert [row["path"] for row in rows if isinstance(row, dict)] == list("abcd")
-    assert len({row["pid"] for row in rows if isinstance(row, dict)}) == 1
+    monkeypatch.setattr(Pool, "_start", interrupted)
+    assert [row["pid"] for row in results(plain(3))] == 3 * pids
 
 
 def test_signals_held_while_a_worker_starts_arrive_afterwards() -> None:

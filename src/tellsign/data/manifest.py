@@ -70,9 +70,11 @@ class Manifest(Sequence[Sample]):
                  columns: column = value, or column = several allowed values.
         Returns: a manifest in the same order.
         Raises:  ManifestError: there is no such column.
-        Example: >>> real = Sample(Path("a.png"), 0); fake = Sample(Path("b.png"), 1)
-                 >>> len(Manifest((real, fake)).filter(label=0))
-                 1
+
+        Example:
+            >>> real, fake = Sample(Path("a.png"), 0), Sample(Path("b.png"), 1)
+            >>> len(Manifest((real, fake)).filter(label=0))
+            1
         """
         unknown = sorted(set(columns) - set(COLUMNS))
         if unknown:
