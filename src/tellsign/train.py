@@ -255,7 +255,7 @@ def _domain_statistics(artifact: Artifact, training: Manifest) -> dict[str, Floa
     )
     mean, deviation = profiles.mean(axis=0), profiles.std(axis=0)
     # The first bin of a profile that is divided by it is always 1: it can't tell anything.
-    deviation = np.where(deviation > 0, deviation, 1.0)
+    deviation = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
     z = (profiles - mean) / deviation
     # Shrunk, because neighbouring bins say nearly the same.
     precision = LedoitWolf(assume_centered=True).fit(z).precision_

@@ -16,8 +16,10 @@ def aligned(rows: Sequence[Sequence[str]], *, n_left: int) -> list[str]:
     Args:    rows: cells, as many in each row; what cannot be printed is escaped.
              n_left: columns that are flush left; the others are flush right.
     Returns: one line a row.
-    Example: >>> aligned([("a", "10"), ("bb", "9")], n_left=1)
-             ['a   10', 'bb   9']
+
+    Example:
+        >>> aligned([("a", "10"), ("bb", "9")], n_left=1)
+        ['a   10', 'bb   9']
     """
     printed = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*printed, strict=True)]

@@ -76,8 +76,10 @@ def visible(text: str, *, lines: bool = False) -> str:
     Args:    text: anything, also what is no valid Unicode.
              lines: keep line feeds and tabs.
     Returns: text that encodes as UTF-8 and that stands on the page as it was written.
-    Example: >>> visible("photo\u202egnp.exe")
-             'photo\\u202egnp.exe'
+
+    Example:
+        >>> visible("photo\u202egnp.exe")
+        'photo\\u202egnp.exe'
     """
     kept = _JOINERS + ("\n\t" if lines else "")
     return "".join(
@@ -107,8 +109,10 @@ def percent(share: float) -> str:
 
     Args:    share: 0 to 1.
     Returns: whole percents from 10 up, one decimal below, and "over 99 %" instead of certainty.
-    Example: >>> percent(0.62).replace(NBSP, " "), percent(0.9999).replace(NBSP, " ")
-             ('62 %', 'over 99 %')
+
+    Example:
+        >>> percent(0.62).replace(NBSP, " "), percent(0.9999).replace(NBSP, " ")
+        ('62 %', 'over 99 %')
     """
     if share < 0.001:
         return f"under{NBSP}0.1{NBSP}%"

@@ -167,14 +167,15 @@ def profile(
             f"images of {height} x {width} pixels are not square, so that a ring would join unequal "
             "frequencies: crop them to a square, or pass square=False"
         )
-    n_rings(height, width, preset)  # an image without a ring is reported here
+    rings = _rings(height, width, preset)
     step = max(1, CHUNK_BYTES // (_working_dtype(x).itemsize * height * width) if on_cpu(x) else count)
     with np.errstate(invalid="ignore"):  # what is not finite is for the caller to see, in the result
-        chunks = [_ring_means(x[i : i + step], preset, xp) for i in range(0, max(1, count), step)]
-        rings = chunks[0] if len(chunks) == 1 else xp.concat(chunks, axis=0)
+        chunks = [_ring_sums(x[i : i + step], preset, rings, xp) for i in range(0, max(1, count), step)]
+        sums = xp.concat(chunks, axis=0)[:, rings.kept]
+        means = sums * xp.asarray(rings.scale, dtype=sums.dtype, device=x.device)
         if options.length is not None:
-            rings = interpolate(rings, options.length)
-        result: Array = cast(_normalised(rings, normalise, xp), x.dtype)
+            means = interpolate(means, options.length)
+        result: Array = cast(_normalised(means, normalise, xp), x.dtype)
     return result
 
 
@@ -254,22 +255,22 @@ def _power(spectrum: Any, preset: Preset, xp: Any) -> Any:
     return sum_of_squares(re, im)
 
 
-def _ring_means(images: Any, preset: Preset, xp: Any) -> Any:
-    """(B, H, W) → (B, K), means over the kept rings of the whole spectrum, from one half of it."""
-    count, height, width = images.shape
-    rings = _rings(height, width, preset)
-    scale = 1 / rings.counts[rings.kept]
+def _ring_sums(images: Any, preset: Preset, rings: _Rings, xp: Any) -> Any:
+    """(B, H, W) → (B, rings), sums over all rings of the whole spectrum, computed from one half of it."""
     power = _power(xp.fft.rfftn(cast(images, _working_dtype(images)), axes=(-2, -1)), preset, xp)
     if preset == "paper":
-        values = _folded(power, rings.offsets, operator.add, xp)
+        folded = _folded(power, rings.offsets, operator.add, xp)
+    elif power.dtype == xp.float64:  # one logarithm of a product of four: float32 has not the range
+        folded = xp.log(_folded(power, rings.offsets, operator.mul, xp))
     else:
-        scale = 10 * scale  # 20 ln |F| = 10 ln |F|^2
-        if power.dtype == xp.float64:  # one logarithm of a product of four: float32 has not the range
-            values = xp.log(_folded(power, rings.offsets, operator.mul, xp))
-        else:
-            values = _folded(xp.log(power), rings.offsets, operator.add, xp)
-    sums = _ring_sums(xp.reshape(values, (count, rings.ring.size)), rings, xp)[:, rings.kept]
-    return sums * xp.asarray(scale, dtype=sums.dtype, device=images.device)
+        folded = _folded(xp.log(power), rings.offsets, operator.add, xp)
+    values = xp.reshape(folded, (images.shape[0], rings.ring.size))
+    # The array API has no sum by index.
+    if xp is np:
+        return np.add.reduceat(np.take(values, rings.order, axis=1), rings.starts, axis=1)
+    ring = xp.asarray(rings.ring, device=values.device)
+    sums = xp.zeros((values.shape[0], rings.starts.size), dtype=values.dtype, device=values.device)
+    return sums.scatter_add(1, ring.expand(values.shape[0], -1), values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,8 +281,8 @@ class _Rings:
     ring: NDArray[np.int64]  # (n,) of each folded value
     order: NDArray[np.int64]  # (n,) the folded values sorted by ring
     starts: NDArray[np.int64]  # where each ring starts in that order
-    counts: NDArray[np.float64]  # pixels of the whole spectrum in each ring
     kept: slice
+    scale: NDArray[np.float64]  # (K,) from the sum of a kept ring to its value
 
 
 @lru_cache(maxsize=8)
@@ -295,15 +296,16 @@ def _rings(height: int, width: int, preset: Preset) -> _Rings:
     ring = distance.astype(np.int64).ravel()
     order = np.argsort(ring, kind="stable")
     starts = np.searchsorted(ring[order], np.arange(ring.max() + 1))
-    ones = np.ones((height, width // 2 + 1))
-    pixels = _folded(ones, offsets, operator.add, np).ravel()
-    counts = np.asarray(np.bincount(ring, weights=pixels), dtype=np.float64)
+    ones = np.ones((1, height, width // 2 + 1))
+    pixels = np.bincount(ring, weights=_folded(ones, offsets, operator.add, np).ravel())
     first = 1 if preset == "official" else 0
-    return _Rings(offsets, ring, order, starts, counts, slice(first, first + n_rings(height, width, preset)))
+    kept = slice(first, first + n_rings(height, width, preset))
+    factor = 10.0 if preset == "official" else 1.0  # 20 ln |F| = 10 ln |F|^2
+    return _Rings(offsets, ring, order, starts, kept, factor / pixels[kept])
 
 
 def _folded(values: Any, offsets: tuple[int, int], combine: Callable[[Any, Any], Any], xp: Any) -> Any:
-    """Half spectra (..., H, W // 2 + 1) with values of one ring combined, so that fewer are left to sort.
+    """Half spectra (B, H, W // 2 + 1) with values of one ring combined, so that fewer are left to sort.
 
     The missing half has at (-u, -v) the value of (u, v). With offsets a and b its ring is that of
     (u - a, v - b), as both are equally far from the centre (-a/2, -b/2): the missing half is this one, moved.
@@ -313,27 +315,18 @@ def _folded(values: Any, offsets: tuple[int, int], combine: Callable[[Any, Any],
 
     def joined(own: Any, missing: Any) -> Any:
         if column_offset:
-            return combine(own[..., :-1], missing)
-        return xp.concat((own[..., :1], combine(own[..., 1:], missing)), axis=-1)
+            return combine(own[:, :, :-1], missing)
+        return xp.concat((own[:, :, :1], combine(own[:, :, 1:], missing)), axis=2)
 
-    missing = values[..., 1:]
+    missing = values[:, :, 1:]
     if not row_offset:
         return joined(values, missing)
     # u and -u - 1 are equally far too: the negative rows are the others upside down.
-    middle = values.shape[-2] // 2
-    positive = joined(values[..., :middle, :], missing[..., 1 : middle + 1, :])
-    moved = xp.concat((missing[..., middle + 1 :, :], missing[..., :1, :]), axis=-2)
-    negative = joined(values[..., middle:, :], moved)
-    return combine(positive, xp.flip(negative, axis=-2))
-
-
-def _ring_sums(values: Any, rings: _Rings, xp: Any) -> Any:
-    """(B, n) → (B, rings), the one step for which the array API has no function."""
-    if xp is np:
-        return np.add.reduceat(np.take(values, rings.order, axis=1), rings.starts, axis=1)
-    ring = xp.asarray(rings.ring, device=values.device)
-    sums = xp.zeros((values.shape[0], rings.starts.size), dtype=values.dtype, device=values.device)
-    return sums.scatter_add(1, ring.expand(values.shape[0], -1), values)
+    middle = values.shape[1] // 2
+    positive = joined(values[:, :middle], missing[:, 1 : middle + 1])
+    moved = xp.concat((missing[:, middle + 1 :], missing[:, :1]), axis=1)
+    negative = joined(values[:, middle:], moved)
+    return combine(positive, xp.flip(negative, axis=1))
 
 
 def _normalised(rings: Any, normalise: Normalise, xp: Any) -> Any:

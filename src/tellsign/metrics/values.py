@@ -31,8 +31,10 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     Args:    labels: (N,) 0 real or 1 fake. scores: (N,) higher = more fake; infinities are allowed.
     Returns: a share between 0 and 1; 0.5 is chance.
     Raises:  ConfigError: a class is missing, a score is NaN, a label is not 0 or 1, or the lengths differ.
-    Example: >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-             0.75
+
+    Example:
+        >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
     """
     return area(*_ranked(labels, scores, metric="auroc"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tellsign.calibration import Calibration, OperatingPoint, threshold_at_fpr
-from tellsign.types import ConfigError, NotFittedError
+from tellsign.types import ArtifactError, ConfigError, NotFittedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 Label = Literal["real", "fake", "uncertain"]
+DOMAIN_ARRAYS = (
+    "domain.mean",
+    "domain.std",
+    "domain.precision",
+    "domain.scales",
+    "scores.real",
+    "scores.fake",
+)
 
 
 def domain_distance(profiles: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
@@ -44,7 +52,8 @@ def domain_level(z: FloatArray) -> FloatArray:
 def domain_shape(z: FloatArray, precision: FloatArray) -> FloatArray:
     """(B, K) deviations → (B,) Mahalanobis distance, divided by the root of K."""
     # Row by row, so that to the last bit an image's distance doesn't depend on its neighbours.
-    return np.sqrt(np.array([row @ precision @ row for row in z]) / z.shape[-1])
+    squared = np.array([row @ precision @ row for row in z])
+    return np.asarray(np.sqrt(squared / z.shape[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ class Decision:
                  prior: share of fakes the user expects instead of the calibration data's.
         Returns: the decision.
         Raises:  NotFittedError: the detector was never calibrated.
+                 ArtifactError: an array is missing that a decision needs.
                  ConfigError: the prior is not between 0 and 1, or the data can't support the rate.
         """
         spec = artifact.spec
@@ -72,6 +82,9 @@ class Decision:
             raise NotFittedError(
                 f"{artifact.name} is not calibrated; run: tellsign calibrate {artifact.path} --data MANIFEST"
             )
+        missing = [name for name in DOMAIN_ARRAYS if name not in artifact.arrays]
+        if missing:
+            raise ArtifactError(f"{artifact.path}: array {missing[0]!r} is missing; train the detector again")
         calibration = Calibration.from_dict(spec["calibration"])
         point = OperatingPoint.from_dict(spec["operating_point"])
         if fpr is not None:

@@ -19,8 +19,10 @@ def escape(path: Path | str) -> str:
 
     Args:    path: as the file system gave it.
     Returns: the same text for any ordinary name.
-    Example: >>> escape("a b.png")
-             'a b.png'
+
+    Example:
+        >>> escape("a b.png")
+        'a b.png'
     """
     if sys.platform == "win32":
         return str(path)
@@ -48,7 +50,9 @@ def printable(text: str) -> str:
 
     Args:    text: anything from a file.
     Returns: one line that can't move a terminal's cursor.
-    Example: >>> printable("a\x1b[2Jb")
-             'a\\x1b[2Jb'
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -338,6 +338,8 @@ def read_rows(path: Path) -> Iterator[Row]:
         for row in reader(path):
             if not isinstance(row, dict) or any(name not in row for name in COLUMNS if name not in OPTIONAL):
                 raise ValueError("a row lacks columns")
+            if row["path"] is None or row["detector"] is None:
+                raise ValueError("a row has no path or no detector")
             yield row
     except (OSError, ValueError, KeyError, csv.Error) as error:
         if isinstance(error, ConfigError):
@@ -353,7 +355,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 def _read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
     with path.open(encoding="utf-8", newline="") as file:
-        for cells in csv.DictReader(file):
+        for cells in csv.DictReader(file, restval=""):
             yield _row({name: _unquoted(cells[name], kind) for name, kind in COLUMNS.items()})
 
 
