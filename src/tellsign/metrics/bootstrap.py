@@ -76,6 +76,7 @@ def summary(
              threshold: score from which on the decision is fake; None where nothing is decided.
              probabilities: (N,) of fake, calibrated, for ECE and Brier.
              groups: (N,) source of each row; "" or None is a row of its own. None: every row is one.
+             n_resamples: of the bootstrap; 0 for none.
              fpr_targets: allowed shares of false alarms. level: of the intervals, between 0 and 1.
              seed: resample i depends on (seed, i) alone, not on how many there are. workers: threads.
     Returns: keys auroc, ap, eer, tpr_at_fpr_0.05 (one for each target), accuracy, balanced_accuracy, fpr and
