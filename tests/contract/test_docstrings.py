@@ -30,10 +30,9 @@ def functions(module: Any) -> Iterator[tuple[str, Any]]:
             yield name, thing
         elif inspect.isclass(thing):
             for method_name, method in vars(thing).items():
-                if isinstance(method, classmethod | staticmethod):
-                    method = method.__func__
-                if inspect.isfunction(method) and not method_name.startswith("_"):
-                    yield f"{name}.{method_name}", method
+                plain = method.__func__ if isinstance(method, classmethod | staticmethod) else method
+                if inspect.isfunction(plain) and not method_name.startswith("_"):
+                    yield f"{name}.{method_name}", plain
 
 
 def complaint(function: Any) -> str | None:
