@@ -144,6 +144,8 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
     Raises:  ConfigError, ManifestError: configuration or data don't do.
     """
     artifacts.check_target(out)
+    system = hub.system(config.system)
+    candidates = list(_candidates(system.config_class, config))
     training, valid = manifest.filter(split="train"), manifest.filter(split="valid")
     for name, part in (("train", training), ("valid", valid)):
         if set(part.labels) != {REAL, FAKE}:
@@ -154,8 +156,6 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
     _no_shared_groups(training, valid)
     halves = valid.split({"select": 0.5, "calibrate": 0.5}, seed=config.seed)
     _check_support(halves["calibrate"], config.calibration)
-    system = hub.system(config.system)
-    candidates = list(_candidates(system.config_class, config))
     with tempfile.TemporaryDirectory(prefix="tellsign-") as folder:
         trials = []
         for number, options in enumerate(candidates):

@@ -1,0 +1,103 @@
+"""The core install in an environment of its own: small, without PyTorch, and all of it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pictures import write_dataset, write_split_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+LARGEST = 800 * 2**20  # bytes of the whole environment
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a virtual environment with the core install alone."""
+    folder = tmp_path_factory.mktemp("core") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    scripts = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    install = [
+        scripts / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        ROOT / "constraints.txt",
+        ROOT,
+    ]
+    done = subprocess.run(install, capture_output=True, text=True, check=False, env=clean())
+    if done.returncode and "No matching distribution" in done.stderr and "from versions: none" in done.stderr:
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    return scripts
+
+
+def clean() -> dict[str, str]:
+    """This process's environment without anything of its Python."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
+
+
+def run(environment: Path, *arguments: str | Path) -> str:
+    done = subprocess.run(
+        [environment / "tellsign", *arguments], capture_output=True, text=True, check=False, env=clean()
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_small_and_has_no_pytorch(environment: Path) -> None:
+    files = {
+        path.stat().st_ino: path.stat().st_size for path in environment.parent.rglob("*") if path.is_file()
+    }
+    assert sum(files.values()) < LARGEST
+    names = "torch sklearn timm tellsign"
+    probe = f"import importlib.util as u; print([n for n in '{names}'.split() if u.find_spec(n)])"
+    found = subprocess.run(
+        [environment / "python", "-c", probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean(),
+        cwd="/",
+    )
+    assert found.stdout.strip() == "['tellsign']"
+
+
+def test_scan(environment: Path) -> None:
+    rows = [json.loads(line) for line in run(environment, "scan", ROOT / "examples", "--json").splitlines()]
+    assert [row["error"] for row in rows] == [None] * len(rows)
+    assert {row["kind"] for row in rows} == {"image", "video"}
+
+
+def test_faces(environment: Path) -> None:
+    (line,) = run(environment, "scan", ROOT / "examples" / "portrait.jpg", "--faces", "--json").splitlines()
+    assert json.loads(line)["faces"] == 1
+
+
+def test_explain(environment: Path, tmp_path: Path) -> None:
+    run(environment, "explain", ROOT / "examples" / "portrait.jpg", "-o", tmp_path / "page.html")
+    assert "</html>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_evaluate(environment: Path, tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path / "data", 4)
+    result = json.loads(run(environment, "evaluate", "spectrum", "--data", manifest, "--json"))
+    assert result["detector"].startswith("spectrum@")
+
+
+def test_training_names_the_extra(environment: Path, tmp_path: Path) -> None:
+    manifest = write_split_dataset(tmp_path / "data")
+    config = ROOT / "configs" / "spectrum.toml"
+    command = [environment / "tellsign", "train", config, "--data", manifest, "-o", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean())
+    assert done.returncode == 2
+    assert "pip install 'tellsign[train]'" in done.stderr
