@@ -272,7 +272,7 @@ def test_a_group_in_train_and_valid_is_refused(data, tmp_path):
 def test_rates_that_the_data_cannot_support_are_refused_before_training(
     data, tmp_path, monkeypatch, calibration, message
 ):
-    monkeypatch.setattr(hub, "system", None)
+    monkeypatch.setattr("tellsign.systems.spectrum.system.SpectrumSystem.fit", None)
     with pytest.raises(ConfigError, match=message):
         train(replace(CONFIG, calibration=calibration), data, tmp_path / "out")
 
