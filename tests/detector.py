@@ -33,7 +33,9 @@ def write_detector(
     mean, scale = real.mean(axis=0), np.where(real.std(axis=0) > 0, real.std(axis=0), 1.0)
     z_real, z_fake = (real - mean) / scale, (fake - mean) / scale
     arrays, scores = _linear(z_real, z_fake) if kind == "linear" else _kernel(z_real, z_fake)
-    precision = np.eye(len(mean))
+    both = np.concatenate([real, fake])
+    spread = np.where(both.std(axis=0) > 0, both.std(axis=0), 1.0)
+    z, precision = (both - both.mean(axis=0)) / spread, np.eye(len(mean))
     arrays |= {
         "mean": mean,
         "scale": scale,
@@ -41,11 +43,10 @@ def write_detector(
         "band.real_std": real.std(axis=0),
         "band.fake_mean": fake.mean(axis=0),
         "band.fake_std": fake.std(axis=0),
-        "domain.mean": mean,
-        "domain.std": scale,
+        "domain.mean": both.mean(axis=0),
+        "domain.std": spread,
         "domain.precision": precision,
-        # Far enough for the fakes too: they are what it was made to know.
-        "domain.scales": np.array([domain_level(z_fake).max(), domain_shape(z_fake, precision).max()]),
+        "domain.scales": np.array([domain_level(z).max(), domain_shape(z, precision).max()]),
         "scores.real": np.sort(scores[:N]),
         "scores.fake": np.sort(scores[N:]),
     }
@@ -86,6 +87,7 @@ def _profiles() -> tuple[np.ndarray, np.ndarray]:
     """(N, K) of real and of fake images."""
     options = ProfileInput(crop=CROP, max_crops=4)
     real, fake = (
-        np.stack([profile(make(90_000 + seed), options) for seed in range(N)]) for make in (natural, upsampled)
+        np.stack([profile(make(90_000 + seed), options) for seed in range(N)])
+        for make in (natural, upsampled)
     )
     return real, fake

@@ -94,7 +94,8 @@ class Verdict:
     detector: str  # name@digest
     sha256: str
     evidence: tuple[Evidence, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what to know of the input
+    reason: str | None = None  # why the label is uncertain; one of `warnings` where the input is to blame
 
 
 class Detector(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 
 from detector import write_detector
 from tellsign import artifacts
-from tellsign.artifacts import Artifact
 from tellsign.calibration import Calibration, OperatingPoint, shift_prior
 from tellsign.calibration.curves import Sigmoid
 from tellsign.scoring.decision import Decision, domain_distance, domain_level, domain_shape
 from tellsign.types import ConfigError, NotFittedError
+
+if TYPE_CHECKING:
+    from tellsign.artifacts import Artifact
 
 POINT = OperatingPoint(low=-1.0, high=1.0, fpr=0.05, fnr=0.05, n_real=100, n_fake=100)
 DECISION = Decision(Calibration(Sigmoid(1.0, 0.0), 100, 100), POINT, prior=0.5, domain_limit=2.0)
@@ -151,5 +154,3 @@ def test_a_warning_from_the_limit_on() -> None:
     assert warning
     assert "distance 2.5, limit 2.0" in warning
     assert DECISION.domain_warning(float("nan")) is not None, "an unknown distance is no trusted one"
-
-

@@ -34,6 +34,7 @@ def row(path: str = "a.jpg", **changes: Any) -> dict[str, Any]:
         "sha256": "ab" * 32,
         "kind": "image",
         "label": "fake",
+        "reason": None,
         "probability": 0.1 + 0.2,
         "prior": 0.5,
         "score": -1.5,
@@ -53,7 +54,10 @@ def video_row(path: str = "v.mp4", **changes: Any) -> dict[str, Any]:
         "kind": "video",
         "duration": 2.0,
         "n_frames": 20,
-        "timeline": [{"time": 0.0, "score": 1.0, "label": "fake"}, {"time": 1.0, "score": None, "label": None}],
+        "timeline": [
+            {"time": 0.0, "score": 1.0, "label": "fake"},
+            {"time": 1.0, "score": None, "label": None},
+        ],
         "vote": {"label": "fake", "real": 0, "fake": 1, "uncertain": 0},
         "tracks": [],
     }
@@ -62,7 +66,7 @@ def video_row(path: str = "v.mp4", **changes: Any) -> dict[str, Any]:
 
 ROWS = [
     row(),
-    row("b.jpg", label=None, probability=None, score=None, sha256=None, error="it's \"cut off\",\nafter\r5"),
+    row("b.jpg", label=None, probability=None, score=None, sha256=None, error='it\'s "cut off",\nafter\r5'),
     row("Grüße 写真\\xff.jpg", warnings=["first, second", 'the "third"'], faces=3),
     row("=1+1.jpg"),
     row("'-quoted.jpg"),
@@ -88,7 +92,11 @@ def test_rows_come_back_as_they_were(tmp_path: Path, format_: str) -> None:
     assert len(rows) == len(ROWS)
     for found, expected in zip(rows, ROWS, strict=True):
         # Tables have no place for the difference between an absent and an empty vote.
-        kept = expected if format_ == "jsonl" else {k: v for k, v in expected.items() if (k, v) != ("vote", None)}
+        kept = (
+            expected
+            if format_ == "jsonl"
+            else {k: v for k, v in expected.items() if (k, v) != ("vote", None)}
+        )
         assert found == kept
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -151,7 +159,7 @@ def test_csv_is_what_other_readers_expect(tmp_path: Path) -> None:
         header, *cells = csv.reader(file)
     assert header == list(COLUMNS)
     assert [len(line) for line in cells] == [len(COLUMNS)] * len(ROWS)
-    assert cells[1][header.index("error")] == "it's \"cut off\",\nafter\r5"
+    assert cells[1][header.index("error")] == 'it\'s "cut off",\nafter\r5'
 
 
 def test_parquet_has_types(tmp_path: Path) -> None:
@@ -200,13 +208,14 @@ def test_an_output_is_not_replaced_unasked(tmp_path: Path) -> None:
 
 
 def interrupted(path: Path, rows: list[dict[str, Any]], *, resume: bool = False, **changes: Any) -> None:
-    with (
-        pytest.raises(KeyboardInterrupt),
-        Store(path, settings=SETTINGS | changes, resume=resume, overwrite=False) as store,
-    ):
-        for one in rows:
-            store.put(one)
-        raise KeyboardInterrupt
+    def run_into_it() -> None:
+        with Store(path, settings=SETTINGS | changes, resume=resume, overwrite=False) as store:
+            for one in rows:
+                store.put(one)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_into_it()
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -311,7 +320,9 @@ def test_other_settings_are_refused_by_name(
         ("out.parquet", b""),
     ],
 )
-def test_resuming_on_a_foreign_file_is_refused_and_leaves_it(tmp_path: Path, name: str, content: bytes) -> None:
+def test_resuming_on_a_foreign_file_is_refused_and_leaves_it(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="is not an output of `tellsign scan`"):
@@ -391,16 +402,18 @@ class FullDisk:
 def test_a_full_disk_keeps_the_rows_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COMMIT_SECONDS", -1)
     path = tmp_path / "out.jsonl"
-    with (
-        pytest.raises(ConfigError, match=r"disk is full.* kept in .*partial: make room .* --resume"),
-        Store(path, settings=SETTINGS, resume=False, overwrite=False) as store,
-    ):
-        disk = FullDisk(store._rows)
-        store._rows = disk  # type: ignore[assignment]
-        store.put(ROWS[0])
-        store.put(ROWS[1])
-        disk.full = True
-        store.put(ROWS[2])
+
+    def fill() -> None:
+        with Store(path, settings=SETTINGS, resume=False, overwrite=False) as store:
+            disk = FullDisk(store._rows)
+            store._rows = disk  # type: ignore[assignment]
+            store.put(ROWS[0])
+            store.put(ROWS[1])
+            disk.full = True
+            store.put(ROWS[2])
+
+    with pytest.raises(ConfigError, match=r"disk is full.* kept in .*partial: make room .* --resume"):
+        fill()
     with Store(path, settings=SETTINGS, resume=True, overwrite=False) as store:
         assert [store.known(one["path"]) for one in ROWS[:3]] == [ROWS[0], ROWS[1], None]
 
@@ -444,19 +457,21 @@ def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     small_disk(disk)
     try:
         path = disk / "out.jsonl"
-        n_put = 0
-        with (
-            pytest.raises(ConfigError, match=r"cannot write .*(full|space).* kept in .*--resume"),
-            Store(path, settings=SETTINGS, resume=False, overwrite=False) as store,
-        ):
-            for n_put in range(10_000):  # noqa: B007
-                store.put(row(f"{n_put}.jpg"))
-        assert 10 < n_put < 1000
+        put: list[str] = []
+
+        def fill() -> None:
+            with Store(path, settings=SETTINGS, resume=False, overwrite=False) as store:
+                for number in range(10_000):
+                    store.put(row(f"{number}.jpg"))
+                    put.append(f"{number}.jpg")
+
+        with pytest.raises(ConfigError, match=r"cannot write .*(full|space).* kept in .*--resume"):
+            fill()
+        assert 10 < len(put) < 1000
         # What was kept is there when there is room again.
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
         with Store(path, settings=SETTINGS, resume=True, overwrite=False) as store:
-            kept = [store.known(f"{number}.jpg") for number in range(n_put)]
-            assert sum(one is not None for one in kept) >= n_put - 1
+            assert sum(store.known(name) is not None for name in put) >= len(put) - 1
             store.put(row())
         assert [p.name for p in disk.iterdir()] == ["out.jsonl"]
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from tellsign.explain import Explanation
     from tellsign.scoring.scorer import Row
+
+NOTHING = "found no image or video"
 
 
 def scan(
@@ -93,7 +96,7 @@ def scan(
         summary = run(inputs.paths(), scorer, limits=limits, store=kept, on_row=on_row)
         if summary.n == 0:
             passed = f"; {inputs.n_skipped} files are neither" if inputs.n_skipped else ""
-            raise ConfigError(f"found no image or video to scan{passed}")
+            raise ConfigError(f"{NOTHING} to scan{passed}")
     terminal.complain(terminal.summary_line(summary, inputs.n_skipped))
     if summary.failed:
         raise typer.Exit(1)
@@ -203,7 +206,11 @@ def explain(
                 save_pictures(explanation, pictures)
             yield explanation
 
-    write_page(explanations(), output, title="Tellsign: the evidence", detector=scorer.artifact.name)
+    found = explanations()
+    first = next(found, None)
+    if first is None:
+        raise ConfigError(NOTHING)
+    write_page(chain([first], found), output, title="Tellsign: the evidence", detector=scorer.artifact.name)
     terminal.complain(f"wrote {output}")
     if failed:
         raise typer.Exit(1)

@@ -213,7 +213,7 @@ def _context(explanation: Explanation, index: int) -> Context:
 def _judged(explanation: Explanation, verdict: Verdict, anchor: str) -> Context:
     """What the template shows besides, where there is a verdict."""
     # A warning may well be the reason, even where the score lies between the thresholds, too.
-    doubtful = verdict.label == "uncertain" and (bool(verdict.warnings) or not _undecided(explanation))
+    doubtful = verdict.label == "uncertain" and (bool(_doubt(verdict)) or not _undecided(explanation))
     return {
         "detector": words.visible(verdict.detector),
         "sha256": words.visible(verdict.sha256),
@@ -271,8 +271,15 @@ def _reasons(explanation: Explanation) -> tuple[str, ...]:
             f"{words.number(explanation.low)} and {words.number(explanation.high)}, where real and generated "
             "images look alike to this detector"
         )
-        return (between, *verdict.warnings)
+        doubt = _doubt(verdict)
+        others = (warning for warning in verdict.warnings if warning not in doubt)
+        return (*doubt, between, *others)
     return verdict.warnings
+
+
+def _doubt(verdict: Verdict) -> tuple[str, ...]:
+    """What is wrong with the input, so that no score would count; empty where nothing is."""
+    return (verdict.reason,) if verdict.reason is not None and verdict.reason in verdict.warnings else ()
 
 
 def _undecided(explanation: Explanation) -> bool:

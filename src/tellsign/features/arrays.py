@@ -44,5 +44,5 @@ def on_cpu(x: Any) -> bool:
 
 
 def sum_of_squares(a: Any, b: Any) -> Any:
-    """A * a + b * b; PyTorch can do the second half of it in one pass."""
+    """The sum a * a + b * b, of which PyTorch does the second half in one pass."""
     return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul(b, b)

@@ -46,7 +46,7 @@ Normalise = Literal["none", "first", "minmax"]
 Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor, float32 or float64
 
 LOG_CONSTANT = 1e-8  # added to the complex spectrum, as the official code does
-CHUNK_BYTES = 2**21  # of images that a CPU transforms at once, so that what follows stays in its caches
+CHUNK_BYTES = 3 * 2**20  # of images that a CPU transforms at once, so that what follows stays in its caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +287,7 @@ class _Rings:
 
 @lru_cache(maxsize=8)
 def _rings(height: int, width: int, preset: Preset) -> _Rings:
+    n_kept = n_rings(height, width, preset)
     # Frequency u stands at index u + H // 2, so the official centre (H - 1) / 2 is the frequency -1/2 where H
     # is even and 0 where it is odd. The squares are exact, so that no root is rounded across a ring's edge.
     offsets = (1 - height % 2, 1 - width % 2) if preset == "official" else (0, 0)
@@ -298,9 +299,8 @@ def _rings(height: int, width: int, preset: Preset) -> _Rings:
     starts = np.searchsorted(ring[order], np.arange(ring.max() + 1))
     ones = np.ones((1, height, width // 2 + 1))
     pixels = np.bincount(ring, weights=_folded(ones, offsets, operator.add, np).ravel())
-    first = 1 if preset == "official" else 0
-    kept = slice(first, first + n_rings(height, width, preset))
-    factor = 10.0 if preset == "official" else 1.0  # 20 ln |F| = 10 ln |F|^2
+    first, factor = (1, 10.0) if preset == "official" else (0, 1.0)  # 20 ln |F| = 10 ln |F|^2
+    kept = slice(first, first + n_kept)
     return _Rings(offsets, ring, order, starts, kept, factor / pixels[kept])
 
 

@@ -50,6 +50,7 @@ def explained(scorer: Scorer, path: Path, *, full_metadata: bool) -> tuple[Row, 
             sha256=row["sha256"],
             evidence=evidence,
             warnings=tuple(row["warnings"]),
+            reason=row["reason"],
         )
     arrays, point = scorer.artifact.arrays, scorer.decision.operating_point
     return row, Explanation(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Inputs = dict[str, "FloatArray"]  # what a detector takes of one region
+BETWEEN = "its score lies between the thresholds, where real and fake images look alike to this detector"
 NO_SCORE = "the detector gave no finite score for these pixels"
 NO_FACE = "no face was found, and this run looks at faces only; without a face there is no score"
 
@@ -198,9 +199,8 @@ class Scorer:
         except ImageError:
             row["sha256"] = hashlib.sha256(content).hexdigest()
             raise
-        row["sha256"] = (
-            picture.meta.sha256
-        )  # not hashed twice: for a small picture it takes as long as the score
+        # Not hashed twice: for a small picture that takes as long as the score.
+        row["sha256"] = picture.meta.sha256
         row["warnings"] += picture.meta.warnings
         if self.region == "image":
             return Draft(row, [self._prepared(picture.array)])
@@ -215,6 +215,7 @@ class Scorer:
             "sha256": None,
             "kind": "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image",
             "label": None,
+            "reason": None,
             "probability": None,
             "prior": self.decision.prior,
             "score": None,
@@ -244,10 +245,12 @@ class Scorer:
     def verdict(self, look: Look, warnings: Sequence[str]) -> Row:
         """Label, probability, score and warnings of one look."""
         if look.score is None or look.distance is None:
-            return {"label": "uncertain", "warnings": [*warnings, look.reason]}
+            return {"label": "uncertain", "reason": look.reason, "warnings": [*warnings, look.reason]}
         unknown = self.decision.domain_warning(look.distance)
+        label = "uncertain" if unknown else self.decision.label(look.score)
         return {
-            "label": "uncertain" if unknown else self.decision.label(look.score),
+            "label": label,
+            "reason": unknown or (BETWEEN if label == "uncertain" else None),
             "probability": self.decision.probability(look.score),
             "score": look.score,
             "warnings": [*warnings, *([unknown] if unknown else [])],

@@ -32,6 +32,7 @@ COLUMNS = {
     "sha256": str,
     "kind": str,
     "label": str,
+    "reason": str,
     "probability": float,
     "prior": float,
     "score": float,
