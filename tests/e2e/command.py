@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -58,4 +59,19 @@ def tellsign(
 def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     """Starts the command in a process group of its own, with pipes; the caller ends it."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([SCRIPT, *arguments], start_new_session=True, **(pipes | options))
+    return subprocess.Popen([SCRIPT, *arguments], start_new_session=True, bufsize=0, **(pipes | options))
+
+
+def next_line(process: subprocess.Popen[bytes], timeout: float = 60) -> bytes:
+    """The next line that a started command prints."""
+    assert process.stdout
+    line = b""
+    while not line.endswith(b"\n"):
+        if not select.select([process.stdout], [], [], timeout)[0]:
+            process.kill()
+            raise TimeoutError(f"no line came in {timeout} s, but {line!r}")
+        character = process.stdout.read(1)
+        if not character:
+            raise EOFError(f"the command ended after {line!r}")
+        line += character
+    return line

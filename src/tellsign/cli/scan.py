@@ -143,14 +143,18 @@ def _row_printer(*, json: bool, csv: bool = False, nul: bool = False) -> Callabl
 
     if json:
         return lambda row: print(store.json_line(row), flush=True)
-    if csv:
-        shown = names.printable if sys.stdout.isatty() else str
-        print(store.csv_line())
-        return lambda row: print(shown(store.csv_line(row)), flush=True)
     if nul:
         return _print_raw
-    print(terminal.HEADER)
-    return lambda row: print(terminal.verdict_line(row), flush=True)
+    head, line = [terminal.HEADER], terminal.verdict_line
+    if csv:
+        shown = names.printable if sys.stdout.isatty() else str
+        head, line = [store.csv_line()], lambda row: shown(store.csv_line(row))
+
+    def show(row: Row) -> None:
+        print(*head, line(row), sep="\n", flush=True)
+        head.clear()  # it stands above the first row, and nowhere when there is none
+
+    return show
 
 
 def _print_raw(row: Row) -> None:
