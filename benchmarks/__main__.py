@@ -27,13 +27,17 @@ def processor() -> str:
 
 def main() -> int:
     """Measure and report; the exit code is 1 when a target was missed."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     rows = [row for module in (features, scan, startup) for row in module.rows()]
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
         "# Speed",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, {versions}. Written by `make bench`; ratios are measured in one run.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {versions}. Load before: {load:.1f}.",
+        "",
+        "Written by `make bench`; ratios are measured in one run. Rows of two threads mean nothing where",
+        "another process has a core.",
         "",
         "| what | measured | target | |",
         "|---|---:|---:|---|",

@@ -1,4 +1,4 @@
-"""Makes the pictures and the clip of this folder: `.venv/bin/python examples/make.py` (needs the train extra).
+"""Makes what lies in this folder: `.venv/bin/python examples/make.py` (needs the train extra).
 
 - portrait.jpg: the public-domain portrait of Grace Hopper that matplotlib ships, its bytes unchanged.
 - portrait_upconv.png: the same portrait halved and restored by a small network with one transposed

@@ -281,7 +281,8 @@ def test_text_and_markdown_show_every_source() -> None:
     assert cells[:3] == ["a", "5", "4"]
     assert cells[3].startswith("0.833 [")
     assert [cell.partition(" [")[0] for cell in cells[4:]] == ["0.200", "0.500", "0.667"]
-    assert cells[4].endswith("]") and cells[5].endswith("]")
+    assert cells[4].endswith("]")
+    assert cells[5].endswith("]")
     assert "3/n" in card  # a rate of 0 has no interval: the legend says what bounds it
     assert "1.000" in next(line for line in table_lines if line.startswith(r"| b\|c (gan"))
     assert "Videos: accuracy" in plain

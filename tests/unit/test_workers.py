@@ -251,7 +251,7 @@ def test_files_are_read_a_window_ahead_and_no_further() -> None:
             yield Job(Path("hang" if number == 0 else "ok"))
 
     most, batch, n_workers = 0, 16, 2
-    limits = Limits(workers=n_workers, batch_size=batch, timeout=2, memory=0)
+    limits = Limits(workers=n_workers, batch_size=batch, timeout=1, memory=0)
     with Pool(StandIn, limits) as pool:
         for consumed, _ in enumerate(pool.rows(jobs())):
             most = max(most, produced - consumed)
@@ -338,3 +338,64 @@ def test_a_system_without_memory_limits_is_none_for_a_crash(monkeypatch: pytest.
 
     monkeypatch.setattr(resource, "setrlimit", refused)
     workers._limit_memory(1 << 30)
+
+
+# Memory ---------------------------------------------------------------------------------------------------
+
+MEASURED = """
+import resource, sys
+sys.path[:0] = sys.argv[3:]
+from pathlib import Path
+from types import SimpleNamespace
+from test_workers import Clerk
+from tellsign.scoring import inputs
+from tellsign.scoring.scan import scan
+from tellsign.scoring.store import Store
+from tellsign.scoring.workers import Limits
+
+if __name__ == "__main__":
+    folder, keep = Path(sys.argv[1]), sys.argv[2] == "keep"
+    kept = []
+    scorer = SimpleNamespace(again=Clerk)
+    with Store(folder / "out.jsonl", settings={}, resume=False, overwrite=True) as store:
+        summary = scan(
+            inputs.files([folder]),
+            scorer,
+            limits=Limits(memory=0),
+            store=store,
+            on_row=kept.append if keep else lambda row: None,
+        )
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(summary.n, size // (1024 if sys.platform == "darwin" else 1))
+"""
+
+
+class Clerk:
+    """Writes a row of the usual size for any name."""
+
+    def rows(self, files: Any, *, on_start: Any) -> Any:
+        on_start(0)
+        row = {"label": "real", "sha256": "ab" * 32, "detector": "d@1", "error": None}
+        return [{"path": str(path), **row, "warnings": [f"{path} " * 20]} for path, _ in files]
+
+
+def peak(folder: Path, n: int, *, keep: bool) -> int:
+    """KiB of memory that a scan of n files takes in the process that leads it."""
+    folder.mkdir()
+    for number in range(n):
+        (folder / f"{number}.jpg").touch()
+    script = folder.with_suffix(".py")
+    script.write_text(MEASURED)
+    command = [sys.executable, script, folder, "keep" if keep else "forget", Path(__file__).parent]
+    done = subprocess.run([*command, Path(__file__).parents[1]], capture_output=True, text=True, check=True)
+    count, size = map(int, done.stdout.split())
+    assert count == n
+    return size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", [False, True], ids=["a scan", "one that keeps its rows"])
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path, keep: bool) -> None:
+    few, many = peak(tmp_path / "few", 200, keep=keep), peak(tmp_path / "many", 20_000, keep=keep)
+    # 512 rows and 10,000 names may wait; 20,000 rows would be 20 MB and more.
+    assert (many - few > 16 * 1024) == keep, f"{few} KiB for 200 files, {many} KiB for 20,000"

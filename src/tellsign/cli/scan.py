@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +41,7 @@ def scan(
         bool, typer.Option("--manifest", help="PATHS are manifests; scan what they list.")
     ] = False,
     nul: Annotated[
-        bool, typer.Option("-0", help="Names on standard input end with NUL, and so do the lines printed.")
+        bool, typer.Option("-0", help="Names on standard input end with NUL, and so do the table's lines.")
     ] = False,
     fpr: options.Fpr = None,
     prior: options.Prior = None,
@@ -61,8 +61,6 @@ def scan(
 
     if json and csv:
         raise ConfigError("--json and --csv exclude each other")
-    if nul and (json or csv):
-        raise ConfigError("-0 prints names as they are; --json and --csv escape them, so leave one out")
     if output is None and (resume or overwrite):
         raise ConfigError("--resume and --overwrite need an output file: -o FILE")
     if "" in paths:
@@ -73,7 +71,7 @@ def scan(
     )
     inputs = _Inputs(paths, manifest=manifest, nul=nul)
     # A bar would tear a table apart that is printed on the same terminal.
-    quiet = output is not None and not (json or csv or nul)
+    quiet = output is not None and not (json or csv)
     bar = sys.stderr.isatty() and (quiet or not sys.stdout.isatty())
     show = _nothing if quiet else _row_printer(json=json, csv=csv, nul=nul)
     store = (
@@ -82,6 +80,7 @@ def scan(
         else nullcontext(None)
     )
     with (
+        _interruptible(output),
         store as kept,
         terminal.progress("scan", inputs.count() if bar else None, wanted=bar) as step,
     ):
@@ -133,6 +132,20 @@ class _Inputs:
         return None if "-" in self.names else sum(1 for _ in self.paths())
 
 
+@contextmanager
+def _interruptible(output: Path | None) -> Iterator[None]:
+    """Ctrl-C ends the block with a word on what there is, and the exit code that shells expect."""
+    from tellsign import terminal
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = output is not None and output.exists()
+        rest = f"; the rows so far are in {output}, continue with --resume" if kept else ""
+        terminal.complain(f"interrupted{rest}")
+        raise typer.Exit(130) from None
+
+
 def _nothing(_row: Row) -> None:
     """Rows go to a file, and nobody asked to see them as well."""
 
@@ -143,7 +156,7 @@ def _row_printer(*, json: bool, csv: bool = False, nul: bool = False) -> Callabl
 
     if json:
         return lambda row: print(store.json_line(row), flush=True)
-    if nul:
+    if nul and not csv:
         return _print_raw
     head, line = [terminal.HEADER], terminal.verdict_line
     if csv:

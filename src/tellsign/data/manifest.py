@@ -265,7 +265,10 @@ def _sample(row: Mapping[str, str], root: Path) -> tuple[Sample, str]:
     if not text["path"]:
         fault = "the path is empty"
     if text["label"] not in LABELS:
-        fault = f"unknown label {text['label']!a}; expected real, fake or nothing"
+        fault = (
+            f"unknown label {text['label']!a}; expected real, fake or nothing "
+            "(`tellsign data index` leaves rows out with --skip-label)"
+        )
     if text["split"] not in SPLITS:
         fault = f"unknown split {text['split']!a}; expected train, valid, test or nothing"
     frame = None
