@@ -1,7 +1,7 @@
 """Writes the card and the licence of the shipped detector from its evaluations: DETECTOR WORK (two folders).
 
-Their texts are card.md and weights-licence.txt beside this file. The card is not part of the digest, so that it
-can name what was measured.
+Their texts are card.md and weights-licence.txt beside this file. The card is not part of the digest, so that
+it can name what was measured.
 """
 
 from __future__ import annotations
