@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tellsign.scoring.names import printable
 
 if TYPE_CHECKING:
+    from tellsign.scoring.looks import Row
     from tellsign.scoring.scan import Summary
-    from tellsign.scoring.scorer import Row
 
 # People never read the bare word real: nothing found is no proof.
 WORDS = {"real": "no sign found", "fake": "FAKE", "uncertain": "can't tell", None: "failed"}

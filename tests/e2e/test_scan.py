@@ -18,6 +18,7 @@ from clips import clip
 from detector import CROP, write_detector
 from e2e.command import SCRIPT, next_line, started, tellsign
 from pictures import natural, save, upsampled, write_dataset
+from tellsign.cli import main
 
 KEYS = [
     "path",
@@ -261,12 +262,30 @@ def test_nothing_to_scan_is_wrong_usage(detector: Path, tmp_path: Path, content:
         ([""], "a path is empty"),
     ],
 )
-def test_wrong_usage(detector: Path, photos: Path, tmp_path: Path, arguments: list[str], reason: str) -> None:
-    done = tellsign("scan", photos, "-d", detector, *arguments, cwd=tmp_path)
-    assert (done.code, done.out) == (2, b"")
-    assert reason in done.messages.replace("│", "")
-    assert "Traceback" not in done.messages
+def test_wrong_usage(
+    detector: Path,
+    photos: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """In this process, and not as a subprocess: there are many of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tellsign", "scan", str(photos), "-d", str(detector), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, messages = capfd.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert reason in messages
     assert not list(tmp_path.iterdir())
+
+
+def test_wrong_usage_as_a_subprocess(detector: Path, photos: Path, tmp_path: Path) -> None:
+    done = tellsign("scan", photos, "-d", detector, "--json", "--csv", cwd=tmp_path)
+    assert (done.code, done.out) == (2, b"")
+    assert done.messages == "tellsign: --json and --csv exclude each other\n"
 
 
 def test_a_memory_limit_too_small_to_start(detector: Path, photos: Path) -> None:

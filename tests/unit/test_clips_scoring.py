@@ -15,7 +15,8 @@ from detector import CROP, write_detector
 from pictures import natural, upsampled
 from tellsign import faces
 from tellsign.faces import Box
-from tellsign.scoring.scorer import NO_FACE, Options, Scorer
+from tellsign.scoring.looks import NO_FACE
+from tellsign.scoring.scorer import Options, Scorer
 
 
 @pytest.fixture(scope="module")

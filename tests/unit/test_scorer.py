@@ -21,8 +21,9 @@ from pictures import natural, save, upsampled
 from tellsign import faces, image
 from tellsign.faces import Box
 from tellsign.scoring import scorer as module
+from tellsign.scoring.looks import NO_FACE, NO_SCORE
 from tellsign.scoring.names import unescape
-from tellsign.scoring.scorer import NO_FACE, NO_SCORE, Options, Scorer, opened
+from tellsign.scoring.scorer import Options, Scorer, opened
 from tellsign.scoring.workers import NO_MEMORY
 from tellsign.types import ArtifactError, ConfigError, ImageError
 

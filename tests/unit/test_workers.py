@@ -64,6 +64,17 @@ class WithEnvironment(StandIn):
         return [dict(os.environ) for _ in files]
 
 
+class Waiting(StandIn):
+    """Takes as long over one file as it is told to."""
+
+    def __init__(self, flag: Path) -> None:
+        self.flag = flag
+
+    def happen(self, name: str) -> None:
+        while name == "wait" and not self.flag.exists():
+            time.sleep(0.01)
+
+
 def raising() -> StandIn:
     raise NotFittedError("never calibrated")
 
@@ -227,32 +238,20 @@ def test_ctrl_c_is_the_parent_s(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["pid"] for row in results(plain(3))] == 3 * pids
 
 
-def test_signals_held_while_a_worker_starts_arrive_afterwards() -> None:
-    passed = []
-
-    def interrupted() -> None:
-        with workers._interrupts_held():
-            os.kill(os.getpid(), signal.SIGINT)
-            passed.append("held")
-        passed.append("lost")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert passed == ["held"]
-
-
-def test_files_are_read_a_window_ahead_and_no_further() -> None:
-    produced = 0
+def test_files_are_read_a_window_ahead_and_no_further(tmp_path: Path) -> None:
+    produced, flag = 0, tmp_path / "flag"
 
     def jobs() -> Iterator[Job]:
         nonlocal produced
         for number in range(4 * WINDOW):
             produced += 1
-            yield Job(Path("hang" if number == 0 else "ok"))
+            if produced == WINDOW:
+                flag.touch()  # only now the first file ends
+            yield Job(Path("wait" if number == 0 else "ok"))
 
     most, batch, n_workers = 0, 16, 2
-    limits = Limits(workers=n_workers, batch_size=batch, timeout=1, memory=0)
-    with Pool(StandIn, limits) as pool:
+    limits = Limits(workers=n_workers, batch_size=batch, timeout=100, memory=0)
+    with Pool(partial(Waiting, flag), limits) as pool:
         for consumed, _ in enumerate(pool.rows(jobs())):
             most = max(most, produced - consumed)
     assert produced == 4 * WINDOW

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tellsign.explain import Explanation
-    from tellsign.scoring.scorer import Row
+    from tellsign.scoring.looks import Row
 
 NOTHING = "found no image or video"
 

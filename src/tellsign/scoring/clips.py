@@ -7,28 +7,27 @@ vote over 20 frames; it stands beside it as `vote`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tellsign import faces, video
+from tellsign.scoring.looks import NOTHING_SEEN, Look, Looker, Row, most_suspicious
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tellsign.faces import Box
-    from tellsign.scoring.scorer import Look, Scorer
 
-Row = dict[str, Any]
 LABELS = {"real": REAL, "fake": FAKE, "uncertain": None, None: None}
 NAMES = {REAL: "real", FAKE: "fake", None: "uncertain"}
 
 
-def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
+def score_video(looker: Looker, path: Path, row: Row) -> Row:
     """Score the frames of a video.
 
-    Args:    scorer: the detector with its decision.
+    Args:    looker: the detector with its decision.
              path: of the video.
              row: the row so far.
     Returns: the finished row; `timeline` holds one entry a frame, `tracks` one a face.
@@ -37,21 +36,21 @@ def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
     times: list[float] = []
     looks: list[list[Look]] = []
     boxes: list[tuple[Box, ...]] = []
-    with video.frames(path, n_frames=scorer.options.n_frames, max_pixels=scorer.options.max_pixels) as frames:
+    with video.frames(path, n_frames=looker.options.n_frames, max_pixels=looker.options.max_pixels) as frames:
         for frame in frames:
             # Scored one by one: a frame's pixels are forgotten before the next one comes.
             regions = [frame.image]
-            if scorer.region == "face":
+            if looker.region == "face":
                 boxes.append(faces.boxes(frame.image))
                 regions = [faces.crop(frame.image, box).image for box in boxes[-1]]
-            looks.append(scorer.look(regions))
+            looks.append(looker.look(regions))
             times.append(round(frame.time, 3))
         row["warnings"] += frames.warnings
         row["duration"] = round(frames.meta.duration, 3)
-        row["n_frames"] = scorer.options.n_frames
-    timeline = [{"time": time, **_entry(scorer, found)} for time, found in zip(times, looks, strict=True)]
+        row["n_frames"] = looker.options.n_frames
+    timeline = [{"time": time, **_entry(looker, found)} for time, found in zip(times, looks, strict=True)]
     row |= {"timeline": timeline, "vote": _vote(timeline)}
-    if scorer.region == "face":
+    if looker.region == "face":
         row["tracks"] = _tracks(looks, boxes, times)
         row["faces"] = len(row["tracks"])
         # As for a picture, the most suspicious face decides.
@@ -59,14 +58,14 @@ def score_video(scorer: Scorer, path: Path, row: Row) -> Row:
     else:
         scores = [entry["score"] for entry in timeline if entry["score"] is not None]
         score = float(np.mean(scores)) if scores else None
-    return row | scorer.verdict(_overall(scorer, score, looks), row["warnings"])
+    return row | looker.verdict(_overall(score, looks), row["warnings"])
 
 
-def _entry(scorer: Scorer, looks: Sequence[Look]) -> Row:
-    best = scorer.most_suspicious(looks)
-    if best is None or best.score is None:
+def _entry(looker: Looker, looks: Sequence[Look]) -> Row:
+    best = most_suspicious(looks)
+    if best.score is None:
         return {"score": None, "label": None}
-    return {"score": best.score, "label": scorer.verdict(best, ())["label"]}
+    return {"score": best.score, "label": looker.verdict(best, ())["label"]}
 
 
 def _vote(timeline: Sequence[Row]) -> Row:
@@ -75,13 +74,13 @@ def _vote(timeline: Sequence[Row]) -> Row:
     return {"label": winner, **{name: labels.count(name) for name in ("real", "fake", "uncertain")}}
 
 
-def _overall(scorer: Scorer, score: float | None, looks: Sequence[Sequence[Look]]) -> Look:
+def _overall(score: float | None, looks: Sequence[Sequence[Look]]) -> Look:
     """The look of the whole video: its score at the median distance of its frames."""
     every = [look for frame in looks for look in frame]
     if score is None:
-        return every[0] if every else scorer.nothing
+        return every[0] if every else NOTHING_SEEN
     distances = [look.distance for look in every if look.distance is not None]
-    return type(every[0])(score=score, distance=float(np.median(distances)))
+    return Look(score=score, distance=float(np.median(distances)))
 
 
 def _tracks(

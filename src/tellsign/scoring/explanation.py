@@ -9,11 +9,13 @@ import numpy as np
 
 from tellsign import faces, image, video
 from tellsign.explain.page import Explanation
+from tellsign.scoring.looks import most_suspicious
 from tellsign.types import TellsignError, TooSmallError, Verdict
 from tellsign.video import HEAD_BYTES, is_video
 
 if TYPE_CHECKING:
-    from tellsign.scoring.scorer import Row, Scorer
+    from tellsign.scoring.looks import Row
+    from tellsign.scoring.scorer import Scorer
     from tellsign.types import Evidence, FloatArray
 
 
@@ -99,7 +101,7 @@ def _region(scorer: Scorer, pixels: FloatArray) -> FloatArray:
     if not crops:
         raise TooSmallError("no face was found")
     looks = scorer.look(crops)
-    return crops[looks.index(max(looks, key=lambda look: -np.inf if look.score is None else look.score))]
+    return crops[looks.index(most_suspicious(looks))]
 
 
 def _image_facts(meta: image.ImageMeta, *, full_metadata: bool) -> tuple[tuple[str, str], ...]:

@@ -61,11 +61,14 @@ class Predictions:
 
         facts = {"detector": self.detector, "manifest": self.manifest, "threshold": repr(self.threshold)}
         table = pa.table({name: getattr(self, name) for name in _ARRAYS})
+        draft = path.with_name(f".{path.name}.draft")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}.draft")
-            pq.write_table(table.replace_schema_metadata(facts), draft)
-            draft.replace(path)
+            try:
+                pq.write_table(table.replace_schema_metadata(facts), draft)
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error}") from error
 
@@ -130,13 +133,16 @@ def predict(
     def texts(values: list[str]) -> NDArray[np.str_]:
         return np.array(values, dtype=np.str_)
 
+    def names(values: list[str]) -> NDArray[np.str_]:
+        return texts([escape(value) for value in values])  # folders give them, in bytes of any kind
+
     return Predictions(
         path=texts([row["path"] for row in rows]),
         label=np.array(labels, dtype=np.int64),
-        dataset=texts([s.dataset for s in manifest]),
-        generator=texts([s.generator for s in manifest]),
-        group=texts([s.group for s in manifest]),
-        video=texts([s.video for s in manifest]),
+        dataset=names([s.dataset for s in manifest]),
+        generator=names([s.generator for s in manifest]),
+        group=names([s.group for s in manifest]),
+        video=names([s.video for s in manifest]),
         frame=np.array([np.nan if s.frame is None else s.frame for s in manifest], dtype=np.float64),
         split=texts([s.split for s in manifest]),
         sha256=texts([row["sha256"] or "" for row in rows]),

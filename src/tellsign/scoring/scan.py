@@ -12,7 +12,8 @@ from tellsign.scoring.workers import Job, Limits, Pool
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tellsign.scoring.scorer import Row, Scorer
+    from tellsign.scoring.looks import Row
+    from tellsign.scoring.scorer import Scorer
     from tellsign.scoring.store import Store
 
 

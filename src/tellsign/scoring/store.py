@@ -23,7 +23,7 @@ from tellsign.types import ConfigError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tellsign.scoring.scorer import Row
+    from tellsign.scoring.looks import Row
 
 SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 # The columns of CSV and Parquet. What is nested in a row (timeline, vote, tracks) is JSON text there.

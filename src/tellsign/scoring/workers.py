@@ -148,7 +148,7 @@ class Pool:
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(theirs, self.load, self.limits), daemon=True
         )
-        with _one_thread(), _interrupts_held():
+        with _one_thread(), _deaf_to_interrupts():
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -233,8 +233,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the block ends; processes that start in it never see one."""
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start in this block are deaf to Ctrl-C, which a terminal sends to them as well."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
