@@ -18,7 +18,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and pr
 
 @app.command("index")
 def index(
-    source: Annotated[Path, typer.Argument(help="A folder with real/ and fake/ in it, or a CSV.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A folder with real/ and fake/ in it, or a CSV.")
+    ],
     output: options.Output,
     columns: Annotated[list[str] | None, typer.Option("--column", help="OURS=THEIRS, for a CSV.")] = None,
     skip_labels: Annotated[
@@ -64,7 +66,7 @@ def index(
 
 @app.command("split")
 def split(
-    source: Annotated[Path, typer.Argument(help="A manifest.")],
+    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.")],
     output: options.Output,
     parts: Annotated[
         list[str], typer.Option("--part", help="NAME=SHARE, e.g. train=0.7; shares add up to 1.")
@@ -100,7 +102,7 @@ def split(
 
 @app.command("harmonise")
 def harmonise(
-    source: Annotated[Path, typer.Argument(help="A manifest.")],
+    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder; manifest.csv is written into it.")
     ],

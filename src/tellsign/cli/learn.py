@@ -11,7 +11,7 @@ from tellsign.cli import options
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML file.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
     data: options.Data,
     output: options.Output,
     overrides: Annotated[
@@ -96,7 +96,9 @@ def evaluate(
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="A table or figure; see --list.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A table or figure; see --list.")
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List what can be reproduced.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="A manifest.")] = None,
     features: Annotated[

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tellsign.scoring.workers import Limits
 
 Detector = Annotated[str, typer.Option("--detector", "-d", help="A shipped detector's name, or a folder.")]
-DetectorArgument = Annotated[str, typer.Argument(help="A shipped detector's name, or a folder.")]
+DetectorArgument = Annotated[
+    str, typer.Argument(metavar="DETECTOR", help="A shipped detector's name, or a folder.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Fpr = Annotated[
     float | None,

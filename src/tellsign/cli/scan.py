@@ -25,7 +25,8 @@ NOTHING = "found no image or video"
 
 def scan(
     paths: Annotated[
-        list[str], typer.Argument(help="Images, videos, folders; or - for a list on standard input.")
+        list[str],
+        typer.Argument(metavar="PATH", help="Images, videos, folders; or - for a list on standard input."),
     ],
     detector: options.Detector = "spectrum",
     output: Annotated[
@@ -181,7 +182,7 @@ def _print_raw(row: Row) -> None:
 
 
 def explain(
-    paths: Annotated[list[str], typer.Argument(help="Images, videos and folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Images, videos and folders.")],
     output: options.Output = Path("explanation.html"),
     detector: options.Detector = "spectrum",
     pictures: Annotated[
