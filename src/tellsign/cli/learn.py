@@ -96,9 +96,7 @@ def evaluate(
 
 
 def reproduce(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A table or figure; see --list.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A table or figure; see --list.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="List what can be reproduced.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="A manifest.")] = None,
     features: Annotated[
