@@ -28,6 +28,7 @@ index training stylegan140k cnnd10 realorai bsds500 ffhq1024
 harmonise training
 "$BIN/tellsign" data split "$work/training/manifest.csv" --part train=0.65 --part valid=0.35 --seed 0 --keep-test \
   -o "$work/training/split.csv"
+"$BIN/python" configs/choose.py configs/spectrum.toml "$work/training/split.csv" > "$work/choose.txt"
 "$BIN/tellsign" train configs/spectrum.toml --data "$work/training/split.csv" -o "$detector"
 
 # Measured on: the test split; a photo source kept out of training and calibration (imagenet_samples); sources that

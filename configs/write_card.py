@@ -6,6 +6,7 @@ it can name what was measured.
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import sys
@@ -29,6 +30,26 @@ def counts(data: dict[str, Any]) -> str:
     return "\n".join(["| source / label | train | select | calibrate |", "|---|---:|---:|---:|", *rows])
 
 
+def choice(work: Path) -> str:
+    """The best candidate of each input, from what `choose.py` printed."""
+    best: dict[tuple[object, ...], tuple[str, dict[str, Any]]] = {}
+    for line in (work / "choose.txt").read_text(encoding="utf-8").splitlines():
+        area, brace, options = line.partition("{")
+        if not brace:
+            continue
+        candidate = ast.literal_eval(brace + options)
+        looks = tuple(candidate[key] for key in ("crop", "max_crops", "normalise"))
+        if looks not in best or area > best[looks][0]:
+            best[looks] = (area, candidate)
+    rows = [
+        f"| {' | '.join(map(str, looks))} | {c['c']:g} | {c['gamma']:g} | {area.strip()} |"
+        for looks, (area, c) in best.items()
+    ]
+    return "\n".join(
+        ["| crop | crops | normalise | C | gamma | AUROC |", "|---:|---:|---|---:|---:|---:|", *rows]
+    )
+
+
 def main(detector: Path, work: Path) -> None:
     """Write both files."""
     artifact = artifacts.load(detector)
@@ -48,6 +69,7 @@ def main(detector: Path, work: Path) -> None:
             crop=spec["preprocessing"]["crop"],
             auroc=f"{stylegan['value']:.2f} [{low:.2f}, {high:.2f}] (test split of stylegan140k)",
             counts=counts(spec["data"]),
+            choice=choice(work),
             method=spec["calibration"]["method"],
             n_real=spec["operating_point"]["n_real"],
             n_fake=spec["operating_point"]["n_fake"],

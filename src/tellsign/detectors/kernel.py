@@ -27,9 +27,9 @@ def scores(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray
     """
     support, dual, gamma = arrays["support"], arrays["dual"], arrays["gamma"]
     result = np.empty(len(features))
-    # Row by row and by differences: nothing cancels as in |x|² + |s|² - 2xs, and no row depends on others.
+    lengths = np.einsum("sk,sk->s", support, support)
+    # Row by row, so that to the last bit an image's score doesn't depend on its neighbours.
     for row, feature in enumerate(features):
-        difference = support - feature
-        squared = np.einsum("sk,sk->s", difference, difference)
-        result[row] = np.exp(-gamma * squared) @ dual
+        squared = lengths + feature @ feature - 2 * (support @ feature)
+        result[row] = np.exp(-gamma * np.maximum(squared, 0)) @ dual
     return result + arrays["bias"]

@@ -75,7 +75,7 @@ def estimate_jpeg_quality(tables: Sequence[Sequence[int]] | None) -> int | None:
     Returns: 1 to 100, or None without tables.
     Raises:  ImageError: a table has not 64 numbers.
     """
-    return _nearest_quality(tables)[0] if tables else None
+    return _nearest_quality(_hashable(tables))[0] if tables else None
 
 
 def is_standard_jpeg(tables: Sequence[Sequence[int]] | None) -> bool | None:
@@ -85,10 +85,15 @@ def is_standard_jpeg(tables: Sequence[Sequence[int]] | None) -> bool | None:
     Returns: None without tables.
     Raises:  ImageError: a table has not 64 numbers.
     """
-    return _nearest_quality(tables)[1] == 0 if tables else None
+    return _nearest_quality(_hashable(tables))[1] == 0 if tables else None
 
 
-def _nearest_quality(tables: Sequence[Sequence[int]]) -> tuple[int, int]:
+def _hashable(tables: Sequence[Sequence[int]]) -> Tables:
+    return tuple(map(tuple, tables))
+
+
+@lru_cache(maxsize=64)  # a folder of images has few different tables
+def _nearest_quality(tables: Tables) -> tuple[int, int]:
     """(quality, its sum of absolute differences)."""
     if any(len(table) != 64 for table in tables):
         raise ImageError(f"a JPEG table has 64 numbers; found {[len(table) for table in tables]}")

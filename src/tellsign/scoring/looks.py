@@ -76,6 +76,7 @@ class Looker:
             )
         self.detector = detectors.from_artifact(self.artifact)
         self.decision = Decision.of(self.artifact, fpr=self.options.fpr, prior=self.options.prior)
+        self.threshold = self.decision.threshold
         own_region = self.artifact.spec["preprocessing"].get("region", "image")
         self.region = "face" if self.options.faces else own_region
         self.warnings: tuple[str, ...] = ()
@@ -93,7 +94,7 @@ class Looker:
             "region": self.region,
             "n_frames": self.options.n_frames,
             "fpr": self.decision.operating_point.fpr,
-            "threshold": self.decision.threshold,
+            "threshold": self.threshold,
             **self.decision.as_settings(),
         }
 

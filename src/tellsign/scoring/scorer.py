@@ -119,7 +119,7 @@ class Scorer(Looker):
             "probability": None,
             "prior": self.decision.prior,
             "score": None,
-            "threshold": self.decision.threshold,
+            "threshold": self.threshold,
             "fpr": self.decision.operating_point.fpr,
             "detector": self.artifact.name,
             "region": self.region,

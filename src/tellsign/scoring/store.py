@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from tellsign.scoring.lock import lock, release
 from tellsign.scoring.names import printable
 from tellsign.types import ConfigError
 
@@ -108,7 +109,7 @@ class Store:
         self.partial = path.with_name(path.name + ".partial")
         if path.is_dir():
             raise ConfigError(f"{path} is a folder; give the name of a file")
-        self._lock = _locked(path.with_name(path.name + ".lock"))
+        self._lock = lock(path)
         fresh = not self.partial.exists()
         try:
             if not resume and not overwrite and (path.exists() or not fresh):
@@ -242,9 +243,7 @@ class Store:
     def _release(self) -> None:
         if hasattr(self, "_rows"):
             self._rows.close()
-        with contextlib.suppress(OSError):  # Windows removes no open file; an empty one is no harm
-            Path(self._lock.name).unlink()
-        self._lock.close()
+        release(self._lock)
 
 
 def _difference(found: dict[str, Any], asked: dict[str, Any], path: Path) -> str:
@@ -254,42 +253,6 @@ def _difference(found: dict[str, Any], asked: dict[str, Any], path: Path) -> str
         f"{path} was made with other settings ({listed}); resume it with the same ones, "
         "or start anew with --overwrite"
     )
-
-
-def _locked(path: Path) -> IO[str]:
-    """A file that this process alone holds; the system lets go of it when the process ends."""
-    while True:
-        file = _held(path)
-        try:
-            # Another run may have removed the file between the opening and the locking of it.
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except FileNotFoundError:
-            pass
-        file.close()
-
-
-def _held(path: Path) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise ConfigError(f"cannot write {path.with_suffix('')}: {error.strerror or error}") from error
-    try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ConfigError(
-            f"another run is writing {path.with_suffix('')}; wait for it or give another -o"
-        ) from error
-    return file
 
 
 def write_rows(rows: Iterable[Row], path: Path, format_: str) -> None:
