@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign import __version__, artifacts, detectors, hub, image
-from tellsign.calibration import Calibration, domain_limit, operating_point
+from tellsign.calibration import (
+    Calibration,
+    CalibrationConfig,
+    chosen_point,
+    cross_fitted,
+    domain_limit,
+    points_by_rule,
+)
+from tellsign.configuration import only_known, toml_tree
 from tellsign.data.manifest import LABEL_NAMES
 from tellsign.metrics import auroc
 from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
@@ -25,30 +32,12 @@ from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 
 if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
+    from tellsign.calibration import OperatingPoint
     from tellsign.data import Manifest
     from tellsign.types import FloatArray
 
 Say = Callable[[str], None]
-Method = Literal["sigmoid", "isotonic"]
 DOMAIN_EDGE = 0.99  # share of the training images inside a distance of 1
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationConfig:
-    """How scores become probabilities and labels."""
-
-    method: Method = "sigmoid"  # isotonic needs a thousand images or more
-    fpr: float = 0.05  # share of real images that may be called fake
-    fnr: float = 0.05  # share of fakes that may be called real
-    domain_quantile: float = 0.99  # share of calibration images that the domain check lets through
-
-    def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ConfigError(f"method is one of {', '.join(get_args(Method))}, found {self.method!r}")
-        for name in ("fpr", "fnr", "domain_quantile"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value < 1:
-                raise ConfigError(f"{name} is a share between 0 and 1, both excluded, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,48 +78,26 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
     Returns: the configuration, checked.
     Raises:  ConfigError: the file can't be read, a key is unknown, or a value is not allowed.
     """
-    try:
-        with path.open("rb") as file:
-            tree = tomllib.load(file)
-    except (OSError, ValueError) as error:  # no TOML, or no UTF-8
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set takes key=value, found {override!r}")
-        branch = tree
-        *parents, leaf = key.strip().split(".")
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-            if not isinstance(branch, dict):
-                raise ConfigError(f"--set {key}: {parent!r} is {branch!r} and no table of options")
-        branch[leaf] = _toml_value(text)
-    return _train_config(tree, path)
+    return config_from(toml_tree(path, overrides), where=str(path))
 
 
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # an unquoted string, as a shell passes it
+def config_from(options: Mapping[str, Any], *, where: str) -> TrainConfig:
+    """A configuration from a tree of options.
 
-
-def _train_config(tree: dict[str, Any], path: Path) -> TrainConfig:
-    _only_known(tree, TrainConfig, str(path))
+    Args:    options: as a TOML file gives them.
+             where: they stand, for messages.
+    Returns: the configuration, checked.
+    Raises:  ConfigError: a key is unknown or missing, or a value is not allowed.
+    """
+    only_known(options, TrainConfig, where)
     for key in ("system", "name"):
-        if key not in tree:
-            raise ConfigError(f"{path} lacks {key!r}")
-    calibration = tree.pop("calibration", {})
-    if not isinstance(calibration, dict):
-        raise ConfigError(f"{path}: [calibration] is a table of options, found {calibration!r}")
-    _only_known(calibration, CalibrationConfig, f"{path} [calibration]")
-    return TrainConfig(**tree, calibration=CalibrationConfig(**calibration))
-
-
-def _only_known(given: Mapping[str, Any], record: Any, where: str) -> None:
-    known = [f.name for f in fields(record)]
-    if unknown := sorted(set(given) - set(known)):
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
+        if key not in options:
+            raise ConfigError(f"{where} lacks {key!r}")
+    calibration = options.get("calibration", {})
+    if not isinstance(calibration, Mapping):
+        raise ConfigError(f"{where}: [calibration] is a table of options, found {calibration!r}")
+    only_known(calibration, CalibrationConfig, f"{where} [calibration]")
+    return TrainConfig(**{**options, "calibration": CalibrationConfig(**calibration)})
 
 
 def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lambda text: None) -> Artifact:
@@ -178,9 +145,9 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             "versions": _versions(),
             "data": {
                 "manifest": manifest.digest(),
-                "train": _counts(training),
-                "select": _counts(halves["select"]),
-                "calibrate": _counts(halves["calibrate"]),
+                "train": counts(training),
+                "select": counts(halves["select"]),
+                "calibrate": counts(halves["calibrate"]),
             },
             "metrics": {"auroc_select": area, "n_candidates": len(candidates)},
         }
@@ -208,19 +175,49 @@ def calibrate(
     scores, distances = raw_scores(artifact, manifest)
     real, fake = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
     calibration = Calibration.fit(labels, scores, method=config.method)
-    point = operating_point(real, fake, fpr=config.fpr, fnr=config.fnr)
+    point = chosen_point(real, fake, config)
     limit = domain_limit(distances, quantile=config.domain_quantile)
     spec = {
-        **artifact.spec,
+        # What is known of a user's own images was measured at other thresholds.
+        **{key: value for key, value in artifact.spec.items() if key != "local_reals"},
         "calibration": calibration.to_dict(),
         "operating_point": point.to_dict(),
+        "operating_points": points_by_rule(real, fake, config),
+        "cross_fitted": _cross_fitted(manifest, scores, config),
         "domain": {"limit": float(limit), "quantile": config.domain_quantile},
-        "calibration_data": {"manifest": manifest.digest(), **_counts(manifest)},
+        "calibration_data": {"manifest": manifest.digest(), **counts(manifest)},
     }
     spec["metrics"] = {**spec.get("metrics", {}), "auroc_calibrate": auroc(labels, scores)}
-    card, licence = (_text(artifact.path / name) for name in (artifacts.CARD_FILE, artifacts.LICENCE_FILE))
     arrays = {**artifact.arrays, "scores.real": real, "scores.fake": fake}
+    return save_refitted(artifact, spec, arrays, out)
+
+
+def save_refitted(
+    artifact: Artifact, spec: Mapping[str, Any], arrays: Mapping[str, FloatArray], out: Path | None
+) -> Artifact:
+    """Write a detector with other numbers, and with its card and licence.
+
+    Args:    artifact: the detector as it was.
+             spec, arrays: what it holds now.
+             out: where to write; None replaces the detector's own folder.
+    Returns: the artifact as it is now.
+    Raises:  ArtifactError: it can't be written.
+    """
+    card, licence = (_text(artifact.path / name) for name in (artifacts.CARD_FILE, artifacts.LICENCE_FILE))
     return artifacts.save(out or artifact.path, spec=spec, arrays=arrays, card=card, licence=licence)
+
+
+def _cross_fitted(manifest: Manifest, scores: FloatArray, config: CalibrationConfig) -> dict[str, Any]:
+    """Coverage and risk of the chosen point; {"refused": why} where the images are too few to say."""
+
+    def point(real: FloatArray, fake: FloatArray) -> OperatingPoint:
+        return chosen_point(real, fake, config, supported=False)
+
+    groups = [sample.group for sample in manifest]
+    try:
+        return cross_fitted(manifest.labels, scores, point, groups=groups).to_dict()
+    except ConfigError as error:
+        return {"refused": str(error)}
 
 
 def raw_scores(artifact: Artifact, manifest: Manifest) -> tuple[FloatArray, FloatArray]:
@@ -270,8 +267,8 @@ def _domain_statistics(artifact: Artifact, training: Manifest) -> dict[str, Floa
 
 
 def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
-    _only_known(config.config, config_class, "[config]")
-    _only_known(config.grid, config_class, "[grid]")
+    only_known(config.config, config_class, "[config]")
+    only_known(config.grid, config_class, "[grid]")
     start = config_class(**config.config)
     for values in itertools.product(*config.grid.values()):
         yield replace(start, **dict(zip(config.grid, values, strict=True)))
@@ -294,15 +291,16 @@ def _check_support(part: Manifest, config: CalibrationConfig) -> None:
     """Raises before the training what the calibration would raise after it: too few images for the rates."""
     labels = np.array(part.labels)
     n_real, n_fake = int(np.sum(labels == REAL)), int(np.sum(labels == FAKE))
-    operating_point(np.zeros(n_real), np.zeros(n_fake), fpr=config.fpr, fnr=config.fnr)
+    chosen_point(np.zeros(n_real), np.zeros(n_fake), config)
     domain_limit(np.zeros(len(part)), quantile=config.domain_quantile)
 
 
-def _counts(manifest: Manifest) -> dict[str, Any]:
-    counts = Counter((s.dataset or "unnamed", LABEL_NAMES[s.label]) for s in manifest)
+def counts(manifest: Manifest) -> dict[str, Any]:
+    """How many images there are: {"n", "by_dataset": {"DATASET/LABEL": n}}."""
+    found = Counter((s.dataset or "unnamed", LABEL_NAMES[s.label]) for s in manifest)
     return {
         "n": len(manifest),
-        "by_dataset": {f"{name}/{label}": n for (name, label), n in sorted(counts.items())},
+        "by_dataset": {f"{name}/{label}": n for (name, label), n in sorted(found.items())},
     }
 
 

@@ -89,7 +89,7 @@ def test_explain(environment: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate(environment: Path, tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path / "data", 4)
+    manifest = write_dataset(tmp_path / "data", 4, size=200)
     result = json.loads(run(environment, "evaluate", "spectrum", "--data", manifest, "--json"))
     assert result["detector"].startswith("spectrum@")
 

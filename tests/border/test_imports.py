@@ -96,7 +96,7 @@ def test_everything_that_runs_runs_without_the_train_extra(
     page = tmp_path / "page.html"
     assert tellsign("explain", PORTRAIT, "-o", page, env=env).code == 0
     assert page.stat().st_size > 50_000
-    manifest = write_dataset(tmp_path / "data", 4)
+    manifest = write_dataset(tmp_path / "data", 4, size=200)
     evaluate = tellsign("evaluate", "spectrum", "--data", manifest, "--json", env=env)
     assert evaluate.code == 0, evaluate.messages
     assert json.loads(evaluate.text)["n"] > 0

@@ -114,6 +114,37 @@ def test_a_detector_is_calibrated(folder, trained):
     assert (folder / "new" / "CARD.md").read_text() == "the card"
 
 
+def test_a_folder_of_reals_moves_the_thresholds(folder, trained):
+    write_dataset(folder / "mine", 60, size=32, seed=7)
+    (folder / "mine" / "real").rename(folder / "reals")
+    (folder / "reals" / "notes.txt").write_text("no image")
+    args = ("calibrate", "toy", "--data", "reals", "-o", "adapted", "--fpr", "0.05", "--json")
+    out, said = tellsign(*args, "--fnr", "0.4", folder=folder)
+    assert "1 files passed over, e.g. 'reals/notes.txt'" in said
+    assert "false alarms among your 60 real images: " in said
+    result, old, new = json.loads(out), artifacts.load(folder / "toy"), artifacts.load(folder / "adapted")
+    assert result["digest"] == new.digest != old.digest
+    assert result["fpr_before"] == new.spec["local_reals"]["fpr_before"]
+    assert new.spec["operating_point"]["n_real"] == 60
+    assert new.spec["calibration"] == old.spec["calibration"]
+    said = tellsign(*args, "--fpr", "0.01", folder=folder, code=2)[1]
+    assert "60 real scores cannot support fpr = 0.01: found 60, needed 300 (3 / fpr); add real images" in said
+
+
+def test_a_detector_learns_to_abstain(folder, trained):
+    write_dataset(folder / "abstain", 50, size=32, seed=6)
+    args = ("calibrate", "toy", "--data", "abstain/manifest.csv", "-o", "abstaining", "--json")
+    out, said = tellsign(*args, "--conformal", "0.1", "--method", "platt", folder=folder)
+    assert "of the images get a verdict" in said
+    assert json.loads(out)["cross_fitted"]["coverage"]["n"] == 100
+    spec = artifacts.load(folder / "abstaining").spec
+    assert spec["operating_point"]["rule"] == "conformal"
+    assert spec["calibration"]["method"] == "sigmoid"
+    tellsign("evaluate", "abstaining", "--data", "others/manifest.csv", "--reliability", "r.png",
+             "--resamples", "10", "--workers", "1", folder=folder)  # fmt: skip
+    assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from tellsign import metrics
 from tellsign.metrics import Estimate, summary
-from tellsign.metrics.bootstrap import _draw, _group_numbers, _strata
+from tellsign.metrics.resampling import draw, group_numbers, stratified
 from tellsign.types import ConfigError, TellsignError
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -253,17 +253,17 @@ def test_groups_of_any_name_and_rows_without_one():
 
 
 def test_unnamed_rows_are_no_group():
-    assert _group_numbers(["a", "", "b", "a", None], 5).tolist() == [0, 2, 1, 0, 3]
+    assert group_numbers(["a", "", "b", "a", None], 5).tolist() == [0, 2, 1, 0, 3]
 
 
 def test_strata_keep_the_make_up():
     is_fake = np.array([False, False, True, True, False, True, True])
     groups = np.array([0, 0, 1, 2, 2, 3, 4])
-    numbers, strata = _strata(is_fake, groups, np.arange(7))
+    numbers, strata = stratified(is_fake, groups, np.arange(7))
     assert strata == (1, 3, 1)
-    counts = np.empty(5, dtype=np.int64)
+    counts = np.empty(5, dtype=np.int32)
     for seed in range(20):
-        _draw(counts, strata, np.random.default_rng(seed))
+        draw(counts, strata, np.random.default_rng(seed))
         weights = counts[numbers]
         # The only groups of their strata: always there, once.
         assert weights[:2].tolist() == [1, 1]

@@ -56,14 +56,14 @@ MIXED = [
 
 
 def test_counts_and_coverage_count_every_sample() -> None:
-    found = report(table(MIXED), split=None, n_resamples=0)
+    found = report(table(MIXED), split=None, missing="exclude", n_resamples=0)
     assert (found["n"], found["n_real"], found["n_fake"]) == (9, 5, 4)
     assert (found["scored"], found["uncertain"], found["failed"]) == (7, 2, 1)
     assert found["coverage"] == pytest.approx(6 / 9)
 
 
 def test_decided_rates_are_over_all_samples_of_a_class() -> None:
-    decided = report(table(MIXED), split=None, n_resamples=0)["decided"]
+    decided = report(table(MIXED), split=None, missing="exclude", n_resamples=0)["decided"]
     assert (decided["n"], decided["wrong"]) == (6, 2)
     assert decided["fpr"]["value"] == pytest.approx(1 / 5)  # the uncertain and the failed real are no alarms
     assert decided["fnr"]["value"] == pytest.approx(1 / 4)
@@ -71,7 +71,7 @@ def test_decided_rates_are_over_all_samples_of_a_class() -> None:
 
 
 def test_metrics_are_over_scored_samples_at_the_threshold() -> None:
-    metrics = report(table(MIXED), split=None, n_resamples=0)["metrics"]
+    metrics = report(table(MIXED), split=None, missing="exclude", n_resamples=0)["metrics"]
     assert metrics["auroc"]["value"] == pytest.approx(
         auroc([0, 0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.7, 0.9, 0.8, 0.3])
     )
@@ -86,7 +86,7 @@ def test_metrics_are_over_scored_samples_at_the_threshold() -> None:
 
 
 def test_a_set_of_one_class_has_its_own_error_rate_only() -> None:
-    found = report(table([scored(0, 0.1), scored(0, 0.9)]), split=None, n_resamples=0)
+    found = report(table([scored(0, 0.1), scored(0, 0.9)]), split=None, missing="exclude", n_resamples=0)
     assert found["metrics"]["fpr"]["value"] == 0.5
     for name in ("auroc", "fnr", "recall", "balanced_accuracy"):
         assert found["metrics"][name] is None
@@ -97,7 +97,7 @@ def test_a_set_of_one_class_has_its_own_error_rate_only() -> None:
 def test_data_sets_are_reported_apart() -> None:
     # Each data set is separated perfectly; pooled they are not, since their scores lie apart.
     rows = [scored(0, 0.1), scored(1, 0.2), scored(0, 0.8, dataset="b"), scored(1, 0.9, dataset="b")]
-    found = report(table(rows), split=None, n_resamples=0)
+    found = report(table(rows), split=None, missing="exclude", n_resamples=0)
     assert found["metrics"]["auroc"]["value"] == 0.75
     assert {name: block["metrics"]["auroc"]["value"] for name, block in found["by"]["dataset"].items()} == {
         "a": 1.0,
@@ -113,7 +113,7 @@ def test_a_generator_is_compared_with_the_reals_of_its_own_data_set() -> None:
         scored(0, 0.9, dataset="b"),
         scored(1, 0.5, generator="splice", dataset="b"),
     ]
-    by = report(table(rows), split=None, n_resamples=0)["by"]["generator"]
+    by = report(table(rows), split=None, missing="exclude", n_resamples=0)["by"]["generator"]
     assert {name: (b["dataset"], b["n_real"], b["n_fake"]) for name, b in by.items()} == {
         "gan": ("a", 1, 1),
         "diffusion": ("a", 1, 1),
@@ -128,7 +128,7 @@ def test_a_generator_is_compared_with_the_reals_of_its_own_data_set() -> None:
 
 def test_one_generator_in_two_data_sets_is_two_entries() -> None:
     rows = [scored(1, 0.9, generator="gan", dataset=name) for name in ("a", "b")] + [scored(0, 0.1)]
-    by = report(table(rows), split=None, n_resamples=0)["by"]["generator"]
+    by = report(table(rows), split=None, missing="exclude", n_resamples=0)["by"]["generator"]
     assert {name: (b["generator"], b["n_real"]) for name, b in by.items()} == {
         "a/gan": ("gan", 1),
         "b/gan": ("gan", 0),
@@ -146,7 +146,7 @@ def test_two_manipulations_of_one_video_stay_two_videos() -> None:
         *video(1, [0.2, 0.1], video="004", generator="neuraltextures"),
         *video(1, [0.9, 0.9], video="004", generator="deepfakes", dataset="b"),
     ]
-    found = report(table(rows), split=None, n_resamples=0)["by"]["video"]
+    found = report(table(rows), split=None, missing="exclude", n_resamples=0)["by"]["video"]
     assert (found["n"], found["n_real"], found["n_fake"]) == (4, 1, 3)
     assert {(v["dataset"], v["generator"]): v["score"] for v in found["videos"]} == {
         ("a", ""): pytest.approx(0.15),
@@ -168,7 +168,7 @@ def test_real_and_fake_frames_of_one_name_are_not_merged() -> None:
 def test_mean_and_vote_can_disagree() -> None:
     # Two of three frames look real; one very suspicious frame carries the mean.
     rows = [*video(1, [0.4, 0.4, 1.0], video="x"), *video(0, [0.1, 0.2, 0.1], video="y")]
-    found = report(table(rows), split=None, n_resamples=0)["by"]["video"]
+    found = report(table(rows), split=None, missing="exclude", n_resamples=0)["by"]["video"]
     assert found["metrics"]["accuracy"]["value"] == 1.0
     assert found["vote"]["accuracy"]["value"] == 0.5
     decisions = {v["video"]: (v["decision"], v["vote"], v["fake_frames"]) for v in found["videos"]}
@@ -177,7 +177,9 @@ def test_mean_and_vote_can_disagree() -> None:
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_tie_is_no_vote_and_counts_as_wrong(label: int) -> None:
-    found = report(table(video(label, [0.4, 0.6], video="x")), split=None, n_resamples=0)["by"]["video"]
+    found = report(table(video(label, [0.4, 0.6], video="x")), split=None, missing="exclude", n_resamples=0)[
+        "by"
+    ]["video"]
     assert found["videos"][0]["vote"] is None
     assert found["vote"]["ties"] == 1
     assert found["vote"]["accuracy"]["value"] == 0.0
@@ -189,7 +191,7 @@ def test_frames_without_a_score_do_not_vote_and_a_video_without_any_is_counted()
         {"label": 1, "video": "x"},
         {"label": 0, "video": "y"},
     ]
-    found = report(table(rows), split=None, n_resamples=0)["by"]["video"]
+    found = report(table(rows), split=None, missing="exclude", n_resamples=0)["by"]["video"]
     assert (found["n"], found["scored"]) == (2, 1)
     by_name = {v["video"]: v for v in found["videos"]}
     assert (by_name["x"]["n"], by_name["x"]["scored"], by_name["x"]["score"]) == (2, 1, 0.9)
@@ -197,7 +199,7 @@ def test_frames_without_a_score_do_not_vote_and_a_video_without_any_is_counted()
 
 
 def test_images_without_videos_have_no_video_level() -> None:
-    assert report(table(MIXED), split=None, n_resamples=0)["by"]["video"] == {}
+    assert report(table(MIXED), split=None, missing="exclude", n_resamples=0)["by"]["video"] == {}
 
 
 def test_intervals_widen_when_rows_share_a_group() -> None:
@@ -210,9 +212,9 @@ def test_intervals_widen_when_rows_share_a_group() -> None:
     ]
 
     def width(rows: list[dict[str, Any]]) -> float:
-        metrics = report(table([r | {"probability": NAN} for r in rows]), split=None, n_resamples=200)[
-            "metrics"
-        ]
+        metrics = report(
+            table([r | {"probability": NAN} for r in rows]), split=None, missing="exclude", n_resamples=200
+        )["metrics"]
         low, high = metrics["auroc"]["ci"]
         assert metrics["ece"] is None  # no probabilities
         return high - low
@@ -222,7 +224,9 @@ def test_intervals_widen_when_rows_share_a_group() -> None:
 
 def test_the_same_seed_gives_the_same_report() -> None:
     rows = [scored(i % 2, s) for i, s in enumerate(np.random.default_rng(1).uniform(size=60))]
-    first, again, other = (report(table(rows), split=None, n_resamples=50, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        report(table(rows), split=None, missing="exclude", n_resamples=50, seed=seed) for seed in (1, 1, 2)
+    )
     assert first == again
     assert first["metrics"]["auroc"]["ci"] != other["metrics"]["auroc"]["ci"]
 
@@ -231,7 +235,7 @@ def test_a_split_is_chosen_and_named() -> None:
     rows = [scored(0, 0.1, split="test"), scored(1, 0.9, split="test"), scored(1, 0.1, split="train")]
     found = report(table(rows), split="test", n_resamples=0)
     assert (found["n"], found["split"]) == (2, "test")
-    assert report(table(rows), split=None, n_resamples=0)["n"] == 3
+    assert report(table(rows), split=None, missing="exclude", n_resamples=0)["n"] == 3
     with pytest.raises(ConfigError, match="'valid'; the splits are test, train"):
         report(table(rows), split="valid")
 
@@ -244,7 +248,7 @@ def test_unusable_tables_are_refused() -> None:
 
 
 def test_a_table_of_failures_is_still_a_report() -> None:
-    found = report(table([{"label": 0}, {"label": 1}]), split=None, n_resamples=10)
+    found = report(table([{"label": 0}, {"label": 1}]), split=None, missing="exclude", n_resamples=10)
     assert (found["coverage"], found["failed"], found["scored"]) == (0.0, 2, 0)
     assert all(value is None for value in found["metrics"].values())
     assert found["decided"]["recall"]["value"] == 0.0
@@ -253,7 +257,7 @@ def test_a_table_of_failures_is_still_a_report() -> None:
 
 def test_the_report_is_strict_json() -> None:
     rows = [*MIXED, *video(1, [0.4, 0.6], video="x"), {"label": 0, "video": "y"}]
-    found = report(table(rows, threshold=float("inf")), split=None, n_resamples=20)
+    found = report(table(rows, threshold=float("inf")), split=None, missing="exclude", n_resamples=20)
     assert found["threshold"] is None
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert {"n", "coverage", "threshold", "metrics", "by", "detector", "manifest", "split"} <= set(found)
@@ -266,7 +270,7 @@ def test_text_and_markdown_show_every_source() -> None:
         *video(0, [0.1, 0.2], video="v", dataset="clips"),
         *(scored(1, 0.9, dataset="clips", generator=name) for name in ("swap", "morph")),
     ]
-    found = report(table(rows), split=None, n_resamples=50)
+    found = report(table(rows), split=None, missing="exclude", n_resamples=50)
     plain, card = text(found), markdown(found)
     assert "\x1b" not in plain + card
     for name in ("a", "clips", "clips, videos", "clips: swap", "clips: morph", "b|c (gan\\x1b[2J)"):
@@ -286,3 +290,85 @@ def test_text_and_markdown_show_every_source() -> None:
     assert "3/n" in card  # a rate of 0 has no interval: the legend says what bounds it
     assert "1.000" in next(line for line in table_lines if line.startswith(r"| b\|c (gan"))
     assert "Videos: accuracy" in plain
+
+
+# --- samples without a score ---
+
+
+def test_samples_without_a_score_are_an_error_by_default() -> None:
+    rows = [*MIXED, {"label": 1, "path": "x\x1b.png", "reason": "no image"}]
+    with pytest.raises(ConfigError) as caught:
+        report(table(rows), n_resamples=0)
+    message = str(caught.value)
+    assert "3 of 10 samples have no score (coverage 70.0%): 4.png, 8.png, x\\x1b.png (no image);" in message
+    assert "exclude" in message
+    assert report(table(MIXED[:4] + MIXED[5:8]), n_resamples=0)["missing"] == "error"
+
+
+def test_an_error_counts_those_of_all_data_sets() -> None:
+    rows = [scored(0, 0.1), {"label": 0}, scored(1, 0.9, dataset="b"), {"label": 1, "dataset": "b"}]
+    with pytest.raises(ConfigError, match="2 of 4 samples"):
+        report(table(rows), n_resamples=0)
+    other_split = [row | {"split": "test" if "score" in row else "train"} for row in rows]
+    assert report(table(other_split), split="test", n_resamples=0)["scored"] == 2
+
+
+def test_the_worst_counts_samples_without_a_score_as_wrong() -> None:
+    found = report(table(MIXED), missing="worst", n_resamples=20)
+    metrics, excluded = found["metrics"], report(table(MIXED), missing="exclude", n_resamples=0)["metrics"]
+    labels = [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    scores = [0.1, 0.2, 0.6, 0.7, float("inf"), 0.9, 0.8, 0.3, float("-inf")]
+    assert metrics["auroc"]["value"] == pytest.approx(auroc(labels, scores))
+    assert metrics["auroc"]["value"] < excluded["auroc"]["value"]
+    assert metrics["fpr"]["value"] == pytest.approx(3 / 5)
+    assert metrics["fnr"]["value"] == pytest.approx(2 / 4)
+    assert metrics["brier"]["value"] == pytest.approx((excluded["brier"]["value"] * 7 + 2) / 9)
+    # What a user meets does not depend on it.
+    assert found["decided"]["fpr"]["value"] == pytest.approx(1 / 5)
+    assert (found["scored"], found["missing"]) == (7, "worst")
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_video_without_any_score_is_the_worst_and_one_with_some_is_not() -> None:
+    rows = [
+        *video(1, [0.9, 0.8], video="x"),
+        {"label": 1, "video": "x"},
+        {"label": 1, "video": "z"},
+        *video(0, [0.1], video="y"),
+    ]
+    worst = report(table(rows), missing="worst", n_resamples=0)["by"]["video"]
+    assert (worst["n"], worst["scored"]) == (3, 2)
+    assert worst["metrics"]["fnr"]["value"] == worst["vote"]["fnr"]["value"] == 1 / 2
+    assert worst["metrics"]["auroc"]["value"] == 1 / 2
+    assert next(v for v in worst["videos"] if v["video"] == "z")["score"] is None
+    excluded = report(table(rows), missing="exclude", n_resamples=0)["by"]["video"]
+    assert excluded["metrics"]["fnr"]["value"] == excluded["vote"]["fnr"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("missing", "line", "legend"),
+    [
+        ("exclude", "2 without a score are left out of the metrics; 77.8% have one", "over the samples that"),
+        ("worst", "2 without a score are counted as the worst", "a fake without a score ranks below"),
+    ],
+)
+def test_the_text_says_what_became_of_them(missing: Any, line: str, legend: str) -> None:
+    found = report(table(MIXED), missing=missing, n_resamples=0)
+    for shown in (text(found), markdown(found)):
+        assert line in shown
+        assert legend in shown
+    whole = report(table(MIXED[:4]), missing=missing, n_resamples=0)
+    assert "without a score are" not in text(whole)
+
+
+def test_probabilities_that_a_scored_sample_lacks_leave_calibration_undefined() -> None:
+    rows = [scored(0, 0.1), scored(1, 0.9) | {"probability": NAN}, {"label": 1}]
+    for missing in ("exclude", "worst"):
+        found = report(table(rows), missing=missing, n_resamples=0)["metrics"]  # type: ignore[arg-type]
+        assert found["ece"] is None
+        assert found["brier"] is None
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="found 'drop'"):
+        report(table(MIXED), missing="drop")  # type: ignore[arg-type]

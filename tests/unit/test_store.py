@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tellsign.scoring import lock as lock_module
 from tellsign.scoring import store as module
 from tellsign.scoring.store import COLUMNS, Store, csv_line, json_line, read_rows, write_rows
 from tellsign.types import ConfigError
@@ -366,19 +367,19 @@ def test_a_lock_that_was_removed_meanwhile_is_taken_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other run ends between our opening of its lock file and our locking of it."""
-    path, held, calls = tmp_path / "out.csv.lock", module._held, []
+    path, held, calls = tmp_path / "out.csv", lock_module._held, []
 
-    def too_late(lock: Path) -> Any:
-        file = held(lock)
+    def too_late(output: Path) -> Any:
+        file = held(output)
         calls.append(file)
         if len(calls) == 1:
-            lock.unlink()
+            Path(file.name).unlink()
         return file
 
-    monkeypatch.setattr(module, "_held", too_late)
-    with module._locked(path) as file:
+    monkeypatch.setattr(lock_module, "_held", too_late)
+    with lock_module.lock(path) as file:
         assert calls[0].closed
-        assert os.path.samestat(os.fstat(file.fileno()), path.stat())
+        assert os.path.samestat(os.fstat(file.fileno()), (tmp_path / "out.csv.lock").stat())
         with pytest.raises(ConfigError, match="another run"):
             held(path)
 

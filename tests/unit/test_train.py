@@ -122,7 +122,7 @@ def test_a_table_that_the_file_lacks_can_be_set(tmp_path):
         ('name="\\u001b[2J"', "name is a name"),
         ("system=1", "system is a name, found 1"),
         ("summary=1", "summary is a text, found 1"),
-        ("calibration.method=magic", "method is one of sigmoid, isotonic, found 'magic'"),
+        ("calibration.method=magic", "method is one of sigmoid, isotonic, temperature, found 'magic'"),
         ("calibration.fpr=5", "fpr is a share between 0 and 1, both excluded, found 5"),
         ("calibration.fnr=0", "fnr is a share"),
         ("calibration.fnr=nan", "fnr is a share"),
@@ -293,7 +293,7 @@ def test_a_place_that_holds_something_else_is_refused_before_training(data, tmp_
 
 def test_a_training_that_fails_leaves_the_old_detector(data, tmp_path, monkeypatch):
     old = train(CONFIG, data, tmp_path / "toy")
-    monkeypatch.setattr(training, "operating_point", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(training, "chosen_point", lambda *a, **k: 1 / 0)
     monkeypatch.setattr(training, "_check_support", lambda *a: None)
     with pytest.raises(ZeroDivisionError):
         train(replace(CONFIG, seed=9), data, tmp_path / "toy")
@@ -366,6 +366,7 @@ def test_calibrating_changes_only_what_it_should(trained, others, tmp_path):
     assert new.spec["calibration_data"]["manifest"] == others.digest()
     assert new.spec["calibration_data"]["by_dataset"] == {"others/fake": 10, "others/real": 10}
     changed = {"calibration", "operating_point", "domain", "calibration_data", "metrics"}
+    changed |= {"operating_points", "cross_fitted"}
     for key in trained.spec.keys() - changed:
         assert new.spec[key] == trained.spec[key], key
     assert new.spec["metrics"]["auroc_select"] == trained.spec["metrics"]["auroc_select"]

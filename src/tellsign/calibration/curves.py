@@ -1,6 +1,6 @@
 """Rising curves from scores to the probability of fake, and how they are fitted.
 
-Shapes: N calibration scores, K breakpoints.
+Shapes: N calibration scores, K breakpoints, P weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tellsign.types import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from tellsign.calibration.checks import Floats
+    from tellsign.calibration.checks import Bools, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,26 @@ class Sigmoid:
             return _logistic(np.full_like(scores, self.intercept))
         with np.errstate(over="ignore"):  # a logit may be infinite
             return _logistic(self.slope * scores + self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """probability = 1 / (1 + exp(-score / temperature)): a score of 0 is a probability of one half."""
+
+    temperature: float  # above 0; infinite where fakes don't score higher than reals
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(
+                f"a temperature must be above 0: found {self.temperature}; give scores, higher = more fake"
+            )
+
+    def probability(self, scores: Floats) -> Floats:
+        """Any shape → same shape, in the unit interval."""
+        if math.isinf(self.temperature):  # says the same of every score, of an infinite one too
+            return np.full_like(scores, 0.5)
+        with np.errstate(over="ignore"):  # a logit may be infinite
+            return _logistic(scores / self.temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +108,7 @@ def sigmoid_curve(labels: ArrayLike, scores: ArrayLike) -> Sigmoid:
     Raises:  ConfigError: a class is missing, a score is not finite, or lengths differ.
     """
     is_fake, values = checked(labels, scores)
-    n_fake = int(is_fake.sum())
-    n_real = len(is_fake) - n_fake
-    targets = np.where(is_fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
+    targets = _smoothed(is_fake)
     share = float(targets.mean())
     flat = Sigmoid(0.0, math.log(share / (1 - share)))
     if values.min() == values.max():
@@ -101,14 +119,54 @@ def sigmoid_curve(labels: ArrayLike, scores: ArrayLike) -> Sigmoid:
         raise ConfigError(
             f"scores cannot be standardised: found {values.min():g} to {values.max():g}; rescale them"
         )
-    slope, intercept = _newton(np.stack([(values - centre) / scale, np.ones_like(values)]), targets)
+    design = np.stack([(values - centre) / scale, np.ones_like(values)])
+    slope, intercept = _newton(design, targets, np.array([0.0, np.log(share / (1 - share))])).tolist()
     return Sigmoid(slope / scale, intercept - slope * centre / scale) if slope > 0 else flat
 
 
-def _newton(design: Floats, targets: Floats) -> tuple[float, float]:
-    """The two weights of (2, N) design rows with the smallest mean cross-entropy to (N,) targets."""
-    share = targets.mean()
-    weights = np.array([0.0, np.log(share / (1 - share))])
+def temperature_curve(labels: ArrayLike, scores: ArrayLike) -> Temperature:
+    """The one number that divides scores so that their logistic is the likeliest probability.
+
+    Implements Guo et al. (2017), section 4.2, for two classes: logit(p) = score / T, with the T of smallest
+    negative log-likelihood. T divides the raw score as the detector gives it (a network's logit, the distance
+    from a decision boundary), whose 0 has to be where the detector itself is undecided: there is no intercept
+    that could move it. Deviates: Platt's smoothed labels, as in `sigmoid_curve`, because with labels of 0 and
+    1 the temperature of separated classes falls to 0.
+
+    Args:    labels: (N,) 0 real or 1 fake. scores: (N,) finite, higher = more fake.
+    Returns: the temperature, in the unit of the score; infinite where fakes don't score higher than reals.
+    Raises:  ConfigError: a class is missing, a score is not finite, lengths differ, or no score lies on one
+             side of 0.
+    """
+    is_fake, values = checked(labels, scores)
+    if values.min() >= 0 or values.max() <= 0:
+        raise ConfigError(
+            f"a temperature divides scores around 0, where the detector itself is undecided: found "
+            f"{values.min():g} to {values.max():g}, all on one side; use the sigmoid method, which has an "
+            "intercept"
+        )
+    with np.errstate(over="ignore", under="ignore"):
+        scale = float(np.sqrt(np.mean(np.square(values))))
+    if not (math.isfinite(scale) and scale > 0):
+        raise ConfigError(
+            f"scores cannot be scaled: found {values.min():g} to {values.max():g}; rescale them"
+        )
+    slope = float(_newton(values[None] / scale, _smoothed(is_fake), np.zeros(1))[0])
+    return Temperature(scale / slope if slope > 0 else math.inf)
+
+
+def _smoothed(is_fake: Bools) -> Floats:
+    """(N,) Platt's labels: how sure n rows of a class allow one to be of the next."""
+    n_fake = int(is_fake.sum())
+    n_real = len(is_fake) - n_fake
+    return np.where(is_fake, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
+
+
+def _newton(design: Floats, targets: Floats, weights: Floats) -> Floats:
+    """The (P,) weights of (P, N) design rows with the smallest mean cross-entropy to (N,) targets.
+
+    The search begins at `weights`.
+    """
 
     def loss(candidate: Floats) -> float:
         logits = candidate @ design
@@ -117,10 +175,10 @@ def _newton(design: Floats, targets: Floats) -> tuple[float, float]:
     for _ in range(100):
         p = _logistic(weights @ design)
         gradient = design @ (p - targets) / len(targets)
-        hessian = (design * (p * (1 - p))) @ design.T / len(targets) + 1e-12 * np.eye(2)
+        hessian = (design * (p * (1 - p))) @ design.T / len(targets) + 1e-12 * np.eye(len(design))
         step = -np.linalg.solve(hessian, gradient)
         if np.abs(step).max() <= 1e-12 * (1 + np.abs(weights).max()):
-            return float(weights[0]), float(weights[1])
+            return weights
         current, length = loss(weights), 1.0
         # The slack lets the last steps through, whose gain is below rounding.
         slack = 1e-14 * (1 + abs(current))
@@ -128,7 +186,7 @@ def _newton(design: Floats, targets: Floats) -> tuple[float, float]:
             length /= 2
         weights = weights + length * step
     raise ConfigError(
-        f"the sigmoid of {len(targets)} scores did not converge in 100 steps; look for scores far off all "
+        f"the curve of {len(targets)} scores did not converge in 100 steps; look for scores far off all "
         "others, or use the isotonic method"
     )
 

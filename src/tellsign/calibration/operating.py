@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     from tellsign.calibration.checks import Floats
 
+Rule = Literal["rates", "eer", "conformal"]
+RULES: tuple[Rule, ...] = ("rates", "eer", "conformal")
 # With no event in n trials, the 95 % bound of its rate is 3 / n (Hanley and Lippman-Hand 1983).
 RULE_OF_THREE = 3
+EER_NEEDED = 30  # scores of each class: fewer can't tell an equal error of 10 % from none (3 / n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,17 @@ class OperatingPoint:
 
     low: float
     high: float  # not below `low`
-    fpr: float  # share of calibration reals at or above `high` that was asked for, as an upper limit
-    fnr: float  # share of calibration fakes below `low` that was asked for, as an upper limit
+    fpr: float  # share of reals at or above `high` that was asked for, as an upper limit; of "eer": found
+    fnr: float  # share of fakes below `low` that was asked for, as an upper limit; of "eer": found
     n_real: int  # of the calibration data
     n_fake: int
+    rule: Rule = "rates"  # what made the thresholds: two rates, the equal error, or a conformal error level
 
     def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ConfigError(
+                f"unknown rule {self.rule!r} of an operating point: expected one of {', '.join(RULES)}"
+            )
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
             raise ConfigError(
                 f"an operating point needs finite low <= high: found {self.low} and {self.high}"
@@ -62,17 +70,18 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> OperatingPoint:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; a point without a rule is of a time when there was one rule only.
 
         Raises: ConfigError: a key is missing, unknown or of a wrong type, or low > high.
         """
+        found = {"rule": "rates", **found}
         check_keys("operating point", found, tuple(field.name for field in dataclasses.fields(cls)))
         low, high, fpr, fnr = (number(found, name) for name in ("low", "high", "fpr", "fnr"))
-        return cls(low, high, fpr, fnr, count(found, "n_real"), count(found, "n_fake"))
+        return cls(low, high, fpr, fnr, count(found, "n_real"), count(found, "n_fake"), found["rule"])
 
 
 def operating_point(
-    real_scores: ArrayLike, fake_scores: ArrayLike, *, fpr: float, fnr: float
+    real_scores: ArrayLike, fake_scores: ArrayLike, *, fpr: float, fnr: float, supported: bool = True
 ) -> OperatingPoint:
     """The thresholds of two error rates, measured on calibration data.
 
@@ -81,39 +90,81 @@ def operating_point(
     nothing is uncertain.
 
     Args:    real_scores, fake_scores: (N,) finite. fpr, fnr: upper limits, above 0 and below 1.
+             supported: refuse scores too few for the rates. Without it the point is for cross-fitting only.
     Returns: the operating point.
     Raises:  ConfigError: as for `threshold_at_fpr` and `threshold_at_fnr`.
     """
-    high, low = threshold_at_fpr(real_scores, fpr), threshold_at_fnr(fake_scores, fnr)
+    high = threshold_at_fpr(real_scores, fpr, supported=supported)
+    low = threshold_at_fnr(fake_scores, fnr, supported=supported)
     if low > high:
         low = high = high + (low - high) / 2
     return OperatingPoint(low, high, fpr, fnr, np.size(real_scores), np.size(fake_scores))
 
 
-def threshold_at_fpr(real_scores: ArrayLike, fpr: float) -> float:
+def equal_error_point(
+    real_scores: ArrayLike, fake_scores: ArrayLike, *, supported: bool = True
+) -> OperatingPoint:
+    """The one threshold at which the shares of false alarms and of missed fakes differ least.
+
+    It lies in the middle between two neighbouring scores. Where two thresholds are as good, the one with the
+    fewer errors is taken, then the higher one.
+
+    Args:    real_scores, fake_scores: (N,) finite, of independent images; at least 30 each.
+             supported: refuse fewer. Without it the point is for cross-fitting only.
+    Returns: low = high; fpr and fnr are the shares found on these scores.
+    Raises:  ConfigError: fewer than 30 scores of a class, or a score is not finite.
+    """
+    real, fake = (
+        np.sort(finite(scores, f"{kind} scores"))
+        for scores, kind in ((real_scores, "real"), (fake_scores, "fake"))
+    )
+    needed = EER_NEEDED if supported else 1
+    if min(len(real), len(fake)) < needed:
+        raise ConfigError(
+            f"too few scores for an equal error: found {len(real)} of reals and {len(fake)} of fakes, needed "
+            f"{needed} of each; add images"
+        )
+    distinct = np.unique(np.concatenate([real, fake]))
+    middle = distinct[:-1] / 2 + distinct[1:] / 2
+    # Between neighbouring floats the middle is rounded to one of them, and may be the wrong one.
+    inner = np.clip(middle, np.nextafter(distinct[:-1], np.inf), distinct[1:])
+    thresholds = np.concatenate([distinct[:1], inner, np.nextafter(distinct[-1:], np.inf)])
+    fp, fn = len(real) - real.searchsorted(thresholds), fake.searchsorted(thresholds)
+    # Cross-multiplied counts: shares that are equal may differ by a rounding error.
+    fpr, fnr = fp * len(fake), fn * len(real)
+    best = int(np.lexsort((-thresholds, fpr + fnr, np.abs(fpr - fnr)))[0])
+    at = float(thresholds[best])
+    return OperatingPoint(
+        at, at, float(fp[best] / len(real)), float(fn[best] / len(fake)), len(real), len(fake), "eer"
+    )
+
+
+def threshold_at_fpr(real_scores: ArrayLike, fpr: float, *, supported: bool = True) -> float:
     """The smallest threshold at which at most `fpr` of these reals are called fake (score >= threshold).
 
     It is the next number above the highest real that must be called real. Scores have to be of independent
     images: one a source video or identity, not one a frame.
 
     Args:    real_scores: (N,) finite. fpr: above 0 and below 1; at least 3 / N.
+             supported: refuse scores too few for the rate. Without it the threshold is for cross-fitting.
     Returns: in the unit of the scores.
     Raises:  ConfigError: fewer than 3 / fpr scores (with no false alarm among n reals, the 95 % bound of the
              FPR is 3 / n), a score is not finite, or fpr is not a rate.
     """
-    scores = _supported(real_scores, fpr, name="fpr", kind="real")
-    return float(np.nextafter(scores[-1 - _allowed(fpr, len(scores))], np.inf))
+    scores = _ascending(real_scores, fpr, name="fpr", kind="real", supported=supported)
+    return float(np.nextafter(scores[-1 - allowed(fpr, len(scores))], np.inf))
 
 
-def threshold_at_fnr(fake_scores: ArrayLike, fnr: float) -> float:
+def threshold_at_fnr(fake_scores: ArrayLike, fnr: float, *, supported: bool = True) -> float:
     """The largest threshold at which at most `fnr` of these fakes are called real (score < threshold).
 
     Args:    fake_scores: (N,) finite, of independent images. fnr: above 0 and below 1; at least 3 / N.
+             supported: as for `threshold_at_fpr`.
     Returns: in the unit of the scores.
     Raises:  ConfigError: as for `threshold_at_fpr`.
     """
-    scores = _supported(fake_scores, fnr, name="fnr", kind="fake")
-    return float(scores[_allowed(fnr, len(scores))])
+    scores = _ascending(fake_scores, fnr, name="fnr", kind="fake", supported=supported)
+    return float(scores[allowed(fnr, len(scores))])
 
 
 def domain_limit(distances: ArrayLike, *, quantile: float = 0.99) -> float:
@@ -138,11 +189,11 @@ def domain_limit(distances: ArrayLike, *, quantile: float = 0.99) -> float:
     return float(np.quantile(values, quantile, method="higher"))
 
 
-def _supported(scores: ArrayLike, rate: float, *, name: str, kind: str) -> Floats:
+def _ascending(scores: ArrayLike, rate: float, *, name: str, kind: str, supported: bool) -> Floats:
     """(N,) ascending scores, or a ConfigError where they are too few for the rate."""
     check_rate(name, rate)
     values = finite(scores, f"{kind} scores")
-    needed = math.ceil(RULE_OF_THREE / rate)
+    needed = math.ceil(RULE_OF_THREE / rate) if supported else 1
     if len(values) < needed:
         lowest = math.ceil(1e4 * RULE_OF_THREE / max(len(values), 1)) / 1e4
         mend = f"ask for {name} >= {lowest:g}" if lowest < 1 else "that supports no rate"
@@ -153,8 +204,12 @@ def _supported(scores: ArrayLike, rate: float, *, name: str, kind: str) -> Float
     return np.sort(values)
 
 
-def _allowed(rate: float, n: int) -> int:
-    """The most errors among n whose share, as a float, is at most the rate."""
+def allowed(rate: float, n: int) -> int:
+    """The most errors among n whose share, as a float, is at most the rate.
+
+    Args:    rate: above 0 and below 1. n: at least 1.
+    Returns: 0 to n - 1.
+    """
     errors = int(rate * n) + 1
     while errors / n > rate:
         errors -= 1

@@ -6,13 +6,21 @@ Shapes: N calibration scores.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tellsign.calibration.checks import check_classes, check_keys, checked, count, number, numbers
-from tellsign.calibration.curves import Isotonic, Sigmoid, isotonic_curve, sigmoid_curve
+from tellsign.calibration.curves import (
+    Isotonic,
+    Sigmoid,
+    Temperature,
+    isotonic_curve,
+    sigmoid_curve,
+    temperature_curve,
+)
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -22,12 +30,15 @@ if TYPE_CHECKING:
 
     from tellsign.calibration.checks import Floats
 
+Method = Literal["sigmoid", "isotonic", "temperature"]
+Curve = Sigmoid | Isotonic | Temperature
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What turns a score into the probability of fake, at the prior of whoever asks."""
 
-    curve: Sigmoid | Isotonic
+    curve: Curve
     n_real: int  # of the calibration data
     n_fake: int
 
@@ -35,29 +46,32 @@ class Calibration:
         check_classes(self.n_real, self.n_fake)
 
     @classmethod
-    def fit(
-        cls, labels: ArrayLike, scores: ArrayLike, *, method: Literal["sigmoid", "isotonic"] = "sigmoid"
-    ) -> Calibration:
+    def fit(cls, labels: ArrayLike, scores: ArrayLike, *, method: Method = "sigmoid") -> Calibration:
         """A calibration fitted on scores that the detector was not trained on.
 
         Args:    labels: (N,) 0 real or 1 fake. scores: (N,) finite, higher = more fake.
-                 method: sigmoid for few scores or a smooth curve; isotonic from about a thousand on.
+                 method: sigmoid (Platt's) for few scores or a smooth curve; isotonic from a thousand on;
+                 temperature for logits whose 0 is right and whose size alone is wrong.
         Returns: the calibration.
-        Raises:  ConfigError: a class is missing, a score is not finite, lengths differ, or unknown method.
+        Raises:  ConfigError: a class is missing, a score is not finite, lengths differ, unknown method, or
+                 scores that no temperature can divide.
         """
         is_fake, _ = checked(labels, scores)
         n_fake = int(is_fake.sum())
-        curves: dict[str, Callable[[ArrayLike, ArrayLike], Sigmoid | Isotonic]] = {
+        curves: dict[str, Callable[[ArrayLike, ArrayLike], Curve]] = {
             "sigmoid": sigmoid_curve,
             "isotonic": isotonic_curve,
+            "temperature": temperature_curve,
         }
         if method not in curves:
             raise ConfigError(f"unknown calibration method {method!r}: expected one of {', '.join(curves)}")
         return cls(curves[method](labels, scores), len(is_fake) - n_fake, n_fake)
 
     @property
-    def method(self) -> Literal["sigmoid", "isotonic"]:
+    def method(self) -> Method:
         """The name of the curve, as `fit` takes it."""
+        if isinstance(self.curve, Temperature):
+            return "temperature"
         return "sigmoid" if isinstance(self.curve, Sigmoid) else "isotonic"
 
     @property
@@ -87,7 +101,8 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Method, the curve's numbers and the sizes of the calibration data, ready for JSON."""
         curve = {
-            name: list(value) if isinstance(value, tuple) else value
+            # JSON has no infinity, which a temperature may be.
+            name: list(value) if isinstance(value, tuple) else None if math.isinf(value) else value
             for name, value in dataclasses.asdict(self.curve).items()
         }
         return {"method": self.method, **curve, "n_real": self.n_real, "n_fake": self.n_fake}
@@ -101,12 +116,17 @@ class Calibration:
         method = found.get("method")
         if method == "sigmoid":
             check_keys("calibration", found, ("method", "slope", "intercept", "n_real", "n_fake"))
-            curve: Sigmoid | Isotonic = Sigmoid(number(found, "slope"), number(found, "intercept"))
+            curve: Curve = Sigmoid(number(found, "slope"), number(found, "intercept"))
         elif method == "isotonic":
             check_keys("calibration", found, ("method", "scores", "probabilities", "n_real", "n_fake"))
             curve = Isotonic(numbers(found, "scores"), numbers(found, "probabilities"))
+        elif method == "temperature":
+            check_keys("calibration", found, ("method", "temperature", "n_real", "n_fake"))
+            curve = Temperature(math.inf if found["temperature"] is None else number(found, "temperature"))
         else:
-            raise ConfigError(f"unknown calibration method {method!r}: expected sigmoid or isotonic")
+            raise ConfigError(
+                f"unknown calibration method {method!r}: expected sigmoid, isotonic or temperature"
+            )
         return cls(curve, count(found, "n_real"), count(found, "n_fake"))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tellsign import __version__, terminal
-from tellsign.cli import data, learn, scan
+from tellsign.cli import benchmark, data, learn, scan
 from tellsign.types import TellsignError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
     learn.train,
     learn.calibrate,
     learn.evaluate,
+    benchmark.benchmark,
     learn.reproduce,
     learn.models,
 ):

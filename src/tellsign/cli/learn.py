@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tellsign.cli import options
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from tellsign.calibration import CalibrationConfig
+    from tellsign.data import Manifest
 
 
 def train(
@@ -32,24 +37,98 @@ def train(
 
 def calibrate(
     detector: options.DetectorArgument,
-    data: options.Data,
+    data: Annotated[Path, typer.Option("--data", help="A manifest, or a folder of your own real images.")],
     output: options.Output,
-    method: Annotated[Literal["sigmoid", "isotonic"], typer.Option(help="Of calibration.")] = "sigmoid",
-    fpr: Annotated[float, typer.Option(help="Share of real images that may be called fake.")] = 0.05,
-    fnr: Annotated[float, typer.Option(help="Share of fakes that may be called real.")] = 0.05,
-    split: options.Split = None,
+    method: Annotated[
+        Literal["sigmoid", "platt", "isotonic", "temperature"],
+        typer.Option(help="Of the probability; platt is another name of sigmoid. Not used with reals alone."),
+    ] = "sigmoid",
+    fpr: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of reals that may be called fake, or eer; 0.05, with reals alone the detector's own."
+        ),
+    ] = None,
+    fnr: Annotated[
+        float | None, typer.Option(help="Share of fakes that may be called real; as for --fpr.")
+    ] = None,
+    conformal: Annotated[
+        float | None,
+        typer.Option(help="Abstain so that each class gets the other's label at most so often, e.g. 0.1."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only samples of this split; by default valid, else those of none.")
+    ] = None,
+    refit_domain: Annotated[
+        bool, typer.Option("--refit-domain", help="With reals alone: trust images like these as well.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """Refit probability and operating point of a detector on other data."""
-    from tellsign import artifacts, hub
-    from tellsign.train import CalibrationConfig
+    """Refit probability and operating point on other data; with reals alone, only the operating point."""
+    from tellsign import artifacts, hub, local, terminal
     from tellsign.train import calibrate as run
+    from tellsign.types import REAL
 
-    config = CalibrationConfig(method=method, fpr=fpr, fnr=fnr)
-    artifact = run(
-        artifacts.load(hub.detector_path(detector)), options.read_manifest(data, split), config, output
-    )
-    _print_model(artifact.spec["name"], output, json=json)
+    manifest = _calibration_data(data, split)
+    before = artifacts.load(hub.detector_path(detector))
+    if set(manifest.labels) == {REAL}:
+        config = _rule(local.stored_rule(before), fpr, fnr, conformal, method)
+        fit = local.calibrate_on_reals(before, manifest, config, output, refit_domain=refit_domain)
+        result = fit.to_dict()
+        for line in local.text(fit):
+            terminal.complain(line)
+    else:
+        if refit_domain:
+            raise ConfigError(
+                "--refit-domain goes with reals alone; with both classes the limit is always refitted"
+            )
+        artifact = run(before, manifest, _rule(None, fpr, fnr, conformal, method), output)
+        result = {"cross_fitted": artifact.spec["cross_fitted"]}
+        terminal.complain(local.cross_fitted_text(artifact))
+    _print_model(before.spec["name"], output, json=json, **result)
+
+
+def _calibration_data(data: Path, split: str | None) -> Manifest:
+    """A folder's images as reals, the split that was asked for, or what may be used without asking."""
+    from tellsign import local, terminal
+
+    if data.is_dir():
+        if split is not None:
+            raise ConfigError(f"--split goes with a manifest, and {data} is a folder of real images")
+        skipped: list[Path] = []
+        manifest = local.real_images(data, on_skip=skipped.append)
+        if skipped:
+            terminal.complain(f"{len(skipped)} files passed over, e.g. {str(skipped[0])!a}")
+        return manifest
+    if split is not None:
+        return options.read_manifest(data, split)
+    manifest = options.read_manifest(data)
+    part = local.calibration_part(manifest)
+    if len(part) < len(manifest):
+        name = f"of the split {part[0].split}" if part[0].split else "without a split"
+        terminal.complain(
+            f"calibrating on the {len(part)} rows {name}; {len(manifest) - len(part)} others are left alone"
+        )
+    return part
+
+
+def _rule(
+    stored: CalibrationConfig | None, fpr: str | None, fnr: float | None, conformal: float | None, method: Any
+) -> CalibrationConfig:
+    """The options as a configuration; what is not given is the detector's own, or the default."""
+    from dataclasses import replace
+
+    from tellsign.calibration import CalibrationConfig
+
+    if fpr is not None and conformal is not None:
+        raise ConfigError("--fpr and --conformal are two rules for one pair of thresholds; leave one out")
+    config = replace(stored or CalibrationConfig(), method=method)
+    if fpr is not None:
+        rate: Any = fpr if fpr == "eer" else options.number(fpr, "--fpr")
+        config = replace(config, fpr=rate, conformal=None)
+    if conformal is not None:
+        config = CalibrationConfig(method=method, fnr=config.fnr, conformal=conformal)
+    return config if fnr is None else replace(config, fnr=fnr)
 
 
 def evaluate(
@@ -60,6 +139,13 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="Write the predictions as Parquet.")
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report as Markdown.")] = None,
+    reliability: Annotated[
+        Path | None, typer.Option(help="Draw how often the probability was right, as PNG.")
+    ] = None,
+    missing: Annotated[
+        Literal["error", "exclude", "worst"],
+        typer.Option(help="Samples without a score: stop, leave them out, or count them as wrong."),
+    ] = "error",
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -74,9 +160,12 @@ def evaluate(
     """Predictions of a detector on a manifest, and metrics per source, generator and video."""
     from tellsign import hub, terminal
     from tellsign.evaluate import report as reports
+    from tellsign.evaluate.reliability import check_picture, write_reliability
     from tellsign.scoring.predictions import predict
     from tellsign.scoring.scorer import Options, Scorer
 
+    if reliability:
+        check_picture(reliability)
     scorer = Scorer(hub.detector_path(detector), Options(fpr=fpr, prior=prior, faces=faces))
     manifest = options.read_manifest(data, split)
     limits = options.limits(workers, batch_size, timeout, memory_limit)
@@ -84,13 +173,16 @@ def evaluate(
         predictions = predict(manifest, scorer, limits=limits, on_row=step)
     if output:
         predictions.write(output)
-    result = reports.report(predictions, split=split, n_resamples=resamples, seed=seed)
-    if report:
-        report.write_text(reports.markdown(result), encoding="utf-8")
-    print(options.as_json(result) if json else reports.text(result))
     failed = predictions.take(predictions.verdict == "")
+    # Before the report, which may stop at them.
     for path, reason in zip(failed.path, failed.reason, strict=True):
         terminal.complain_of({"path": path, "error": reason})
+    result = reports.report(predictions, split=split, missing=missing, n_resamples=resamples, seed=seed)
+    if report:
+        report.write_text(reports.markdown(result), encoding="utf-8")
+    if reliability:
+        write_reliability(predictions, reliability, prior=scorer.decision.prior)
+    print(options.as_json(result) if json else reports.text(result))
     if len(failed):
         raise typer.Exit(1)
 
@@ -162,10 +254,10 @@ def _model(name: str, path: Path) -> dict[str, Any]:
     }
 
 
-def _print_model(name: str, path: Path, *, json: bool) -> None:
+def _print_model(name: str, path: Path, *, json: bool, **result: Any) -> None:
     from tellsign import terminal
 
-    model = _model(name, path)
+    model = _model(name, path) | result
     if json:
         print(options.as_json({key: value for key, value in model.items() if key != "card"}))
     else:

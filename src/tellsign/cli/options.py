@@ -46,12 +46,17 @@ def read_manifest(path: Path, split: str | None = None) -> Manifest:
     """A manifest, or one split of it."""
     from tellsign.data import read
 
-    manifest = read(path)
-    if split is not None:
-        found = sorted({sample.split for sample in manifest})
-        manifest = manifest.filter(split=split)
-        if not manifest:
-            raise ConfigError(f"{path} has no split {split!r}; it has {found}")
+    return only_split(read(path), path, split)
+
+
+def only_split(manifest: Manifest, path: Path, split: str | None) -> Manifest:
+    """One split of a manifest that was read from a path, or all of it."""
+    if split is None:
+        return manifest
+    found = sorted({sample.split for sample in manifest})
+    manifest = manifest.filter(split=split)
+    if not manifest:
+        raise ConfigError(f"{path} has no split {split!r}; it has {found}")
     return manifest
 
 

@@ -3,7 +3,8 @@
 A pooled figure mixes data sets whose scores need not be comparable, so it never stands alone. Three rules
 hold in every block of a report:
 
-- `metrics` are taken over the samples that have a score, at the detector's threshold.
+- `metrics` are taken at the detector's threshold, over the samples that have a score; those without (failed,
+  too small) are an error, are left out or count as the worst possible, as `missing` says.
 - `decided` is what a user meets: shares of *all* reals and of *all* fakes by the verdict that they got, so
   that an uncertain or failed sample is neither a false alarm nor a find.
 - A generator's fakes are compared with the reals of the same data set, never with those of another.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.columns import aligned
-from tellsign.metrics import summary
+from tellsign.metrics import summary, with_missing
 from tellsign.scoring.names import printable
 from tellsign.types import FAKE, REAL, ConfigError
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tellsign.metrics import Estimate
+    from tellsign.metrics import Estimate, Missing
     from tellsign.scoring.predictions import Predictions
 
     Block = dict[str, Any]
@@ -44,7 +45,12 @@ LABELS = {REAL: "real", FAKE: "fake"}
 
 
 def report(
-    predictions: Predictions, *, split: str | None = None, n_resamples: int = 1000, seed: int = 0
+    predictions: Predictions,
+    *,
+    split: str | None = None,
+    missing: Missing = "error",
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Everything that is said about a detector on a labelled set.
 
@@ -54,12 +60,16 @@ def report(
 
     Args:    predictions: the table.
              split: only rows of this split; None takes all.
+             missing: what the metrics do with samples that have no score: error; exclude; or worst, a fake
+             at -inf and a real at +inf. A video lacks a score where none of its frames has one; otherwise
+             its frames with a score speak for it.
              n_resamples: of the bootstrap; 0 leaves the intervals out.
              seed: of the bootstrap.
     Returns: JSON-ready: n, n_real, n_fake, scored, uncertain, failed, coverage (share with a verdict real
              or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, decided {n, wrong,
-             fpr, fnr, recall}, by {dataset, generator, video}, detector, manifest, split.
-    Raises:  ConfigError: there are no rows, or a label is neither 0 nor 1.
+             fpr, fnr, recall}, by {dataset, generator, video}, detector, manifest, split, missing.
+    Raises:  ConfigError: there are no rows, a label is neither 0 nor 1, or a score is missing and `missing`
+             is error.
     """
     rows = predictions if split is None else predictions.take(predictions.split == split)
     if not len(rows):
@@ -68,37 +78,48 @@ def report(
         raise ConfigError(f"there is nothing to report: {len(predictions)} predictions, none of them{where}")
     if unknown := sorted(set(rows.label.tolist()) - set(LABELS)):
         raise ConfigError(f"labels must be 0 (real) or 1 (fake): found {unknown[:3]}; leave such rows out")
-    estimates = partial(summary, n_resamples=n_resamples, seed=seed)
-    datasets = _by_dataset(rows, estimates)
+    # Of all rows at once, so that an error counts them all.
+    with_missing(rows.label, rows.score, missing, names=_reasons(rows))
+    block = partial(_block, missing=missing, estimates=partial(summary, n_resamples=n_resamples, seed=seed))
+    datasets = _by_dataset(rows, block)
     # A part that is the whole is not measured twice.
-    (whole,) = datasets.values() if len(datasets) == 1 else (_block(rows, estimates),)
+    (whole,) = datasets.values() if len(datasets) == 1 else (block(rows),)
     return {
         **whole,
         "threshold": _finite(rows.threshold),
         "by": {
             "dataset": datasets,
-            "generator": _by_generator(rows, datasets, estimates),
-            "video": _by_video(rows, estimates),
+            "generator": _by_generator(rows, datasets, block),
+            "video": _by_video(rows, missing, partial(summary, n_resamples=n_resamples, seed=seed)),
         },
         "detector": rows.detector,
         "manifest": rows.manifest,
         "split": split,
+        "missing": missing,
     }
 
 
-def _block(rows: Predictions, estimates: Estimates) -> Block:
-    scored = ~np.isnan(rows.score)
+def _reasons(rows: Predictions) -> list[str]:
+    """Path and reason of each row without a score; only these are ever named."""
+    lost = np.isnan(rows.score)
+    return [
+        printable(f"{path} ({reason})" if reason else str(path)) if is_lost else ""
+        for path, reason, is_lost in zip(rows.path, rows.reason, lost, strict=True)
+    ]
+
+
+def _block(rows: Predictions, *, missing: Missing, estimates: Estimates) -> Block:
     has_verdict = np.isin(rows.verdict, list(LABELS.values()))
     right = np.where(rows.label == FAKE, "fake", "real")
     return {
         "n": len(rows),
         "n_real": int((rows.label == REAL).sum()),
         "n_fake": int((rows.label == FAKE).sum()),
-        "scored": int(scored.sum()),
+        "scored": int((~np.isnan(rows.score)).sum()),
         "uncertain": int((rows.verdict == "uncertain").sum()),
         "failed": int((rows.verdict == "").sum()),
         "coverage": float(has_verdict.mean()),
-        "metrics": _metrics(rows.take(scored), estimates),
+        "metrics": _metrics(rows, missing, estimates),
         "decided": {
             "n": int(has_verdict.sum()),
             "wrong": int((has_verdict & (rows.verdict != right)).sum()),
@@ -107,14 +128,15 @@ def _block(rows: Predictions, estimates: Estimates) -> Block:
     }
 
 
-def _metrics(scored: Predictions, estimates: Estimates) -> Block:
-    known = len(scored) and bool(np.isfinite(scored.probability).all())
+def _metrics(rows: Predictions, missing: Missing, estimates: Estimates) -> Block:
+    kept = with_missing(rows.label, rows.score, missing, probabilities=rows.probability)
+    known = len(kept.rows) > 0 and bool(np.isfinite(rows.probability[~np.isnan(rows.score)]).all())
     found = estimates(
-        scored.label,
-        scored.score,
-        threshold=scored.threshold,
-        probabilities=scored.probability if known else None,
-        groups=scored.group,
+        kept.labels,
+        kept.scores,
+        threshold=rows.threshold,
+        probabilities=kept.probabilities if known else None,
+        groups=rows.group[kept.rows],
     )
     return {**{name: _shown(estimate) for name, estimate in found.items()}, "recall": _rest(found["fnr"])}
 
@@ -135,12 +157,12 @@ def _verdict_rates(rows: Predictions, estimates: Estimates) -> Block:
     }
 
 
-def _by_dataset(rows: Predictions, estimates: Estimates) -> Block:
+def _by_dataset(rows: Predictions, block: Callable[[Predictions], Block]) -> Block:
     names = _named(rows.dataset)
-    return {name: _block(rows.take(names == name), estimates) for name in _distinct(names)}
+    return {name: block(rows.take(names == name)) for name in _distinct(names)}
 
 
-def _by_generator(rows: Predictions, by_dataset: Block, estimates: Estimates) -> Block:
+def _by_generator(rows: Predictions, by_dataset: Block, block: Callable[[Predictions], Block]) -> Block:
     datasets, generators = _named(rows.dataset), _named(rows.generator)
     fake = rows.label == FAKE
     pairs = sorted(set(zip(generators[fake].tolist(), datasets[fake].tolist(), strict=True)))
@@ -151,12 +173,12 @@ def _by_generator(rows: Predictions, by_dataset: Block, estimates: Estimates) ->
         key = generator if uses[generator] == 1 else f"{dataset}/{generator}"
         # `dataset` says whose reals these fakes are compared with.
         is_all = own.sum() == by_dataset[dataset]["n"]
-        block = by_dataset[dataset] if is_all else _block(rows.take(own), estimates)
-        blocks[key] = {"generator": generator, "dataset": dataset, **block}
+        measured = by_dataset[dataset] if is_all else block(rows.take(own))
+        blocks[key] = {"generator": generator, "dataset": dataset, **measured}
     return blocks
 
 
-def _by_video(rows: Predictions, estimates: Estimates) -> Block:
+def _by_video(rows: Predictions, missing: Missing, estimates: Estimates) -> Block:
     """Metrics of mean scores and of votes, all data sets together and each alone; {} without frames."""
     frames = rows.take(rows.video != "")
     if not len(frames):
@@ -167,12 +189,10 @@ def _by_video(rows: Predictions, estimates: Estimates) -> Block:
         members[key].append(index)
     videos = [_video(frames, key, members[key]) for key in sorted(members)]
     datasets = _distinct(np.array([video["dataset"] for video in videos]))
+    measured = partial(_video_block, threshold=frames.threshold, missing=missing, estimates=estimates)
     return {
-        **_video_block(videos, frames.threshold, estimates),
-        "dataset": {
-            name: _video_block([v for v in videos if v["dataset"] == name], frames.threshold, estimates)
-            for name in datasets
-        },
+        **measured(videos),
+        "dataset": {name: measured([v for v in videos if v["dataset"] == name]) for name in datasets},
         "videos": [{key: value for key, value in video.items() if key != "group"} for video in videos],
     }
 
@@ -199,17 +219,21 @@ def _video(frames: Predictions, key: tuple[str, str, str, int], rows: list[int])
     }
 
 
-def _video_block(videos: Sequence[Block], threshold: float, estimates: Estimates) -> Block:
+def _video_block(
+    videos: Sequence[Block], *, threshold: float, missing: Missing, estimates: Estimates
+) -> Block:
     scored = [video for video in videos if video["score"] is not None]
-    labels = np.array([video["label"] == "fake" for video in scored], dtype=np.int64)
-    groups = [video["group"] for video in scored]
-    # A tie counts as wrong: a vote that is none decides nothing.
+    means = [math.nan if video["score"] is None else video["score"] for video in videos]
+    kept = with_missing([video["label"] == "fake" for video in videos], means, missing)
+    own = [videos[row] for row in kept.rows]
+    groups = [video["group"] for video in own]
+    # A tie counts as wrong, as does a video without a score: a vote that is none decides nothing.
     votes = [
         1.0 - y if v["vote"] is None else float(v["vote"] == "fake")
-        for y, v in zip(labels, scored, strict=True)
+        for y, v in zip(kept.labels, own, strict=True)
     ]
-    by_mean = estimates(labels, [v["score"] for v in scored], threshold=threshold, groups=groups)
-    by_vote = estimates(labels, votes, threshold=0.5, groups=groups)
+    by_mean = estimates(kept.labels, kept.scores, threshold=threshold, groups=groups)
+    by_vote = estimates(kept.labels, votes, threshold=0.5, groups=groups)
     return {
         "n": len(videos),
         "n_real": sum(video["label"] == "real" for video in videos),
@@ -249,9 +273,16 @@ def _finite(value: float) -> float | None:
 
 HEADER = ("source", "real", "fake", "AUROC [95 % CI]", "FPR [95 % CI]", "recall (TPR) [95 % CI]", "coverage")
 LEGEND = """\
-AUROC: over the samples that have a score. FPR and recall: shares of all real and of all fake samples that get
+AUROC: {which}. FPR and recall: shares of all real and of all fake samples that get
 the verdict fake; for videos, by the mean score of their frames. Where such a rate is 0 among n samples, the
 bootstrap has no interval; its 95 % bound is 3/n."""
+_SCORED = "over the samples that have a score"
+_LEGENDS = {
+    "error": _SCORED,
+    "exclude": _SCORED,
+    "worst": "a fake without a score ranks below all others, such a real above",
+}
+_MISSING = {"exclude": "left out of the metrics", "worst": "counted as the worst possible in the metrics"}
 
 
 def text(result: dict[str, Any]) -> str:
@@ -260,7 +291,14 @@ def text(result: dict[str, Any]) -> str:
     Args:    result: of `report`.
     Returns: plain text.
     """
-    lines = [*_heading(result), "", *aligned([HEADER, *_source_rows(result)], n_left=1), "", LEGEND, ""]
+    lines = [
+        *_heading(result),
+        "",
+        *aligned([HEADER, *_source_rows(result)], n_left=1),
+        "",
+        _legend(result),
+        "",
+    ]
     several = len(result["by"]["dataset"]) > 1
     lines.append(
         "All samples pooled, which data sets of different kind make hard to read:" if several else "Metrics:"
@@ -282,7 +320,7 @@ def markdown(result: dict[str, Any]) -> str:
     rows = [[cell.replace("|", r"\|") for cell in row] for row in (HEADER, *_source_rows(result))]
     rule = ["---", *["---:"] * (len(HEADER) - 1)]
     table = [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
-    return "\n".join([*(f"{line}  " for line in _heading(result)), "", *table, "", LEGEND, ""])
+    return "\n".join([*(f"{line}  " for line in _heading(result)), "", *table, "", _legend(result), ""])
 
 
 def _heading(result: dict[str, Any]) -> list[str]:
@@ -292,7 +330,15 @@ def _heading(result: dict[str, Any]) -> list[str]:
         f"{result['n']} samples: {decided['n']} with a verdict ({result['coverage']:.1%}), "
         f"{decided['wrong']} of these wrong; {result['uncertain']} uncertain, {result['failed']} failed"
     )
-    return [f"Detector {printable(result['detector'])} on manifest {result['manifest'][:12]}{split}", counts]
+    lines = [f"Detector {printable(result['detector'])} on manifest {result['manifest'][:12]}{split}", counts]
+    if n_missing := result["n"] - result["scored"]:
+        share = result["scored"] / result["n"]
+        lines.append(f"{n_missing} without a score are {_MISSING[result['missing']]}; {share:.1%} have one")
+    return lines
+
+
+def _legend(result: dict[str, Any]) -> str:
+    return LEGEND.format(which=_LEGENDS[result["missing"]])
 
 
 def _source_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -6,15 +6,14 @@ what it needs.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from tellsign.evaluate.columns import aligned
+from tellsign.evaluate.published import records
 from tellsign.scoring.names import printable
 from tellsign.types import ConfigError
 
@@ -181,7 +180,7 @@ def _saved(result: Result, out: Path) -> Path:
 
 
 def published(table: str, method: str, **facts: Any) -> float | None:
-    """A figure from a paper.
+    """A figure of Durall et al. (CVPR 2020).
 
     Args:    table: as in published.json, e.g. "Table 4" or "CelebA.ipynb".
              method: as there.
@@ -189,17 +188,12 @@ def published(table: str, method: str, **facts: Any) -> float | None:
     Returns: a share between 0 and 1; None where the paper has no such figure.
     """
     wanted = {"table": table, "method": method, **facts}
-    found = [r for r in _records() if all(r.get(key) == value for key, value in wanted.items())]
+    found = [r for r in records("upconv-spectrum") if all(getattr(r, key) == wanted[key] for key in wanted)]
     assert len(found) < 2, f"{wanted} names {len(found)} records"
-    return found[0]["value"] / 100 if found and found[0]["value"] is not None else None
-
-
-@lru_cache(maxsize=1)
-def _records() -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = json.loads(
-        Path(__file__).with_name("published.json").read_text(encoding="utf-8")
-    )["records"]
-    return records
+    if not found or found[0].value is None:
+        return None
+    assert not isinstance(found[0].value, tuple), f"{wanted} is a range"
+    return found[0].value / 100
 
 
 def _text(result: Result) -> str:

@@ -89,7 +89,7 @@ class Decision:
         point = OperatingPoint.from_dict(spec["operating_point"])
         if fpr is not None:
             high = threshold_at_fpr(artifact.arrays["scores.real"], fpr)
-            point = replace(point, high=high, low=min(point.low, high), fpr=fpr)
+            point = replace(point, high=high, low=min(point.low, high), fpr=fpr, rule="rates")
         if prior is not None and not 0 < prior < 1:
             raise ConfigError(f"--prior is a share between 0 and 1, found {prior}")
         return cls(

@@ -16,11 +16,12 @@ from tellsign.scoring.workers import Job, Limits, Pool
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from tellsign.data import Manifest
+    from tellsign.scoring.looks import Row
     from tellsign.scoring.scorer import Scorer
 
 COLUMNS = ("path", "label", "dataset", "generator", "group", "video", "frame", "split", "sha256")
@@ -112,7 +113,7 @@ def predict(
     Returns: the table, in the manifest's order.
     Raises:  ManifestError: a label is missing, or a file differs from the manifest's checksum.
     """
-    labels = manifest.labels
+    _ = manifest.labels  # refuses what has none before anything is scored
     rows = []
     jobs = (Job(sample.path) for sample in manifest)
     with Pool(scorer.again, limits or Limits()) as pool:
@@ -127,6 +128,22 @@ def predict(
             rows.append(row)
             on_row()
 
+    name, threshold = scorer.artifact.name, scorer.decision.operating_point.high
+    return from_rows(rows, manifest, detector=name, threshold=threshold)
+
+
+def from_rows(rows: Sequence[Row], manifest: Manifest, *, detector: str, threshold: float) -> Predictions:
+    """The table of what a detector said about each sample.
+
+    Args:    rows: one a sample, in the manifest's order; path, sha256, score, probability, label, error and
+             warnings are read.
+             manifest: labelled samples.
+             detector: name@digest.
+             threshold: score from which on the verdict is fake.
+    Returns: the table.
+    Raises:  ManifestError: a label is missing.
+    """
+
     def numbers(key: str) -> NDArray[np.float64]:
         return np.array([np.nan if row[key] is None else row[key] for row in rows], dtype=np.float64)
 
@@ -138,7 +155,7 @@ def predict(
 
     return Predictions(
         path=texts([row["path"] for row in rows]),
-        label=np.array(labels, dtype=np.int64),
+        label=np.array(manifest.labels, dtype=np.int64),
         dataset=names([s.dataset for s in manifest]),
         generator=names([s.generator for s in manifest]),
         group=names([s.group for s in manifest]),
@@ -150,7 +167,7 @@ def predict(
         probability=numbers("probability"),
         verdict=texts([row["label"] or "" for row in rows]),
         reason=texts([row["error"] or "; ".join(row["warnings"]) for row in rows]),
-        detector=scorer.artifact.name,
+        detector=detector,
         manifest=manifest.digest(),
-        threshold=scorer.decision.operating_point.high,
+        threshold=threshold,
     )

@@ -6,16 +6,14 @@ When it ends, or is interrupted, they are written to the output in one step. A r
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from tellsign.scoring.lock import lock, release
 from tellsign.scoring.names import printable

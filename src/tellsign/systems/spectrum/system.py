@@ -12,10 +12,12 @@ from tellsign import artifacts, image
 from tellsign.detectors.preprocessing import profile
 from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.systems.spectrum.model import class_bands, fit
-from tellsign.types import ImageError, ManifestError
+from tellsign.types import ConfigError, ImageError, ManifestError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch.nn import Module
 
     from tellsign.data import Manifest
     from tellsign.detectors.preprocessing import ProfileInput
@@ -59,6 +61,23 @@ class SpectrumSystem:
             arrays={**fitted.arrays, **class_bands(features, labels)},
         )
         return out
+
+    def module(self, artifact: Path) -> Module:
+        """The detector in PyTorch, from the pixels on.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: (B, 3, H, W) in [0, 1] → (B,) scores, differentiable, in evaluation mode and float64.
+        Raises:  ArtifactError: there is no such detector there.
+                 ConfigError: PyTorch is missing.
+        """
+        try:
+            from tellsign.systems.spectrum.module import SpectrumModule
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the differentiable form of a detector needs {error.name}; install it with: "
+                "pip install 'tellsign[train]'"
+            ) from error
+        return SpectrumModule(artifacts.load(artifact)).eval()
 
 
 def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:

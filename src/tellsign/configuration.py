@@ -1,0 +1,60 @@
+"""TOML → a tree of options, with overrides from the command line and no unknown key."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+def toml_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The tables of a TOML file, with `key=value` overrides put in.
+
+    Args:    path: of the file.
+             overrides: e.g. `seed=1` or `config.crop=256`; values are TOML, or else plain text.
+    Returns: key → value, tables as dictionaries.
+    Raises:  ConfigError: the file can't be read, or an override is none.
+    """
+    try:
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+    except (OSError, ValueError) as error:  # no TOML, or no UTF-8
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes key=value, found {override!r}")
+        branch = tree
+        *parents, leaf = key.strip().split(".")
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise ConfigError(f"--set {key}: {parent!r} is {branch!r} and no table of options")
+        branch[leaf] = _toml_value(text)
+    return tree
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # an unquoted string, as a shell passes it
+
+
+def only_known(given: Mapping[str, Any], record: Any, where: str) -> None:
+    """Refuse a key that a record has no field for.
+
+    Args:    given: the options.
+             record: a dataclass, or one of its instances.
+             where: the options stand, for the message.
+    Raises:  ConfigError: there is an unknown key; the known ones are listed.
+    """
+    known = [f.name for f in fields(record)]
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")

@@ -1,0 +1,227 @@
+"""What an audit found, each with the line that says what mends it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tellsign.data.manifest import LABEL_NAMES
+from tellsign.types import FAKE, REAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tellsign.data.audit.classify import CueResult
+    from tellsign.data.audit.cues import FileCues
+    from tellsign.data.audit.duplicates import DuplicateSet
+    from tellsign.types import Sample
+
+LIMIT = 0.6  # AUROC above which a cue is a finding, unless the user names a limit
+LOPSIDED = 2.0  # ratio of the classes from which on it is said
+HOW_SAVED = ("format", "size", "jpeg", "exif")  # cues that harmonising makes equal for all files
+FROM_CONTENT = ("bytes", "bits_per_pixel", "metadata")  # cues that follow the picture once these are equal
+SPLIT = "`tellsign data split MANIFEST --part train=0.6 --part valid=0.2 --part test=0.2 -o SPLIT.csv`"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know, and one line of advice."""
+
+    about: str  # a cue's name, or duplicates, leaks, unreadable, changed, balance
+    what: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A group, or a picture, that lies in several splits."""
+
+    kind: str  # group, exact or near
+    samples: tuple[Sample, ...]
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split → files."""
+        return dict(Counter(sample.split for sample in self.samples if sample.split))
+
+
+def group_leaks(samples: Sequence[Sample]) -> tuple[Leak, ...]:
+    """Groups of which files lie in two splits or more.
+
+    Args:    samples: the rows.
+    Returns: one leak for each group, by name.
+    """
+    members: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.group and sample.split:
+            members[sample.group].append(sample)
+    return tuple(
+        Leak("group", tuple(rows)) for _, rows in sorted(members.items()) if len({s.split for s in rows}) > 1
+    )
+
+
+def tells(result: CueResult, limit: float) -> bool:
+    """Whether a cue's AUROC itself, not an end of its interval, exceeds the limit.
+
+    A set that is too small to clear a cue is not cleared by being small.
+
+    Args:    result: of a cue. limit: AUROC.
+    Returns: False, too, where there is no AUROC.
+    """
+    return result.auroc is not None and result.auroc.value > limit
+
+
+def by_advice(findings: Sequence[Finding]) -> dict[str, list[str]]:
+    """Advice → what it mends, for people, who read the same advice once.
+
+    Args:    findings: of an audit.
+    Returns: in the order of the findings.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for finding in findings:
+        found[finding.advice].append(finding.what)
+    return dict(found)
+
+
+def cue_findings(
+    cues: Mapping[str, CueResult], rows: Sequence[FileCues], *, limit: float, dataset: str | None = None
+) -> tuple[Finding, ...]:
+    """Findings on cues, the largest AUROC first.
+
+    Args:    cues: name → result. rows: the files, for sizes and qualities that suit them.
+             limit: AUROC above which a cue is one. dataset: that the files are of; None: all files.
+    Returns: one finding for each cue that tells the label.
+    """
+    where = "" if dataset is None else f" of the data set {dataset!a}"
+    told = {name: r.auroc.value for name, r in cues.items() if r.auroc is not None and tells(r, limit)}
+    saved_alike = not any(name in told for name in HOW_SAVED)
+    return tuple(
+        Finding(
+            name,
+            f"{name.replace('_', ' ')} alone tells the classes{where} apart: AUROC {told[name]:.2f}",
+            _cue_advice(name, rows, saved_alike=saved_alike),
+        )
+        for name in sorted(told, key=lambda name: -told[name])
+    )
+
+
+def _cue_advice(name: str, rows: Sequence[FileCues], *, saved_alike: bool) -> str:
+    if name == "thumbnail":
+        return (
+            "the classes show different things (scene, framing, light); no command mends that: take both "
+            "from one source, and state this value beside every result"
+        )
+    if name in FROM_CONTENT and saved_alike:
+        return (
+            "files of both classes are saved alike, so this follows the picture (texture, noise), and "
+            "harmonising keeps it: state this value beside every result"
+        )
+    harmonise = (
+        f"`tellsign data harmonise MANIFEST --size {_size(rows)} --quality {_quality(rows)} -o FOLDER`"
+    )
+    if name == "name":
+        return f"{harmonise} gives neutral names; until then, let nothing read names"
+    return f"{harmonise} gives both classes one format, size and quality without metadata; then audit again"
+
+
+def _size(rows: Sequence[FileCues]) -> int:
+    """A crop that nearly all files can give."""
+    sides = [min(row.width, row.height) for row in rows]
+    return max(16, int(np.quantile(sides, 0.05, method="lower")))
+
+
+def _quality(rows: Sequence[FileCues]) -> int:
+    """No better than nearly all JPEGs: what is saved well keeps the traces of what was saved badly."""
+    found = [row.jpeg_quality for row in rows if row.jpeg_quality is not None]
+    return int(np.quantile(found, 0.05, method="lower")) if found else 90
+
+
+def duplicate_findings(sets: Sequence[DuplicateSet]) -> tuple[Finding, ...]:
+    """Findings on duplicates that matter: across labels, splits, or groups that a split could part.
+
+    Args:    sets: of `duplicate_sets`.
+    Returns: at most one finding for each of the three.
+    """
+    found = []
+    across = [s for s in sets if s.crosses_labels]
+    if across:
+        advice = "look at each pair: correct the label, or take the rows out (a copy of a real is no fake)"
+        found.append(Finding("duplicates", f"{_sets(across)} in both classes", advice))
+    across = [s for s in sets if s.crosses_splits]
+    if across:
+        advice = f"give each set one group in the manifest, then {SPLIT}"
+        found.append(Finding("duplicates", f"{_sets(across)} in several splits", advice))
+    within = [s for s in sets if s.crosses_groups and not s.crosses_labels and not s.crosses_splits]
+    if within:
+        advice = "give each set one group in the manifest before anything is split, or keep one file of each"
+        found.append(Finding("duplicates", f"{_sets(within)} in several groups", advice))
+    return tuple(found)
+
+
+def _sets(sets: Sequence[DuplicateSet]) -> str:
+    kinds = Counter(s.kind for s in sets)
+    parts = [f"{kinds[kind]} {kind}" for kind in ("exact", "near") if kinds[kind]]
+    return f"{' and '.join(parts)} duplicate {'set' if len(sets) == 1 else 'sets'}"
+
+
+def file_findings(
+    unreadable: Sequence[tuple[Sample, str]], changed: Sequence[Sample], leaks: Sequence[Leak]
+) -> tuple[Finding, ...]:
+    """Findings on groups across splits, unreadable files and changed ones.
+
+    Args:    unreadable: samples with reasons. changed: samples with another content than the manifest says.
+             leaks: of groups.
+    Returns: at most one finding for each.
+    """
+    found = []
+    if groups := [leak for leak in leaks if leak.kind == "group"]:
+        found.append(
+            Finding("leaks", f"{len(groups)} groups lie in several splits", f"split by group again: {SPLIT}")
+        )
+    if unreadable:
+        counts = Counter(LABEL_NAMES[sample.label] or "unlabelled" for sample, _ in unreadable)
+        kinds = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
+        advice = (
+            "copy or download them again, or take the rows out; `tellsign data harmonise` leaves them out"
+        )
+        found.append(Finding("unreadable", f"{len(unreadable)} files can't be read ({kinds})", advice))
+    if changed:
+        advice = "restore the files, or write a new manifest with `tellsign data index --checksums`"
+        found.append(Finding("changed", f"{len(changed)} files are not those of the manifest", advice))
+    return tuple(found)
+
+
+def balance_findings(samples: Sequence[Sample]) -> tuple[Finding, ...]:
+    """Findings on classes that are missing or rare, as a whole, in a data set, or in a split.
+
+    Args:    samples: the rows.
+    Returns: findings; none for two classes of like size everywhere.
+    """
+    found = []
+    counts = Counter(s.label for s in samples)
+    if missing := [LABEL_NAMES[label] for label in (REAL, FAKE) if not counts[label]]:
+        advice = "add files of that class to the manifest; nothing can be told apart with one"
+        return (Finding("balance", f"there are no {' and no '.join(missing)} files", advice),)
+    for column, noun in (("dataset", "data set"), ("split", "split")):
+        labels: dict[str, set[int | None]] = defaultdict(set)
+        for sample in samples:
+            labels[getattr(sample, column)].add(sample.label)
+        # Rows without a name, as before a split, are no part of their own.
+        alone = sorted(name for name, held in labels.items() if name and not {REAL, FAKE} <= held)
+        if alone:
+            advice = {
+                "data set": "compare them with no other data set's files, or the difference of the sources "
+                "is measured; trust the values by data set",
+                "split": f"split anew, stratified: {SPLIT}",
+            }[noun]
+            names = ", ".join(f"{name!a}" for name in alone[:5])
+            what = f"{len(alone)} {noun}{'s' if len(alone) > 1 else ''} with one class only ({names})"
+            found.append(Finding("balance", what, advice))
+    ratio = max(counts[REAL] / counts[FAKE], counts[FAKE] / counts[REAL])
+    if ratio >= LOPSIDED:
+        advice = "accuracy and AP depend on that share: report AUROC and balanced accuracy"
+        found.append(Finding("balance", f"{counts[REAL]} real and {counts[FAKE]} fake files", advice))
+    return tuple(found)

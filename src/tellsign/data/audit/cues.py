@@ -1,0 +1,322 @@
+"""One image file → everything about it that must not tell the label, in one decode.
+
+A cue is what a classifier could learn instead of the traces of a generator: how the file was saved, how large
+it is, what it is called, and how the picture looks when it is reduced to 64 patches of colour.
+
+Shapes: H W pixels; an image array is (3, H, W) float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice, pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign import image
+from tellsign.types import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE = 8  # of the thumbnail
+GRID = 32  # side of the grey picture whose DCT the perceptual hash takes
+FLAT = 1 / 255  # standard deviation of that picture below which its hash is noise
+CHUNK = 16  # files that a worker is given at once
+AHEAD = 4  # chunks a worker that may wait for their turn, so that memory stays flat
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+CRASHED = "the worker process crashed over it; the file may be damaged, or memory too small"
+
+# Names that a folder, and with it the label, has given to a file are no part of its pattern: folders are left
+# out whole. What is left is the stem, whose letters, digits and separators are each told apart.
+_LUMA = np.array([0.299, 0.587, 0.114])
+# (8, GRID) the lowest rows of a DCT-II.
+_COSINES = np.cos(np.pi / GRID * np.outer(np.arange(8), np.arange(GRID) + 0.5))
+_RUNS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileCues:
+    """What one file gives away."""
+
+    sha256: str
+    format: str  # by content
+    suffix: str  # of the name, lower case with the dot
+    stem: str  # of the name
+    mode: str  # by Pillow's names, as stored
+    width: int
+    height: int
+    n_bytes: int
+    jpeg_quality: int | None  # None: no JPEG
+    jpeg_sums: tuple[int, ...]  # of the quantisation tables, luminance first
+    jpeg_tables: str  # digest of the tables; empty without
+    exif: tuple[str, ...]  # names of the tags
+    icc: str | None  # description of the colour profile
+    thumbnail: NDArray[np.float32]  # (SIDE, SIDE, 3) in [0, 1]
+    phash: int | None  # 64 bits; None where the picture has too little structure for one
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Of the file, headers included."""
+        return 8 * self.n_bytes / (self.width * self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """A cue of one file as a classifier gets it."""
+
+    numbers: Sequence[float] | NDArray[np.float32] = ()
+    tokens: tuple[str, ...] = ()  # names of what is there, one-hot
+
+
+def file_cues(path: Path) -> FileCues:
+    """The cues of one file.
+
+    Args:    path: of an image.
+    Returns: its cues.
+    Raises:  ImageError: it is no usable image.
+    """
+    picture = image.decode(path)
+    meta = picture.meta
+    grid = area_means(picture.array, GRID)
+    cell = GRID // SIDE
+    thumbnail = grid.reshape(3, SIDE, cell, SIDE, cell).mean(axis=(2, 4)).transpose(1, 2, 0)
+    tables = meta.jpeg_tables or ()
+    return FileCues(
+        sha256=meta.sha256,
+        format=meta.format,
+        suffix=path.suffix.lower(),
+        stem=path.stem,
+        mode=meta.mode,
+        width=meta.width,
+        height=meta.height,
+        n_bytes=meta.n_bytes,
+        jpeg_quality=meta.jpeg_quality,
+        jpeg_sums=tuple(map(sum, tables)),
+        jpeg_tables=_digest(tables),
+        exif=tuple(sorted(meta.exif)),
+        icc=meta.icc,
+        thumbnail=np.ascontiguousarray(thumbnail, np.float32),
+        phash=perceptual_hash(grid),
+    )
+
+
+@lru_cache(maxsize=64)  # a folder of images has few different tables
+def _digest(tables: tuple[tuple[int, ...], ...]) -> str:
+    return hashlib.sha256(repr(tables).encode()).hexdigest()[:12] if tables else ""
+
+
+def area_means(array: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """A picture as side × side means over areas that tile it, whatever its aspect.
+
+    Args:    array: (3, H, W). side: of the result; areas are at least a pixel, so that fewer pixels repeat.
+    Returns: (3, side, side).
+    """
+    _, height, width = array.shape
+    rows, columns = (np.arange(side + 1) * length // side for length in (height, width))
+    if height % side == 0:
+        bands = array.reshape(3, side, height // side, width).sum(axis=2)
+    else:  # whole rows are added, since that walks through memory; reduceat would jump
+        bands = np.stack([array[:, a : max(a + 1, b)].sum(axis=1) for a, b in pairwise(rows)], axis=1)
+    sums = np.add.reduceat(bands, columns[:-1], axis=2)
+    areas = np.maximum(np.diff(rows), 1)[:, None] * np.maximum(np.diff(columns), 1)
+    means: NDArray[np.float32] = sums / areas.astype(np.float32)
+    return means
+
+
+def perceptual_hash(grid: NDArray[np.float32]) -> int | None:
+    """The pHash of a picture that is reduced already.
+
+    A bit is set where one of the 8 × 8 lowest DCT-II coefficients of the luma is above their median, as the
+    library ImageHash has it, against which it is tested. That library is not used here: its one call costs a
+    third of decoding a small picture, and every worker a second for imports.
+
+    Args:    grid: (3, GRID, GRID) in [0, 1], means over areas.
+    Returns: 64 bits; None for a picture that is all but flat, whose bits would be rounding noise.
+    """
+    luma = np.tensordot(_LUMA, grid, axes=1)
+    if luma.std() < FLAT:
+        return None
+    low = _COSINES @ luma @ _COSINES.T
+    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+
+
+def all_file_cues(
+    paths: Sequence[Path], *, workers: int = 1, on_done: Callable[[], None] = lambda: None
+) -> Iterator[FileCues | str]:
+    """The cues of many files, read by worker processes of one thread each.
+
+    Args:    paths: of the files. workers: processes. on_done: called after each file.
+    Returns: for each path, in order, its cues, or the reason why there are none.
+    """
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    position = 0
+    while position < len(chunks):
+        try:
+            for rows in _in_order(chunks[position:], workers):
+                position += 1
+                for row in rows:
+                    yield row
+                    on_done()
+        except BrokenProcessPool:
+            # Any file in the works may be to blame; one by one shows whether it is one of the next.
+            for path in chunks[position]:
+                yield _alone(path)
+                on_done()
+            position += 1
+
+
+def _in_order(chunks: Sequence[Sequence[Path]], workers: int) -> Iterator[list[FileCues | str]]:
+    source = iter(chunks)
+    waiting: deque[Future[list[FileCues | str]]] = deque()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool:
+        try:
+            while True:
+                for chunk in islice(source, AHEAD * workers - len(waiting)):
+                    with _one_thread():  # submitting is what starts a process
+                        waiting.append(pool.submit(_rows, chunk))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _alone(path: Path) -> FileCues | str:
+    try:
+        ((row,),) = _in_order([[path]], 1)
+    except BrokenProcessPool:
+        return CRASHED
+    return row
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+
+
+def _rows(paths: Sequence[Path]) -> list[FileCues | str]:
+    return [_row(path) for path in paths]
+
+
+def _row(path: Path) -> FileCues | str:
+    try:
+        return file_cues(path)
+    except ImageError as error:
+        return str(error)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start in this block do their arithmetic in one thread."""
+    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _format(cues: FileCues) -> Features:
+    return Features(
+        tokens=(f"format {cues.format}", f"suffix {cues.suffix}", f"mode {cues.mode}"),
+    )
+
+
+def _size(cues: FileCues) -> Features:
+    width, height = math.log(cues.width), math.log(cues.height)
+    return Features((width, height, width + height, width - height), (f"{cues.width} × {cues.height}",))
+
+
+def _bytes(cues: FileCues) -> Features:
+    return Features((math.log(cues.n_bytes),))
+
+
+def _jpeg(cues: FileCues) -> Features:
+    sums = (*cues.jpeg_sums, 0, 0)[:2]
+    return Features((cues.jpeg_quality or 0, *sums), (f"tables {cues.jpeg_tables}",))
+
+
+def _exif(cues: FileCues) -> Features:
+    tags = tuple(f"tag {name}" for name in cues.exif)
+    return Features((len(cues.exif),), (f"exif {bool(cues.exif)}", f"profile {cues.icc}", *tags))
+
+
+def _bits_per_pixel(cues: FileCues) -> Features:
+    return Features((math.log(cues.bits_per_pixel),))
+
+
+def _name(cues: FileCues) -> Features:
+    """Length, kinds of characters, the order in which they come, words. Not what a running number says."""
+    runs = _RUNS.findall(cues.stem)
+    words = [run for run in runs if run[0].isalpha()]
+    digits = [run for run in runs if run[0].isdigit()]
+    shape = "".join("a" if run in words else "0" if run in digits else run for run in runs)
+    counts = (len(cues.stem), sum(map(len, words)), sum(map(len, digits)), len(runs))
+    return Features(counts, (f"shape {shape}", *(f"word {word.lower()}" for word in words)))
+
+
+def _thumbnail(cues: FileCues) -> Features:
+    return Features(cues.thumbnail.ravel())
+
+
+def _metadata(cues: FileCues) -> Features:
+    """All that the file says but its name, which is no part of what is in it."""
+    parts = [FEATURES[name](cues) for name in METADATA]
+    return Features(
+        tuple(number for part in parts for number in part.numbers),
+        tuple(token for part in parts for token in part.tokens),
+    )
+
+
+METADATA = ("format", "size", "bytes", "jpeg", "exif", "bits_per_pixel")
+FEATURES: dict[str, Callable[[FileCues], Features]] = {
+    "format": _format,
+    "size": _size,
+    "bytes": _bytes,
+    "jpeg": _jpeg,
+    "exif": _exif,
+    "bits_per_pixel": _bits_per_pixel,
+    "name": _name,
+    "metadata": _metadata,
+    "thumbnail": _thumbnail,
+}
+
+
+def cue_text(name: str, cues: FileCues) -> str:
+    """A cue's value in words.
+
+    Args:    name: of the cue, as in `FEATURES`. cues: of the file.
+    Returns: a few words; of a thumbnail its mean colour.
+    """
+    quality = "no JPEG" if cues.jpeg_quality is None else f"JPEG near quality {cues.jpeg_quality}"
+    profile = f", profile {cues.icc}" if cues.icc else ""
+    texts: dict[str, Any] = {
+        "format": f"{cues.format} named {cues.suffix or 'without extension'}, {cues.mode}",
+        "size": f"{cues.width} × {cues.height}",
+        "bytes": f"{cues.n_bytes:,} bytes",
+        "jpeg": f"{quality}{f', table sums {cues.jpeg_sums}' if cues.jpeg_sums else ''}",
+        "exif": f"{len(cues.exif)} EXIF tags{profile}",
+        "bits_per_pixel": f"{cues.bits_per_pixel:.2f} bits per pixel",
+        "name": cues.stem + cues.suffix,
+        "metadata": f"{cues.format}, {cues.width} × {cues.height}, {cues.n_bytes:,} bytes, {quality}",
+        "thumbnail": "mean colour {:.0f} {:.0f} {:.0f}".format(*cues.thumbnail.mean(axis=(0, 1)) * 255),
+    }
+    return str(texts[name])

@@ -1,0 +1,131 @@
+"""DFWild-Cup, the Signal Processing Cup of 2025, and the scores that it takes.
+
+Files have anonymous names: neither the source data set nor the generator, the video or the person is known.
+Groups are therefore empty, and near duplicates between its splits can be found by their pixels only. The
+contest's scores are higher = more real, the opposite of ours; `write_scores` turns them round.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tellsign.data.convert import trees
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
+
+if TYPE_CHECKING:
+    from tellsign.data.convert.trees import Warn
+    from tellsign.data.manifest import Manifest
+
+TREE = """
+train_real/NAME.jpg  train_fake/NAME.jpg  (or train/real, train/fake, real/train, fake/train ...)
+valid_real/NAME.jpg  valid_fake/NAME.jpg  (or val, validation, dev)
+test/NAME.jpg                             (or eval; without labels)
+"""
+LABELS = {"real": REAL, "fake": FAKE}
+# As third parties counted them; 3,072 is the published validation set as a whole.
+PUBLISHED = {"train real": 42_690, "train fake": 219_470, "valid": 3_072}
+
+
+def dfwild_cup(root: Path, *, warn: Warn = trees.unheard) -> Manifest:
+    """DFWild-Cup (SP Cup 2025): images, with the contest's train, validation and test folders.
+
+    The name of a file's folders tells split and label, as whole words in any order and case; the archives
+    have been passed on in more than one layout. The test images have no label. The generator is `dfwild`.
+
+    Args:    root: the folder with the splits.
+             warn: called with what is worth knowing.
+    Returns: the manifest.
+    Raises:  ManifestError: the tree differs, a class is missing, or a folder's name says two things.
+    """
+    samples = []
+    meant: dict[Path, tuple[str, int | None]] = {}
+    for path in trees.files(root, trees.IMAGES) if root.is_dir() else ():
+        folder = path.parent
+        if folder not in meant:
+            meant[folder] = _meaning(root, folder)
+        split, label = meant[folder]
+        generator = "dfwild" if label == FAKE else ""
+        samples.append(Sample(path=path, label=label, dataset="dfwild-cup", generator=generator, split=split))
+    found = Counter(f"train {'fake' if s.label else 'real'}" for s in samples if s.split == "train")
+    found.update("valid" for s in samples if s.split == "valid")
+    trees.compare_counts(found, PUBLISHED, warn)
+    for split in sorted({sample.split for sample in samples}):
+        labels = {sample.label for sample in samples if sample.split == split}
+        missing = [name for name, label in LABELS.items() if label not in labels]
+        if missing and labels != {None}:
+            raise trees.wrong_tree(root, TREE, f"{split} has no {missing[0]} images")
+    return trees.manifest(samples, root, TREE, classes=())
+
+
+def _meaning(root: Path, folder: Path) -> tuple[str, int | None]:
+    """Split and label that a folder's name tells."""
+    below = folder.relative_to(root)
+    words = re.split(r"[^a-z]+", str(below).lower())
+    splits = {trees.SPLIT_NAMES[word] for word in words if word in trees.SPLIT_NAMES}
+    labels = {LABELS[word] for word in words if word in LABELS}
+    if len(splits) != 1 or len(labels) > 1 or (not labels and splits != {"test"}):
+        raise trees.wrong_tree(
+            root, TREE, f"the folder {str(below)!a} names {len(splits)} splits and {len(labels)} labels"
+        )
+    return splits.pop(), labels.pop() if labels else None
+
+
+def write_scores(
+    names: Iterable[Path | str],
+    probabilities: Iterable[float],
+    out: Path,
+    *,
+    separator: str = "\t",
+    header: str = "",
+    suffix: bool = True,
+) -> None:
+    r"""Write the contest's score file: one image a line, its score 1 - P(fake), higher = more real.
+
+    The contest's rules say what a score means, but no public page shows the form of the file: separator,
+    header and whether names keep their suffix are options.
+
+    Args:    names: of the images; the file name is written without its folders.
+             probabilities: of fake, in [0, 1], e.g. the column `probability` of a predictions table.
+             out: the file; replaced when it exists.
+             separator: between name and score.
+             header: first line; none when empty.
+             suffix: whether names keep theirs.
+    Raises:  ConfigError: a probability is missing or not in [0, 1], an image is named twice, or the numbers
+                 of names and probabilities differ.
+             ManifestError: the file can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> out = Path(tempfile.mkdtemp()) / "scores.txt"
+        >>> write_scores(["a.png", "b.png"], [0.25, 1], out, separator=" ")
+        >>> out.read_text()
+        'a.png 0.75\nb.png 0.0\n'
+    """
+    lines = [header] if header else []
+    seen = set()
+    try:
+        for name, probability in zip(names, probabilities, strict=True):
+            written = Path(name).name if suffix else Path(name).stem
+            if not (math.isfinite(probability) and 0 <= probability <= 1):
+                raise ConfigError(
+                    f"{written!a} has no probability in [0, 1] but {probability}; every image of the test "
+                    "set needs a score, so mend it or decide on one yourself"
+                )
+            if written in seen:
+                raise ConfigError(f"two images are named {written!a}; the contest's names are unique")
+            seen.add(written)
+            lines.append(f"{written}{separator}{1 - float(probability)!r}")
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError("there must be as many names as probabilities") from error
+    try:
+        text = "".join(f"{line}\n" for line in lines)
+        out.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+    except OSError as error:
+        raise ManifestError(f"cannot write {str(out)!a}: {error.strerror}") from error

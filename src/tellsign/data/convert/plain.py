@@ -1,0 +1,56 @@
+"""Folders named real and fake, and tables of other projects, by the same names as published data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tellsign.data.convert import trees
+from tellsign.data.index import index_csv, index_folder
+
+if TYPE_CHECKING:
+    from tellsign.data.convert.trees import Warn
+    from tellsign.data.manifest import Manifest
+
+TREE = """
+[DATASET/]real/NAME.jpg
+[DATASET/]fake/[GENERATOR/]NAME.jpg
+"""
+CSV_TREE = """
+path,label,dataset,generator,group,video,frame,split,sha256  (path and label are needed)
+"""
+
+
+def folder(root: Path, *, warn: Warn = trees.unheard) -> Manifest:
+    """Any tree with folders named real and fake: images and videos, as `tellsign data index` reads it.
+
+    Args:    root: the folder.
+             warn: called with what is worth knowing.
+    Returns: the manifest, without groups and splits.
+    Raises:  ManifestError: there is no real or fake folder, or nothing in them.
+    """
+    skipped: set[str] = set()
+
+    def pass_over(path: Path) -> None:
+        skipped.add(str(path.relative_to(root)))
+
+    found = index_folder(root, suffixes=trees.MEDIA, on_skip=pass_over)
+    if skipped:
+        warn(f"{len(skipped)} files are passed over: {trees.few(skipped)}")
+    return found
+
+
+def csv(root: Path, *, warn: Warn = trees.unheard, skip_label: str = "", **columns: str) -> Manifest:
+    """A table of another project, as `tellsign data index` reads it.
+
+    Args:    root: the CSV; its paths are relative to its folder.
+             warn: called with what is worth knowing.
+             skip_label: rows with this label are left out.
+             columns: our column = the table's, e.g. path=file.
+    Returns: the manifest.
+    Raises:  ManifestError: the table can't be read, lacks a column, or rows break a manifest's rules.
+    """
+    skipped = [skip_label] if skip_label else []
+    if skipped:
+        warn(f"rows with the label {skip_label!a} are left out")
+    return index_csv(root, columns=columns, skip_labels=skipped)

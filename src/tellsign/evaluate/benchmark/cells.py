@@ -1,0 +1,266 @@
+"""Predictions → the cells of a benchmark's tables, each metric with its interval.
+
+A cell is one metric of one detector on one test set under one perturbation or attack, over all samples, over
+the fakes of one generator with the test set's reals, or over one of its data sets; by frames (whatever has a
+row) and by videos (the mean score of a video's frames) apart.
+
+Shapes: N rows (predictions).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign.metrics import summary, with_missing
+from tellsign.scoring.predictions import Predictions, read
+from tellsign.types import FAKE, REAL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tellsign.evaluate.benchmark.contestants import Contestant
+    from tellsign.metrics import Missing
+
+    Block = dict[str, Any]
+
+FRAME, VIDEO = "frame", "video"
+IN, CROSS, MIXED = "in", "cross", "mixed"  # whether a test set's data sets are those of the training
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """What the cells of one table of predictions are made from."""
+
+    file: Path  # of the predictions
+    head: Block  # keys that all cells share: detector, test, perturbation, attack, domain
+    known: NDArray[np.bool_]  # (N,) rows that the detector learnt from, which no metric reads
+    missing: Missing  # what becomes of rows without a score
+    resamples: int
+    seed: int
+    clean: Path | None = None  # predictions of the same detector without the attack
+
+
+def known_rows(predictions: Predictions, contestant: Contestant) -> NDArray[np.bool_]:
+    """Rows that say nothing, since the detector learnt from their source.
+
+    Args:    predictions: of any detector.
+             contestant: the detector; where it does not say what it learnt from, no row is known.
+    Returns: (N,) True where the group or the file itself was in its training or validation split.
+    """
+    groups, contents = contestant.groups or frozenset(), contestant.contents or frozenset()
+    return np.array(
+        [
+            group in groups or content in contents
+            for group, content in zip(predictions.group.tolist(), predictions.sha256.tolist(), strict=True)
+        ],
+        dtype=np.bool_,
+    )
+
+
+def domain(contestant: Contestant, datasets: Iterable[str]) -> str | None:
+    """Whether a test set comes from the data sets that a detector learnt from.
+
+    Args:    contestant: the detector.
+             datasets: of the test set.
+    Returns: in, cross, mixed where some do, or None where the detector does not say.
+    """
+    if contestant.datasets is None:
+        return None
+    shared = [(name or "unnamed") in contestant.datasets for name in set(datasets)]
+    return IN if all(shared) else MIXED if any(shared) else CROSS
+
+
+def measured(task: Measurement) -> list[Block]:
+    """All cells of one table.
+
+    Args:    task: what is measured.
+    Returns: JSON-ready cells.
+    Raises:  ConfigError: the table can't be read, or lacks scores although that is an error.
+    """
+    table = read(task.file)
+    rows = table.take(~task.known)
+    shared = {**task.head, "excluded": int(task.known.sum())}
+    cells = []
+    for level, part in levels(rows):
+        done: dict[bytes, list[Block]] = {}
+        for names, mask in _selections(part):
+            key = mask.tobytes()
+            if key not in done:  # one generator alone is the whole, and is not measured twice
+                done[key] = _block(part.take(mask), task)
+            cells += [{**shared, "level": level, **names, **cell} for cell in done[key]]
+    if task.clean is not None:
+        names = {"level": FRAME, "generator": None, "dataset": None}
+        cells += [{**shared, **names, **cell} for cell in _attack_cells(rows, read(task.clean), task)]
+    return cells
+
+
+def levels(rows: Predictions) -> Iterator[tuple[str, Predictions]]:
+    """The rows themselves, and where some are frames of videos, one row a video.
+
+    Args:    rows: predictions.
+    Returns: pairs of "frame" or "video" and a table.
+    """
+    yield FRAME, rows
+    frames = rows.take(rows.video != "")
+    if len(frames):
+        yield VIDEO, videos(frames)
+
+
+def videos(frames: Predictions) -> Predictions:
+    """One row a video, with the mean of its frames' scores.
+
+    Frames are joined by data set, generator, video and label. A video has no probability: those of frames
+    are calibrated for frames. It has no score where none of its frames has one.
+
+    Args:    frames: predictions with a video each.
+    Returns: a table in the order of the names.
+    """
+    columns = (frames.dataset, frames.generator, frames.video, frames.label)
+    members: dict[tuple[Any, ...], list[int]] = {}
+    for index, key in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        members.setdefault(key, []).append(index)
+    order = [members[key] for key in sorted(members)]
+    first = frames.take(np.array([indices[0] for indices in order]))
+    known = [frames.score[indices][~np.isnan(frames.score[indices])] for indices in order]
+    scores = np.array([part.mean() if len(part) else math.nan for part in known])
+    verdicts = np.where(np.isnan(scores), "", np.where(scores >= frames.threshold, "fake", "real"))
+    return replace(first, score=scores, probability=np.full(len(scores), math.nan), verdict=verdicts)
+
+
+def averages(cells: Sequence[Block]) -> list[Block]:
+    """The means over test sets, from the cells themselves.
+
+    Args:    cells: of `measured`, of all tables.
+    Returns: for each detector, perturbation, attack, level and metric the mean over all test sets, over those
+             of its own data sets, and over the others; None where one of the values is.
+    """
+    columns: dict[tuple[str, ...], dict[str, list[Block]]] = {}
+    for cell in cells:
+        if cell["generator"] is None and cell["dataset"] is None:
+            key = tuple(cell[name] for name in ("detector", "perturbation", "attack", "level", "metric"))
+            for over in ("all", *([cell["domain"]] if cell["domain"] in (IN, CROSS) else [])):
+                columns.setdefault(key, {}).setdefault(over, []).append(cell)
+    found = []
+    for (detector, perturbation, attack, level, metric), parts in columns.items():
+        for over in [name for name in ("all", IN, CROSS) if name in parts]:
+            values = [cell["value"] for cell in parts[over]]
+            found.append(
+                {
+                    "detector": detector,
+                    "perturbation": perturbation,
+                    "attack": attack,
+                    "level": level,
+                    "metric": metric,
+                    "over": over,
+                    "tests": [cell["test"] for cell in parts[over]],
+                    "value": None if None in values else fmean(values),
+                }
+            )
+    return found
+
+
+def _selections(rows: Predictions) -> Iterator[tuple[Block, NDArray[np.bool_]]]:
+    """All rows; the fakes of each generator with all reals; each data set that has both classes."""
+    yield {"generator": None, "dataset": None}, np.ones(len(rows), dtype=np.bool_)
+    fake = rows.label == FAKE
+    for generator in sorted(set(rows.generator[fake].tolist()) - {""}):
+        yield {"generator": generator, "dataset": None}, ~fake | (rows.generator == generator)
+    whole = [
+        name for name in sorted(set(rows.dataset.tolist())) if len(set(rows.label[rows.dataset == name])) == 2
+    ]
+    if len(set(rows.dataset.tolist())) > 1:
+        for name in whole:
+            yield {"generator": None, "dataset": name}, rows.dataset == name
+
+
+def _block(rows: Predictions, task: Measurement) -> list[Block]:
+    """Every metric of some rows."""
+    kept = with_missing(rows.label, rows.score, task.missing, probabilities=rows.probability, names=rows.path)
+    known = kept.probabilities is not None and len(kept.rows) and not np.isnan(kept.probabilities).any()
+    found = summary(
+        kept.labels,
+        kept.scores,
+        threshold=rows.threshold,
+        probabilities=kept.probabilities if known else None,
+        groups=rows.group[kept.rows],
+        n_resamples=task.resamples,
+        seed=task.seed,
+    )
+    counts = _counts(rows, kept.n_missing)
+    note = _lacking(kept.labels)
+    return [
+        {
+            "metric": name,
+            **({"value": None, "ci": None} if estimate is None else estimate.to_dict()),
+            **counts,
+            "note": (note or "undefined without probabilities") if estimate is None else "",
+        }
+        for name, estimate in found.items()
+    ]
+
+
+def _attack_cells(rows: Predictions, clean: Predictions, task: Measurement) -> list[Block]:
+    """Figures of the same samples before the attack, and the share of right decisions that flipped."""
+    from tellsign.perturb.attacks.evaluation import outcome
+
+    places = {path: index for index, path in enumerate(clean.path.tolist())}
+    before = clean.take(np.array([places[path] for path in rows.path.tolist()], dtype=np.int64))
+    # With `worst` each table gets its own; without, both must have a score.
+    one, other = (with_missing(part.label, part.score, task.missing) for part in (before, rows))
+    shared, first, second = np.intersect1d(one.rows, other.rows, return_indices=True)
+    if not len(shared):
+        return []
+    found = outcome(
+        rows.label[shared],
+        one.scores[first],
+        other.scores[second],
+        threshold=rows.threshold,
+        attack=task.head["attack"],
+    )
+    values = {
+        "clean_accuracy": found.clean_accuracy,
+        "clean_auroc": found.clean_auroc,
+        "attack_success": found.success,
+    }
+    counts = _counts(rows, len(rows) - len(shared))
+    note = _lacking(rows.label[shared]) or "none was right before"
+    return [
+        {"metric": name, "value": value, "ci": None, **counts, "note": note if value is None else ""}
+        for name, value in values.items()
+    ]
+
+
+def _counts(rows: Predictions, n_missing: int) -> Block:
+    n = len(rows)
+    return {
+        "n": n,
+        "n_real": int((rows.label == REAL).sum()),
+        "n_fake": int((rows.label == FAKE).sum()),
+        "scored": n - n_missing,
+        "coverage": (n - n_missing) / n if n else None,
+    }
+
+
+def _lacking(labels: NDArray[np.int64]) -> str:
+    """Which class nothing is left of."""
+    lacks = [name for label, name in ((REAL, "real"), (FAKE, "fake")) if label not in labels]
+    return f"no {' and no '.join(lacks)} sample is left" if lacks else ""
+
+
+def blank(head: Block, reason: str) -> Block:
+    """The cell of what can't be measured.
+
+    Args:    head: detector, test, perturbation, attack, domain.
+             reason: why there is no value.
+    Returns: a cell of AUROC without a value.
+    """
+    names = {"level": FRAME, "generator": None, "dataset": None, "metric": "auroc", "value": None, "ci": None}
+    counts = {"n": 0, "n_real": 0, "n_fake": 0, "scored": 0, "coverage": None}
+    return {**head, "excluded": 0, **names, **counts, "note": reason}

@@ -1,0 +1,116 @@
+"""Entries of a benchmark's [[detector]] → detectors that exist, trained once where need be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tellsign import __version__, artifacts, hub
+from tellsign.scoring.decision import Decision
+from tellsign.train import train
+from tellsign.types import ArtifactError, ConfigError, ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tellsign.artifacts import Artifact
+    from tellsign.evaluate.benchmark.config import BenchmarkConfig, DetectorConfig
+    from tellsign.evaluate.benchmark.sets import DataSet
+
+LEARNT = ("train", "valid")  # splits that a detector is fitted, chosen or calibrated on
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A detector of the benchmark, and what it knows already."""
+
+    name: str  # in the tables
+    path: Path  # of its folder
+    digest: str  # of its folder
+    artifact: str  # name@digest, as predictions have it
+    threshold: float  # score from which on the verdict is fake
+    datasets: frozenset[str] | None  # that it learnt from; None: it doesn't say
+    groups: frozenset[str] | None  # that it learnt from; None: the benchmark does not name its data
+    contents: frozenset[str] | None  # checksums of the files that it learnt from; None as above
+
+
+def contestant(
+    entry: DetectorConfig,
+    config: BenchmarkConfig,
+    training: DataSet | None,
+    out: Path,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Contestant:
+    """The detector of one entry.
+
+    Args:    entry: of the benchmark's [[detector]].
+             config: of the benchmark.
+             training: the data that `entry.train` names.
+             out: folder of the benchmark; what is trained goes to `out/detectors/NAME`, and is taken from
+             there by the next run with the same configuration and data.
+             say: told what happens.
+    Returns: the detector.
+    Raises:  ConfigError, ManifestError, ArtifactError: it can't be trained or loaded.
+    """
+    if entry.config is None:
+        assert entry.path is not None
+        artifact = artifacts.load(_folder(entry.path, Path(config.root)))
+    else:
+        assert training is not None
+        artifact = _trained(entry, training, out / "detectors" / entry.name, say)
+    learnt = training.manifest.filter(split=LEARNT) if training is not None else None
+    return Contestant(
+        name=entry.name,
+        path=artifact.path,
+        digest=artifact.digest,
+        artifact=artifact.name,
+        threshold=Decision.of(artifact).operating_point.high,
+        datasets=_datasets(artifact.spec),
+        groups=None if learnt is None else frozenset(s.group for s in learnt if s.group),
+        contents=None if learnt is None else frozenset(s.sha256 for s in learnt),
+    )
+
+
+def _folder(path: str, root: Path) -> Path:
+    """A shipped name, or a folder below the root."""
+    return hub.detector_path(path if path in hub.shipped_detectors() else root / path)
+
+
+def _trained(entry: DetectorConfig, training: DataSet, folder: Path, say: Callable[[str], None]) -> Artifact:
+    assert entry.config is not None
+    if training.failed:
+        path, why = next(iter(training.failed.items()))
+        raise ManifestError(
+            f"[data.{training.name}]: {len(training.failed)} images that {entry.name} should be trained on "
+            f"cannot be used, e.g. {str(path)!a}: {why}; a training set is not shrunk in silence, filter "
+            "them out"
+        )
+    # By content, so that the order and the names of its columns make no other detector.
+    wanted = {"config": asdict(entry.config), "manifest": training.manifest.digest(), "version": __version__}
+    if folder.exists():
+        try:
+            artifact = artifacts.load(folder)
+            if _made_from(artifact.spec) == json.loads(json.dumps(wanted)):
+                return artifact
+        except ArtifactError as error:
+            raise ConfigError(f"{error}; it is the benchmark's own: remove {folder}") from error
+    say(f"training {entry.name} on {training.name}: {len(training.manifest)} images")
+    return train(entry.config, training.manifest, folder, say=say)
+
+
+def _made_from(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "config": spec.get("train"),
+        "manifest": spec.get("data", {}).get("manifest"),
+        "version": spec.get("versions", {}).get("tellsign"),
+    }
+
+
+def _datasets(spec: Mapping[str, Any]) -> frozenset[str] | None:
+    """Names of the data sets in a detector's training and calibration data."""
+    parts = [spec.get("data", {}).get(part, {}) for part in ("train", "select", "calibrate")]
+    names = {name.rpartition("/")[0] for part in parts for name in part.get("by_dataset", {})}
+    return frozenset(names) or None

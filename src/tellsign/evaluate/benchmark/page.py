@@ -1,0 +1,110 @@
+"""A benchmark's sections as one self-contained HTML page, as Markdown, and as files of tables and pictures.
+
+No script, no network, no path of this machine. The same sections give the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tellsign import __version__
+from tellsign.evaluate.benchmark.plots import slug
+from tellsign.explain import figures
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tellsign.evaluate.benchmark.tables import Table
+    from tellsign.explain.figures import Plot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Section:
+    """A heading with what stands below it."""
+
+    title: str
+    text: str = ""
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()  # name and value, as a list
+
+
+def html(title: str, sections: Sequence[Section]) -> str:
+    """The page.
+
+    Args:    title: of the page.
+             sections: in order.
+    Returns: one HTML document.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        # The second folder has the style that every page shares.
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(figures.__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = [
+        {
+            "anchor": f"s{number}-{slug(section.title)}",
+            "section": section,
+            "plots": [
+                (plot, figures.svg(plot, prefix=f"s{number}p{position}"))
+                for position, plot in enumerate(section.plots)
+            ],
+        }
+        for number, section in enumerate(sections, start=1)
+    ]
+    return environment.get_template("benchmark.html").render(
+        title=title, sections=shown, light=figures.LIGHT, dark=figures.DARK, version=__version__
+    )
+
+
+def markdown(title: str, sections: Sequence[Section]) -> str:
+    """Everything but the pictures, as Markdown."""
+    parts = [f"# {title}\n"]
+    for section in sections:
+        parts.append(f"## {section.title}\n")
+        if section.text:
+            parts.append(section.text + "\n")
+        if section.facts:
+            parts.append("\n".join(f"- {name}: {value}" for name, value in section.facts) + "\n")
+        parts += [table.markdown() for table in section.tables]
+    return "\n".join(parts)
+
+
+def write(title: str, sections: Sequence[Section], out: Path) -> list[Path]:
+    """Write the page, the Markdown, every table as CSV and LaTeX, every plot as PNG.
+
+    Args:    title, sections: of the page.
+             out: folder; made if need be, files of the same names are replaced.
+    Returns: the files.
+    Raises:  ConfigError: a file can't be written.
+    """
+    contents: dict[str, bytes] = {
+        "index.html": html(title, sections).encode("utf-8"),
+        "tables.md": markdown(title, sections).encode("utf-8"),
+    }
+    for section in sections:
+        for table in section.tables:
+            contents[f"tables/{table.name}.csv"] = table.csv().encode("utf-8")
+            contents[f"tables/{table.name}.tex"] = table.latex().encode("utf-8")
+        for plot in section.plots:
+            contents[f"plots/{plot.name}.png"] = figures.png(plot)
+    try:
+        for name, content in contents.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.draft")
+            draft.write_bytes(content)
+            draft.replace(path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write into {str(out)!a}: {error.strerror or error}; give another folder or make room"
+        ) from error
+    return [out / name for name in contents]

@@ -1,0 +1,319 @@
+"""The cells of a benchmark in the order in which they are read: what was run, the tables, what they show.
+
+Nothing is measured here. Shapes: n samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign.calibration import reliability
+from tellsign.evaluate.benchmark.config import NONE
+from tellsign.evaluate.benchmark.page import Section
+from tellsign.evaluate.benchmark.plots import matrix_plot, robustness_plot, roc, roc_plot, slug
+from tellsign.evaluate.benchmark.tables import METRICS, Table, Value, pivot, select
+from tellsign.explain.reliability import reliability_plot
+
+if TYPE_CHECKING:
+    from tellsign.evaluate.published import Published
+    from tellsign.explain.figures import Plot
+    from tellsign.scoring.predictions import Predictions
+
+    Block = dict[str, Any]
+
+WHOLE: Block = {"generator": None, "dataset": None}
+PLAIN: Block = {"perturbation": NONE, "attack": NONE}
+LEVELS = {"frame": "images and frames", "video": "videos"}
+IN_TABLES = ("auroc", "ap", "accuracy", "balanced_accuracy", "tpr_at_fpr_0.05", "eer", "ece", "brier")
+ATTACK_METRICS = {
+    "clean_accuracy": "accuracy before the attack",
+    "accuracy": "accuracy under attack",
+    "clean_auroc": "AUROC before the attack",
+    "auroc": "AUROC under attack",
+    "attack_success": "share of right answers that flipped",
+}
+
+
+def sections(
+    cells: Sequence[Block],
+    comparisons: Sequence[Block],
+    *,
+    facts: Sequence[tuple[str, str]],
+    plain: Mapping[tuple[str, str], Predictions],
+    published: Sequence[Published] = (),
+) -> list[Section]:
+    """The page of a benchmark.
+
+    Args:    cells, comparisons: as in benchmark.json.
+             facts: what was run, as names and values.
+             plain: (detector, test) → the predictions on images as they are, without samples that the
+             detector learnt from and without those that have no score.
+             published: values that stand beside, marked as published.
+    Returns: its sections; those that nothing was run for are left out.
+    """
+    made = [
+        Section("What was run", facts=tuple(facts)),
+        _by_test(cells, plain),
+        _by_generator(cells),
+        _perturbed(cells),
+        _attacked(cells),
+        _differences(comparisons),
+        _correlations(comparisons),
+        _calibration(plain),
+        _published(published),
+    ]
+    return [section for section in made if section.tables or section.plots or section.facts]
+
+
+def _by_test(cells: Sequence[Block], plain: Mapping[tuple[str, str], Predictions]) -> Section:
+    tables = []
+    for level, noun in LEVELS.items():
+        for metric in IN_TABLES:
+            found = select(cells, **WHOLE, **PLAIN, level=level, metric=metric)
+            if any(cell["value"] is not None for cell in found):
+                tables.append(
+                    pivot(
+                        [{**cell, "test": _headed(cell)} for cell in found],
+                        name=f"tests-{level}-{slug(metric)}",
+                        title=f"{METRICS[metric]}, {noun}",
+                        rows="detector",
+                        columns="test",
+                        mean=True,
+                    )
+                )
+    curves: dict[str, dict[str, Any]] = {}
+    for (detector, test), rows in plain.items():
+        if len(set(rows.label.tolist())) == 2:
+            curves.setdefault(test, {})[detector] = roc(rows.label, rows.score)
+    drawn = [
+        matrix_plot(replace(_without_mean(table), name=f"{table.name}-matrix"))
+        for table in tables
+        if table.name.endswith("-auroc")
+    ]
+    return Section(
+        "Detectors on test sets",
+        "Images as they are in the test sets. “in” stands behind a test set of the data that a detector "
+        "learnt from (other images of it), “cross” behind any other. The mean is over test sets, each "
+        "counted once.",
+        tables=tuple(tables),
+        plots=(*drawn, *(roc_plot(test, found) for test, found in curves.items())),
+    )
+
+
+def _headed(cell: Block) -> str:
+    return f"{cell['test']} ({cell['domain']})" if cell.get("domain") else str(cell["test"])
+
+
+def _without_mean(table: Table) -> Table:
+    keep = [place for place, column in enumerate(table.columns) if column != "mean"]
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in keep),
+        rows=tuple((name, tuple(values[place] for place in keep)) for name, values in table.rows),
+    )
+
+
+def _by_generator(cells: Sequence[Block]) -> Section:
+    found = [
+        {**cell, "generator": f"{cell['test']}: {cell['generator']}"}
+        for cell in select(cells, **PLAIN, dataset=None, level="frame", metric="auroc")
+        if cell["generator"] is not None
+    ]
+    if not found:
+        return Section("Generators")
+    table = pivot(found, name="generators", title="AUROC by generator", rows="generator", columns="detector")
+    return Section(
+        "Generators",
+        "The fakes of one generator against all reals of its test set.",
+        tables=(table,),
+        plots=(matrix_plot(replace(table, name="generators-matrix")),),
+    )
+
+
+def _perturbed(cells: Sequence[Block]) -> Section:
+    found = select(cells, **WHOLE, attack=NONE, level="frame", metric="auroc")
+    if all(cell["perturbation"] == NONE for cell in found):
+        return Section("Perturbations")
+    tables, drawn = [], []
+    for test in dict.fromkeys(cell["test"] for cell in found):
+        own = select(found, test=test)
+        tables.append(
+            pivot(
+                own,
+                name=f"perturbations-{slug(test)}",
+                title=f"AUROC under perturbations: {test}",
+                rows="perturbation",
+                columns="detector",
+            )
+        )
+        names = list(dict.fromkeys(cell["perturbation"] for cell in own))
+        for operation in dict.fromkeys(name.partition(":")[0] for name in names if ":" in name):
+            graded = [name for name in names if name == NONE or name.partition(":")[0] == operation]
+            if len(graded) > 2:
+                part = [cell for cell in own if cell["perturbation"] in graded]
+                table = pivot(part, name="", title="", rows="perturbation", columns="detector")
+                drawn.append(robustness_plot(test, operation, table))
+    return Section(
+        "Perturbations",
+        "Every detector sees the same pixels. Both classes are perturbed, unless the name says fake@ or "
+        "real@.",
+        tables=tuple(tables),
+        plots=tuple(drawn),
+    )
+
+
+def _attacked(cells: Sequence[Block]) -> Section:
+    tables = []
+    attacked = [cell for cell in select(cells, **WHOLE, level="frame") if cell["attack"] != NONE]
+    for metric, title in ATTACK_METRICS.items():
+        for test in dict.fromkeys(cell["test"] for cell in attacked):
+            found = select(attacked, test=test, metric=metric)
+            if found:
+                tables.append(
+                    pivot(
+                        found,
+                        name=f"attacks-{slug(test)}-{slug(metric)}",
+                        title=f"{title[:1].upper()}{title[1:]}: {test}",
+                        rows="attack",
+                        columns="detector",
+                    )
+                )
+    return Section(
+        "Attacks",
+        "Pixels changed to turn the detector's answer, within the size that stands behind the attack's name "
+        "(a share of the pixel range).",
+        tables=tuple(tables),
+    )
+
+
+def _differences(comparisons: Sequence[Block]) -> Section:
+    tables = []
+    for level, noun in LEVELS.items():
+        rows: dict[str, dict[str, Value]] = {}
+        plain = [pair for pair in comparisons if pair["level"] == level and _is_plain(pair)]
+        tests = list(dict.fromkeys(pair["test"] for pair in plain))
+        for pair in plain:
+            found = pair["differences"].get("auroc")
+            name = f"{pair['first']} − {pair['second']}"
+            rows.setdefault(name, {})[pair["test"]] = _difference(found)
+        if rows:
+            lines = [(name, tuple(v.get(test, Value()) for test in tests)) for name, v in rows.items()]
+            tables.append(
+                Table(
+                    f"differences-{level}",
+                    f"Difference of AUROC, {noun}",
+                    "pair",
+                    tuple(tests),
+                    tuple(lines),
+                    "Paired bootstrap over groups, 95 %. Undecided: the interval holds zero.",
+                )
+            )
+    return Section("Differences between detectors", tables=tuple(tables))
+
+
+def _is_plain(pair: Block) -> bool:
+    return bool(pair["perturbation"] == NONE and pair["attack"] == NONE)
+
+
+def _difference(found: Block | None) -> Value:
+    if found is None:
+        return Value()
+    return Value(found["value"], tuple(found["ci"]) if found["ci"] else None, found["verdict"])
+
+
+def _correlations(comparisons: Sequence[Block]) -> Section:
+    plain = [pair for pair in comparisons if pair["level"] == "frame" and _is_plain(pair)]
+    if not plain:
+        return Section("Do the detectors agree?")
+    pairs = [f"{pair['first']}, {pair['second']}" for pair in plain]
+    tests = list(dict.fromkeys(pair["test"] for pair in plain))
+    values = {(name, pair["test"]): _correlation(pair) for name, pair in zip(pairs, plain, strict=True)}
+    table = Table(
+        "correlation",
+        "Rank correlation of scores",
+        "pair",
+        tuple(tests),
+        tuple(
+            (name, tuple(values.get((name, test), Value()) for test in tests))
+            for name in dict.fromkeys(pairs)
+        ),
+        "Spearman, both classes together, and in brackets within the reals and within the fakes. Two good "
+        "detectors correlate because both part the classes; those that correlate within a class fail "
+        "together.",
+    )
+    return Section("Do the detectors agree?", tables=(table,))
+
+
+def _correlation(pair: Block) -> Value:
+    found = {part: (entry["spearman"] or {}).get("value") for part, entry in pair["correlations"].items()}
+    within = ", ".join("n/a" if found[part] is None else f"{found[part]:.2f}" for part in ("real", "fake"))
+    return Value(found["pooled"], note=f"({within})")
+
+
+def _calibration(plain: Mapping[tuple[str, str], Predictions]) -> Section:
+    drawn: list[Plot] = []
+    for (detector, test), rows in plain.items():
+        known = rows.take(np.isfinite(rows.probability))
+        if len(known) >= 100 and len(set(known.label.tolist())) == 2:
+            plot = reliability_plot(reliability(known.label, known.probability, groups=known.group.tolist()))
+            drawn.append(
+                replace(
+                    plot, name=f"reliability-{slug(detector)}-{slug(test)}", title=f"{detector} on {test}"
+                )
+            )
+    return Section(
+        "Are the probabilities frequencies?",
+        "Test sets of 100 images and more with both classes, images as they are.",
+        plots=tuple(drawn),
+    )
+
+
+def _published(published: Sequence[Published]) -> Section:
+    tables = []
+    for paper, table in dict.fromkeys((record.paper, record.table) for record in published):
+        found = [record for record in published if (record.paper, record.table) == (paper, table)]
+        columns = list(dict.fromkeys(_column(record) for record in found))
+        rows: dict[str, dict[str, Value]] = {}
+        for record in found:
+            rows.setdefault(_line(record), {})[_column(record)] = _printed(record)
+        lines = [(name, tuple(values.get(c, Value()) for c in columns)) for name, values in rows.items()]
+        tables.append(
+            Table(
+                f"published-{slug(paper)}-{slug(table)}",
+                f"{paper}, {table}",
+                "method",
+                tuple(columns),
+                tuple(lines),
+            )
+        )
+    return Section(
+        "Published values",
+        "As printed in the papers, on their data and in their units. They were not measured here and cannot "
+        "be compared number by number with the tables above.",
+        tables=tuple(tables),
+    )
+
+
+def _printed(record: Published) -> Value:
+    if record.value is None:
+        return Value(note="– (published)")
+    if isinstance(record.value, tuple):
+        return Value(note=f"{' to '.join(map(str, record.value))} (published)")
+    return Value(record.value, note="published")
+
+
+def _line(record: Published) -> str:
+    """What tells a row of a paper's table from the others."""
+    parts = (record.variant, record.resynthesizer, record.mode, record.version, record.source, record.year)
+    counts = [f"{record.n_samples} samples"] if record.n_samples is not None else []
+    more = [f"ε {record.epsilon}"] if record.epsilon is not None else []
+    more += [name for name, used in (record.components or {}).items() if used]
+    return ", ".join([record.method, *(str(part) for part in parts if part), *counts, *more])
+
+
+def _column(record: Published) -> str:
+    return " / ".join(filter(None, (record.train_set, record.test_set, record.metric, record.unit)))

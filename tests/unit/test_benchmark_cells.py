@@ -1,0 +1,221 @@
+"""Cells from predictions: by hand, and against scikit-learn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tellsign.evaluate.benchmark.cells import (
+    Measurement,
+    averages,
+    domain,
+    known_rows,
+    measured,
+    videos,
+)
+from tellsign.evaluate.benchmark.contestants import Contestant
+from tellsign.evaluate.benchmark.pairs import Comparison, compared
+from tellsign.scoring.predictions import Predictions
+from tellsign.types import ConfigError
+
+HEAD = {"detector": "d", "test": "t", "perturbation": "none", "attack": "none", "domain": "cross"}
+
+
+def table(labels: list[int], scores: list[float], **columns: Any) -> Predictions:
+    n = len(labels)
+    texts = {
+        name: np.array(columns.get(name, [""] * n), dtype=np.str_)
+        for name in ("dataset", "generator", "group", "video", "split")
+    }
+    score = np.array(scores, dtype=np.float64)
+    return Predictions(
+        path=np.array([f"{i}.png" for i in range(n)]),
+        label=np.array(labels),
+        frame=np.full(n, np.nan),
+        sha256=np.array([f"{i:064x}" for i in range(n)]),
+        score=score,
+        probability=1 / (1 + np.exp(-score)),
+        verdict=np.where(np.isnan(score), "", np.where(score >= 0, "fake", "real")),
+        reason=np.where(np.isnan(score), "broken", ""),
+        detector="d@1",
+        manifest="m",
+        threshold=0.0,
+        **texts,
+    )
+
+
+def cells(predictions: Predictions, folder: Path, **options: Any) -> list[dict[str, Any]]:
+    file = folder / "p.parquet"
+    predictions.write(file)
+    task = Measurement(file, HEAD, np.zeros(len(predictions), dtype=bool), "error", 50, 0)
+    found = measured(replace(task, **options))
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def value(found: list[dict[str, Any]], metric: str, **wanted: Any) -> dict[str, Any]:
+    wanted = {"level": "frame", "generator": None, "dataset": None, "metric": metric, **wanted}
+    (cell,) = [c for c in found if all(c[key] == v for key, v in wanted.items())]
+    return cell
+
+
+@pytest.fixture
+def mixed() -> Predictions:
+    rng = np.random.default_rng(0)
+    labels = [0] * 30 + [1] * 40
+    scores = rng.normal(size=70) + np.array(labels)
+    return table(
+        labels,
+        scores.tolist(),
+        generator=[""] * 30 + ["g"] * 25 + ["h"] * 15,
+        dataset=["x"] * 10 + ["y"] * 20 + ["x"] * 40,
+    )
+
+
+def test_metrics_agree_with_scikit_learn(mixed: Predictions, tmp_path: Path) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    found = cells(mixed, tmp_path)
+    assert value(found, "auroc")["value"] == pytest.approx(sklearn.roc_auc_score(mixed.label, mixed.score))
+    right = sklearn.average_precision_score(mixed.label, mixed.score)
+    assert value(found, "ap")["value"] == pytest.approx(right)
+    brier = np.mean((mixed.probability - mixed.label) ** 2)
+    assert value(found, "brier")["value"] == pytest.approx(brier)
+    low, high = value(found, "auroc")["ci"]
+    assert low < value(found, "auroc")["value"] < high
+
+
+def test_a_generator_meets_all_reals_and_a_data_set_its_own(mixed: Predictions, tmp_path: Path) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    found = cells(mixed, tmp_path)
+    own = (mixed.label == 0) | (mixed.generator == "h")
+    cell = value(found, "auroc", generator="h")
+    assert cell["value"] == pytest.approx(sklearn.roc_auc_score(mixed.label[own], mixed.score[own]))
+    assert (cell["n"], cell["n_real"], cell["n_fake"]) == (45, 30, 15)
+    assert value(found, "auroc", dataset="x")["n_real"] == 10
+    # y has no fakes: there is no cell that would compare it with others' fakes.
+    assert {c["dataset"] for c in found} == {None, "x"}
+
+
+def test_rows_that_were_learnt_from_are_left_out_and_counted(mixed: Predictions, tmp_path: Path) -> None:
+    known = np.arange(70) < 10
+    cell = value(cells(mixed, tmp_path, known=known), "auroc")
+    assert (cell["n"], cell["n_real"], cell["excluded"]) == (60, 20, 10)
+    cell = value(cells(mixed, tmp_path, known=mixed.label == 0), "auroc")
+    assert (cell["value"], cell["ci"], cell["n_real"]) == (None, None, 0)
+    assert cell["note"] == "no real sample is left"
+    assert value(cells(mixed, tmp_path, known=np.ones(70, dtype=bool)), "accuracy")["coverage"] is None
+
+
+def test_which_rows_were_learnt_from() -> None:
+    rows = table([0, 0, 1], [0, 0, 0], group=["a", "", "b"])
+    detector = Contestant(
+        name="d",
+        path=Path("d"),
+        digest="1",
+        artifact="d@1",
+        threshold=0,
+        datasets=frozenset({"x"}),
+        groups=frozenset({"b", ""}) - {""},
+        contents=frozenset({f"{1:064x}"}),
+    )
+    assert known_rows(rows, detector).tolist() == [False, True, True]
+    unknown = replace(detector, groups=None, contents=None)
+    assert not known_rows(rows, unknown).any()
+    assert [domain(detector, names) for names in (["x"], ["y"], ["x", "y"])] == ["in", "cross", "mixed"]
+    assert domain(replace(detector, datasets=None), ["x"]) is None
+
+
+def test_missing_scores_by_policy(tmp_path: Path) -> None:
+    nan = float("nan")
+    rows = table([0, 0, 1, 1], [-1, nan, 1, nan])
+    with pytest.raises(ConfigError, match=r"2 of 4 samples have no score .*1\.png"):
+        cells(rows, tmp_path)
+    left_out = value(cells(rows, tmp_path, missing="exclude"), "auroc")
+    assert (left_out["value"], left_out["n"], left_out["scored"], left_out["coverage"]) == (1, 4, 2, 0.5)
+    worst = cells(rows, tmp_path, missing="worst")
+    # Of the four pairs only the one with both scores is in order.
+    assert value(worst, "auroc")["value"] == 0.25
+    assert value(worst, "accuracy")["value"] == 0.5
+    assert value(worst, "auroc")["coverage"] == 0.5
+
+
+def test_videos_are_means_of_their_frames(tmp_path: Path) -> None:
+    nan = float("nan")
+    rows = table(
+        [0, 0, 1, 1, 1, 1, 0],
+        [-2, 1, 3, -1, nan, -1, 5],
+        video=["v", "v", "v", "v", "w", "u", ""],
+        generator=["", "", "g", "g", "g", "g", ""],
+    )
+    found = videos(rows.take(rows.video != ""))
+    # The real and the fake of one name are two videos.
+    assert dict(
+        zip(zip(found.video.tolist(), found.label.tolist(), strict=True), found.score.tolist(), strict=True)
+    ) == pytest.approx({("v", 0): -0.5, ("v", 1): 1, ("w", 1): nan, ("u", 1): -1}, nan_ok=True)
+    made = cells(rows, tmp_path, missing="exclude")
+    cell = value(made, "auroc", level="video")
+    assert (cell["n"], cell["scored"], cell["value"]) == (4, 3, 0.5)
+    assert value(made, "brier", level="video")["note"] == "undefined without probabilities"
+    assert not [c for c in cells(rows.take(rows.video == ""), tmp_path) if c["level"] == "video"]
+
+
+def test_averages_are_means_of_the_columns(mixed: Predictions, tmp_path: Path) -> None:
+    found = []
+    for test, kind, cut in (("a", "in", 70), ("b", "cross", 60), ("c", "cross", 50)):
+        head = {**HEAD, "test": test, "domain": kind}
+        found += cells(mixed.take(np.arange(70) < cut), tmp_path, head=head)
+    values = {
+        c["test"]: c["value"]
+        for c in found
+        if c["metric"] == "auroc" and c["generator"] is None and c["dataset"] is None
+    }
+    by_over = {a["over"]: a for a in averages(found) if a["metric"] == "auroc"}
+    assert by_over["all"]["value"] == pytest.approx(sum(values.values()) / 3)
+    assert by_over["cross"]["value"] == pytest.approx((values["b"] + values["c"]) / 2)
+    assert by_over["cross"]["tests"] == ["b", "c"]
+    gap = [{**c, "value": None} if c["test"] == "b" else c for c in found]
+    assert {a["over"]: a["value"] for a in averages(gap) if a["metric"] == "auroc"}["cross"] is None
+
+
+def test_an_attack_is_compared_with_the_same_images(tmp_path: Path) -> None:
+    clean = table([0, 1, 0, 1], [-1, 1, -1, -1])
+    attacked = table([0, 1, 0, 1], [1, -1, -1, -1]).take(np.array([1, 2, 3]))
+    clean.write(tmp_path / "clean.parquet")
+    found = cells(attacked, tmp_path, head={**HEAD, "attack": "fgsm:0.01"}, clean=tmp_path / "clean.parquet")
+    # Of images 1 to 3 two were right before, and one of these flipped.
+    assert value(found, "clean_accuracy")["value"] == pytest.approx(2 / 3)
+    assert value(found, "attack_success")["value"] == pytest.approx(1 / 2)
+    assert value(found, "accuracy")["value"] == pytest.approx(1 / 3)
+
+
+def test_two_detectors_are_compared_on_their_common_rows(mixed: Predictions, tmp_path: Path) -> None:
+    files = (tmp_path / "a.parquet", tmp_path / "b.parquet")
+    mixed.write(files[0])
+    worse = replace(mixed, score=np.where(np.arange(70) % 2, mixed.score, -mixed.score))
+    worse.write(files[1])
+    head = {"test": "t", "perturbation": "none", "attack": "none"}
+    task = Comparison(files, ("a", "b"), head, np.arange(70) < 5, "error", 100, 0)
+    (found,) = compared(task)
+    json.dumps(found, allow_nan=False)
+    assert (found["first"], found["second"], found["level"], found["n"]) == ("a", "b", "frame", 65)
+    auroc = found["differences"]["auroc"]
+    assert auroc["value"] == pytest.approx(found["delong"]["first"] - found["delong"]["second"])
+    assert auroc["verdict"] == "a is better"
+    (same,) = compared(replace(task, files=(files[0], files[0])))
+    assert same["differences"]["auroc"]["verdict"] == "undecided"
+    assert same["correlations"]["pooled"]["spearman"]["value"] == pytest.approx(1)
+
+
+def test_delong_is_not_given_for_rows_that_share_groups(mixed: Predictions, tmp_path: Path) -> None:
+    grouped = replace(mixed, group=np.array([f"g{i // 2}" for i in range(70)]))
+    grouped.write(tmp_path / "a.parquet")
+    file = tmp_path / "a.parquet"
+    task = Comparison((file, file), ("a", "b"), {}, np.zeros(70, dtype=bool), "error", 10, 0)
+    (found,) = compared(task)
+    assert found["delong"] is None
+    assert "read the bootstrap" in found["delong_note"]

@@ -1,0 +1,428 @@
+"""The engine of a benchmark: what is scored, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytest
+
+from detector import write_detector
+from pictures import save, upsampled, write_dataset
+from tellsign import data, image
+from tellsign.data.index import with_checksums
+from tellsign.evaluate.benchmark import BenchmarkResult, grid, read, run
+from tellsign.evaluate.benchmark import result as results
+from tellsign.evaluate.benchmark import worker as worker_module
+from tellsign.evaluate.benchmark.worker import FACES, GridScorer, Task, unfit
+from tellsign.scoring.lock import lock, release
+from tellsign.types import ConfigError, ManifestError
+
+if TYPE_CHECKING:
+    from tellsign.scoring.workers import Job
+
+N = 6  # images a class
+
+
+class HerePool:
+    """A pool whose only worker is this process."""
+
+    jobs: ClassVar[list[str]] = []  # names of the files that were scored
+    lost: str = ""  # name of a file over which the worker dies
+
+    def __init__(self, load: Any, limits: Any) -> None:
+        self.load = load
+
+    def __enter__(self) -> HerePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def rows(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+        maker = self.load()
+        for job in jobs:
+            HerePool.jobs.append(job.path.name)
+            if job.path.name == HerePool.lost:
+                yield job, "it took longer than 60 s (--timeout)"
+            else:
+                yield job, maker.rows([(job.path, job.known)])[0]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "Pool", HerePool)
+    HerePool.jobs, HerePool.lost = [], ""
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_detector(tmp_path_factory.mktemp("detector") / "stand-in")
+
+
+@pytest.fixture
+def root(tmp_path: Path, detector: Path) -> Path:
+    shutil.copytree(detector, tmp_path / "one")
+    write_dataset(tmp_path / "a", N, size=40)
+    return tmp_path
+
+
+def config(
+    root: Path, *, name: str = "b.toml", body: str = '[data.a]\nmanifest = "a/manifest.csv"', **options: Any
+) -> Path:
+    lines = {"name": "b", "tests": ["a"], "resamples": 20} | options
+    text = "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines.items())
+    path = root / name
+    path.write_text(f'{text}\n[[detector]]\nname = "one"\npath = "one"\n{body}\n')
+    return path
+
+
+def ran(path: Path, *overrides: str) -> BenchmarkResult:
+    return run(read(path, overrides), path.parent / "out")
+
+
+def cell(result: BenchmarkResult, **wanted: Any) -> dict[str, Any]:
+    wanted = {"metric": "auroc", "generator": None, "perturbation": "none", "level": "frame", **wanted}
+    (found,) = [c for c in result.cells if all(c[key] == value for key, value in wanted.items())]
+    return found
+
+
+def test_everything_is_kept_and_nothing_done_twice(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = config(root, perturbations=["none", "jpeg:quality=50"])
+    first = ran(path)
+    assert len(HerePool.jobs) == 2 * 2 * N
+    assert {c["perturbation"] for c in first.cells} == {"none", "jpeg:50"}
+    written = (root / "out" / "benchmark.json").read_bytes()
+    assert results.read(root / "out").to_dict() == json.loads(json.dumps(first.to_dict()))
+    assert str(root) not in written.decode()
+    for entry in first.runs:
+        assert len(first.predictions(entry)) == 2 * N
+    assert len(first.plain["one", "a"]) == 2 * N
+    HerePool.jobs = []
+    ran(path)
+    assert not HerePool.jobs
+    assert (root / "out" / "benchmark.json").read_bytes() == written
+    # What is new is scored, and nothing else; measuring anew scores nothing.
+    ran(path, 'perturbations=["none", "jpeg:50", "jpeg:40"]')
+    assert len(HerePool.jobs) == 2 * N
+    HerePool.jobs = []
+    assert cell(ran(path, "resamples=10"), metric="brier")["ci"] != cell(first, metric="brier")["ci"]
+    assert not HerePool.jobs
+
+
+def test_another_seed_draws_other_noise_but_scores_plain_images_once(root: Path) -> None:
+    path = config(root, perturbations=["none", "noise:20"])
+    ran(path)
+    HerePool.jobs = []
+    ran(path, "seed=1")
+    assert len(HerePool.jobs) == 2 * N
+
+
+def test_an_image_is_read_once_and_all_detectors_see_the_same_pixels(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root / "one", root / "two")
+    body = '[[detector]]\nname = "two"\npath = "two"\n[data.a]\nmanifest = "a/manifest.csv"'
+    other = write_detector(root / "three", name="other")
+    body = f'[[detector]]\nname = "three"\npath = "{other.name}"\n' + body
+    seen: list[bytes] = []
+    decode, look = image.decode, worker_module.Looker.look
+    decoded = []
+
+    def spy(self: Any, regions: list[np.ndarray]) -> Any:
+        seen.append(regions[0].tobytes())
+        return look(self, regions)
+
+    monkeypatch.setattr(worker_module.image, "decode", lambda *a, **k: decoded.append(1) or decode(*a, **k))
+    monkeypatch.setattr(worker_module.Looker, "look", spy)
+    result = ran(config(root, body=body, perturbations=["none", "noise:20"]))
+    assert len(decoded) == 2 * 2 * N
+    tables = {(r["detector"], r["perturbation"]): result.predictions(r) for r in result.runs}
+    # Of one content, and so of one digest: the file is the same.
+    assert np.array_equal(tables["one", "noise:20"].score, tables["two", "noise:20"].score)
+    assert not np.array_equal(tables["one", "noise:20"].score, tables["one", "none"].score)
+    assert len(set(seen)) == len(decoded)
+    assert len(seen) > 2 * N * 3
+
+
+def test_one_class_may_be_perturbed_alone(root: Path) -> None:
+    result = ran(config(root, perturbations=["none", "fake@jpeg:30"]))
+    plain, changed = (result.predictions(entry) for entry in result.runs)
+    same = plain.score == changed.score
+    assert same[plain.label == 0].all()
+    assert not same[plain.label == 1].any()
+
+
+def test_files_that_changed_are_named(root: Path) -> None:
+    manifest = root / "a" / "manifest.csv"
+    data.write(with_checksums(data.read(manifest)), manifest)
+    ran(config(root))
+    for name in ("real/0001.png", "fake/0002.png"):
+        save(upsampled(99, 40, 40), root / "a" / name)
+    with pytest.raises(ManifestError, match=r"2 of 12 files.*\n.*0001\.png.*changed.*\n.*0002\.png.*changed"):
+        ran(config(root))
+    (root / "a" / "real" / "0001.png").unlink()
+    with pytest.raises(ManifestError, match=r"there is no file .*0001\.png"):
+        ran(config(root))
+
+
+def test_without_checksums_a_changed_file_is_scored_anew(root: Path) -> None:
+    before = ran(config(root))
+    save(upsampled(99, 40, 40), root / "a" / "real" / "0001.png")
+    after = ran(config(root))
+    assert before.runs[0]["file"] != after.runs[0]["file"]
+
+
+def test_a_file_that_changes_during_the_run_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = root / "a" / "fake" / "0002.png"
+    scorer_rows = GridScorer.rows
+
+    def rows(self: Any, files: Any, **options: Any) -> Any:
+        save(upsampled(98, 40, 40), victim)
+        return scorer_rows(self, files, **options)
+
+    monkeypatch.setattr(GridScorer, "rows", rows)
+    with pytest.raises(ManifestError, match=r"0002\.png has changed while"):
+        ran(config(root))
+
+
+def test_samples_that_were_learnt_from_are_left_out(root: Path) -> None:
+    """Two groups of the training data, and one file under another group, are in the test set as well."""
+    samples = list(data.read(write_dataset(root / "t", N, size=40, seed=1, split="train")))
+    test = list(data.read(root / "a" / "manifest.csv"))
+    samples[0] = replace(samples[0], group=test[0].group)
+    samples[-1] = replace(samples[-1], group=test[-1].group)
+    shutil.copy(test[1].path, samples[1].path)
+    samples[2] = replace(samples[2], group=test[2].group, split="test")  # which nobody learns from
+    data.write(data.Manifest(tuple(samples)), root / "t" / "manifest.csv")
+    body = 'train = "t"\n[data.a]\nmanifest = "a/manifest.csv"\n[data.t]\nmanifest = "t/manifest.csv"'
+    result = ran(config(root, body=body))
+    found = cell(result)
+    assert (found["n"], found["n_real"], found["n_fake"], found["excluded"]) == (9, 4, 5, 3)
+    assert result.provenance["detectors"][0]["leaks"] == "checked"
+    assert len(result.plain["one", "a"]) == 9
+    # A detector that does not say what it learnt from can't be checked, and the result says so.
+    result = ran(config(root))
+    assert cell(result)["excluded"] == 0
+    assert result.provenance["detectors"][0]["leaks"] == "unknown"
+
+
+@pytest.fixture
+def broken(root: Path) -> Path:
+    (root / "a" / "fake" / "0003.png").write_bytes(b"no image")
+    save(upsampled(1, 8, 8), root / "a" / "real" / "0000.png")  # too small for the detector
+    return root
+
+
+def test_missing_scores_are_an_error_unless_asked_for(broken: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)samples have no score:.*0003\.png.*--missing exclude"):
+        ran(config(broken))
+    HerePool.jobs = []
+    left_out = ran(config(broken), "missing=exclude")
+    assert not HerePool.jobs  # what was scored is kept
+    found = cell(left_out)
+    assert (found["n"], found["scored"], found["coverage"]) == (12, 10, 10 / 12)
+    worst = cell(ran(config(broken), "missing=worst"))
+    assert worst["coverage"] == 10 / 12
+    # Two of the samples, one a class, lie on the wrong side of all others.
+    assert worst["value"] == pytest.approx(found["value"] * 25 / 36)
+    (failure,) = left_out.failures
+    assert failure["path"].endswith("0003.png")
+    assert failure["places"] == ["one × a"]
+    assert left_out.runs[0]["failed"] == 1
+    assert left_out.runs[0]["uncertain"] >= 1
+
+
+def test_one_detector_that_fails_leaves_the_others_their_scores(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_detector(root / "two", name="other")
+    look = worker_module.Looker.look
+
+    def fails(self: Any, regions: Any) -> Any:
+        if self.artifact.spec["name"] == "other":
+            raise ZeroDivisionError("no good")
+        return look(self, regions)
+
+    monkeypatch.setattr(worker_module.Looker, "look", fails)
+    body = '[[detector]]\nname = "two"\npath = "two"\n[data.a]\nmanifest = "a/manifest.csv"'
+    result = ran(config(root, body=body), "missing=exclude")
+    one, two = result.runs
+    assert (one["failed"], two["failed"]) == (0, 2 * N)
+    assert "ZeroDivisionError: no good" in result.predictions(two).reason[0]
+    blank = cell(result, detector="two")
+    assert (blank["value"], blank["coverage"]) == (None, 0)
+
+
+def test_a_sample_that_was_lost_with_its_worker_is_tried_again(root: Path) -> None:
+    HerePool.lost = "0004.png"
+    result = ran(config(root), "missing=exclude")
+    assert cell(result)["scored"] == 2 * N - 2
+    assert "--timeout" in result.failures[0]["reason"]
+    HerePool.lost = ""
+    assert cell(ran(config(root)))["scored"] == 2 * N
+
+
+def test_a_class_must_be_there(root: Path) -> None:
+    body = '[data.a]\nmanifest = "a/manifest.csv"\nlabels = ["fake"]'
+    with pytest.raises(ManifestError, match="'a' has no real sample"):
+        ran(config(root, body=body))
+    with pytest.raises(ManifestError, match=r"none of the 12 rows .* it has the data sets made"):
+        ran(config(root, body='[data.a]\nmanifest = "a/manifest.csv"\ndatasets = ["other"]'))
+
+
+def test_sources_are_joined_and_filtered(root: Path) -> None:
+    write_dataset(root / "b", 4, size=40, seed=2, dataset="more")
+    body = """[data.a]
+    sources = [
+      { manifest = "a/manifest.csv", labels = ["real"], paths = ["real/000[12].png"] },
+      { manifest = "b/manifest.csv", generators = ["nearest"], labels = ["fake"] },
+    ]"""
+    found = cell(ran(config(root, body=body)), dataset=None)
+    assert (found["n_real"], found["n_fake"]) == (2, 4)
+    with pytest.raises(ManifestError, match="from two sources"):
+        ran(
+            config(
+                root,
+                body='[data.a]\nsources = [{ manifest = "a/manifest.csv" }, { manifest = "a/manifest.csv" }]',
+            )
+        )
+
+
+def test_a_limit_takes_the_same_images_every_time(root: Path) -> None:
+    first = ran(config(root), "limit=2")
+    assert cell(first)["n"] == 4
+    names = first.predictions(first.runs[0]).path.tolist()
+    shutil.rmtree(root / "out")
+    again = ran(config(root), "limit=2")
+    assert again.predictions(again.runs[0]).path.tolist() == names
+
+
+def test_harmonised_once_for_both_classes(broken: Path) -> None:
+    path = config(broken, harmonise={"size": 36, "quality": 60})
+    path.write_text(path.read_text().replace('{"size": 36, "quality": 60}', "{ size = 36, quality = 60 }"))
+    result = ran(path, "missing=exclude")
+    rows = result.predictions(result.runs[0])
+    # Both that can't be harmonised stay samples of the test set, without a score.
+    assert (len(rows), int(np.isnan(rows.score).sum())) == (12, 2)
+    assert min(rows.reason[np.isnan(rows.score)].tolist()).startswith("it could not be harmonised")
+    assert result.provenance["tests"][0]["not_harmonised"] == 2
+    pictures = [image.decode(p) for p in (broken / "out" / "data" / "a").rglob("*.jpg")]
+    assert {p.array.shape for p in pictures} == {(3, 36, 36)}
+    assert {p.meta.jpeg_quality for p in pictures} == {60}
+    made = {p: p.stat().st_mtime_ns for p in (broken / "out" / "data" / "a").rglob("*.jpg")}
+    ran(path, "missing=exclude")
+    assert made == {p: p.stat().st_mtime_ns for p in made}
+    other = ran(path, "missing=exclude", "harmonise.quality=80")
+    assert other.runs[0]["file"] != result.runs[0]["file"]
+    next(iter(made)).write_bytes(b"no image")
+    with pytest.raises(ManifestError, match=r"has changed(?s:.)*the benchmark's own copies: remove"):
+        ran(path, "missing=exclude", "harmonise.quality=80")
+
+
+def test_one_run_at_a_time(root: Path) -> None:
+    held = lock((root / "out").resolve())
+    with pytest.raises(ConfigError, match="another run is writing"):
+        ran(config(root))
+    release(held)
+    ran(config(root))
+    (root / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        run(read(config(root)), root / "file")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ('perturbations=["jpeg:50", "jpeg:quality=50"]', "two spellings"),
+        ('perturbations=["burn"]', "no perturbation 'burn'"),
+        ('attacks=["hypnosis"]', "hypnosis"),
+    ],
+)
+def test_names_that_are_none(root: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ran(config(root), override)
+
+
+def test_a_detector_that_is_none(root: Path) -> None:
+    shutil.rmtree(root / "one")
+    with pytest.raises(ConfigError, match="no detector"):
+        ran(config(root))
+
+
+TRAINED = """[[detector]]
+name = "made"
+train = "t"
+[detector.config]
+system = "spectrum"
+config = { classifier = "linear_svm", crop = 32, c = 1.0 }
+calibration = { fpr = 0.4, fnr = 0.4, domain_quantile = 0.5 }
+[data.a]
+manifest = "a/manifest.csv"
+[data.t]
+manifest = "t/manifest.csv"
+split = { train = 0.34, valid = 0.66 }
+"""
+
+
+def test_a_detector_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    from tellsign.evaluate.benchmark import contestants
+
+    write_dataset(root / "t", 24, size=40, seed=5, dataset="training")
+    calls = []
+    train = contestants.train
+    monkeypatch.setattr(contestants, "train", lambda *a, **k: calls.append(1) or train(*a, **k))
+    path = config(root, body=TRAINED)
+    first = ran(path)
+    assert cell(first, detector="made")["domain"] == "cross"
+    ran(path)
+    assert len(calls) == 1
+    again = ran(path, 'tests=["t"]')
+    assert len(calls) == 1
+    # All that it learnt from is left out of a test, and so nothing is left.
+    assert cell(again, detector="made")["note"] == "no real and no fake sample is left"
+    assert cell(again, detector="made")["domain"] == "in"
+    path.write_text(path.read_text().replace("c = 1.0", "c = 2.0"))
+    assert ran(path).provenance["detectors"][1]["digest"] != first.provenance["detectors"][1]["digest"]
+    (root / "t" / "real" / "0000.png").write_bytes(b"no image")
+    with pytest.raises(ManifestError, match=r"0000\.png"):
+        ran(path)
+
+
+def test_attacks_where_they_can_be_run(root: Path) -> None:
+    result = ran(config(root), 'attacks=["square:0.05,queries=5", "fgsm:0.01"]', "attack_limit=2")
+    attacked = cell(result, attack="square:0.05,queries=5")
+    assert attacked["n"] == 4
+    assert cell(result, attack="square:0.05,queries=5", metric="attack_success")["value"] is not None
+    clean = cell(result, attack="none")
+    assert clean["n"] == 2 * N
+    # The stand-in was written by no system, and so has no gradient.
+    blank = cell(result, attack="fgsm:0.01")
+    assert blank["value"] is None
+    assert "no gradient" in blank["note"]
+    assert unfit({"preprocessing": {"region": "face"}}, "square:0.05,queries=5") == FACES
+
+
+def test_an_adversarial_image_differs_from_the_image(root: Path, detector: Path) -> None:
+    from tellsign.artifacts import load
+
+    maker = GridScorer(
+        [(detector, load(detector).digest, 0.0)],
+        [Task("none", "none", (0,)), Task("none", "square:0.1,queries=30", (0,))],
+        seed=0,
+    )
+    path = root / "a" / "fake" / "0000.png"
+    plain, attacked = (maker.rows([(path, f"{task}:1")])[0] for task in (0, 1))
+    assert plain is not None
+    assert attacked is not None
+    assert attacked["rows"][0]["score"] < plain["rows"][0]["score"]
+    gone = maker.rows([(path.with_name("gone.png"), "0:1")])[0]
+    assert gone is not None
+    assert gone["sha256"] is None
+    assert "No such file" in gone["rows"][0]["error"]

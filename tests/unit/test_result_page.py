@@ -1,0 +1,57 @@
+"""The page of a benchmark: one file, escaped, complete."""
+
+import re
+
+import pytest
+
+from tellsign.evaluate.benchmark.page import Section, html, markdown, write
+from tellsign.evaluate.benchmark.plots import matrix_plot
+from tellsign.evaluate.benchmark.tables import Table, Value
+from tellsign.types import ConfigError
+
+NAME = "<script>alert(1)</script>"
+TABLE = Table(
+    "main",
+    f"AUROC {NAME}",
+    "detector",
+    (NAME, "y"),
+    ((NAME, (Value(0.5, (0.4, 0.6)), Value(note="n/a: <b>"))),),
+)
+SECTIONS = (
+    Section("First", f"Text {NAME}", tables=(TABLE,), plots=(matrix_plot(TABLE),)),
+    Section("First", facts=(("digest", NAME),)),
+)
+
+
+def test_nothing_in_the_page_is_markup_that_came_from_names():
+    page = html(NAME, SECTIONS)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 5
+
+
+def test_the_page_needs_no_network_and_has_no_double_ids():
+    page = html("T", SECTIONS)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", page)
+    ids = re.findall(r"\bid=\"([^\"]+)\"", page)
+    assert len(ids) == len(set(ids)) > 3
+
+
+def test_the_page_shows_values_intervals_and_reasons():
+    page = html("T", SECTIONS)
+    assert "0.500<small>[0.400, 0.600]</small>" in page
+    assert "n/a: &lt;b&gt;" in page
+
+
+def test_write_leaves_page_tables_and_plots(tmp_path):
+    names = {str(path.relative_to(tmp_path)) for path in write("T", SECTIONS, tmp_path)}
+    assert names == {"index.html", "tables.md", "tables/main.csv", "tables/main.tex", "plots/main.png"}
+    assert (tmp_path / "tables.md").read_text() == markdown("T", SECTIONS)
+    first = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    write("T", SECTIONS, tmp_path)
+    assert first == {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="give another folder"):
+        write("T", SECTIONS, tmp_path / "file")
