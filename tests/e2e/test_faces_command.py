@@ -47,9 +47,7 @@ def whole(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = tellsign("data", "faces", manifest, "-o", out, "--frames", "2", "--workers", "2", "--json")
     assert done.code == 1, done.messages
     assert "bad.mp4: this is a text file" in done.messages
-    assert (
-        f"all: {N} of {N + 1} files with crops (80.0%), a face in 8 of 8 frames (100.0%)" in done.messages
-    )
+    assert f"all: {N} of {N + 1} files with crops (80.0%), a face in 8 of 8 frames (100.0%)" in done.messages
     assert "1 files failed, 0 show no face" in done.messages
     report = json.loads(done.text)
     assert report == json.loads((out / "report.json").read_text())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import artifacts
+from tellsign.evaluate import published
 from tellsign.evaluate.benchmark.cells import averages, blank, known_rows
 from tellsign.evaluate.benchmark.config import NONE
 from tellsign.evaluate.benchmark.contestants import contestant
@@ -66,6 +67,8 @@ def run(
     """
     limits = limits or Limits()
     changes = _changes(config)
+    for paper in config.published:
+        published.records(paper=paper)  # raises now and not after hours where there is no such paper
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; give -o a folder")
     with _alone(out):

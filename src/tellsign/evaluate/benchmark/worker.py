@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import faces, hub, image
+from tellsign.detectors.vector import VectorDetector
 from tellsign.evaluate.benchmark.config import NONE
-from tellsign.scoring.looks import Look, Looker, Row, most_suspicious
+from tellsign.scoring.looks import Inputs, Look, Looker, Row, most_suspicious
 from tellsign.scoring.workers import NO_MEMORY
 from tellsign.types import ConfigError, TellsignError
 
 if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
+Shared = dict[tuple[object, int], "Inputs | Look"]  # what detectors take of a region, one entry an input
 FACES = "the detector looks at faces, and attacks change whole images"
 
 
@@ -84,33 +86,23 @@ class GridScorer:
         try:
             picture = image.decode(content, name=path.name)
             pixels = _perturbed(picture.array, task.perturbation, label, key=key, seed=self.seed)
-        except (TellsignError, MemoryError) as error:
-            failure = {"error": NO_MEMORY if isinstance(error, MemoryError) else str(error)}
-            return {"sha256": key, "rows": [failure for _ in task.detectors]}
+        except Exception as error:
+            return {"sha256": key, "rows": [{"error": _reason(error)} for _ in task.detectors]}
         warnings = list(picture.meta.warnings)
         # Shared by the detectors that look at faces.
         crops = lru_cache(maxsize=1)(lambda: [faces.crop(pixels, box).image for box in faces.boxes(pixels)])
+        shared: Shared = {}
         rows = []
         for place in task.detectors:
             try:
                 if task.attack != NONE:
                     pixels = self._attacked(pixels, task.attack, place, label, key)
                 regions = [pixels] if self.lookers[place].region == "image" else crops()
-                rows.append(self._seen(self.lookers[place], regions, warnings))
-            except MemoryError:
-                rows.append({"error": NO_MEMORY})
-            except TellsignError as error:
-                rows.append({"error": str(error)})
+                rows.append(_seen(self.lookers[place], regions, warnings, shared))
             except Exception as error:
                 # One detector's failure is not the others'.
-                rows.append({"error": f"it could not be scored: {type(error).__name__}: {error}"})
+                rows.append({"error": _reason(error)})
         return {"sha256": key, "rows": rows}
-
-    @staticmethod
-    def _seen(looker: Looker, regions: Sequence[FloatArray], warnings: list[str]) -> Row:
-        # One region at a time: a network's sums may round otherwise in another batch.
-        looks: list[Look] = [look for region in regions for look in looker.look([region])]
-        return looker.verdict(most_suspicious(looks), [*looker.warnings, *warnings])
 
     def _attacked(self, pixels: FloatArray, name: str, place: int, label: int, key: str) -> FloatArray:
         """(3, H, W) → the adversarial image for one detector."""
@@ -139,6 +131,27 @@ class GridScorer:
             )
             self._targets[place, needs_gradient] = target
         return self._targets[place, needs_gradient]
+
+
+def _seen(looker: Looker, regions: Sequence[FloatArray], warnings: list[str], shared: Shared) -> Row:
+    """The verdict of one detector on the regions of an image."""
+    looks = []
+    for number, region in enumerate(regions):
+        # Detectors of the same profile differ only in what they make of it.
+        own = looker.detector.input if isinstance(looker.detector, VectorDetector) else looker
+        if (own, number) not in shared:
+            shared[own, number] = looker.prepared(region)
+        # One region at a time: a network's sums may round otherwise in another batch.
+        looks += looker.scored([shared[own, number]])
+    return looker.verdict(most_suspicious(looks), [*looker.warnings, *warnings])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if isinstance(error, TellsignError):
+        return str(error)
+    return f"it could not be scored: {type(error).__name__}: {error}"
 
 
 def system_of(spec: dict[str, Any]) -> Any:
