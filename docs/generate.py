@@ -57,20 +57,27 @@ def _default(option: Any) -> str:
 
 def configuration() -> str:
     """The configuration reference: every key of a training file, from the records that read it."""
+    from tellsign.calibration import CalibrationConfig
+    from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.systems.spectrum.config import SpectrumConfig
-    from tellsign.train import CalibrationConfig, TrainConfig
+    from tellsign.train import TrainConfig
 
     lines = [
         "# Configuration",
         "",
-        "Written by `make docs`. A training file is TOML; an unknown key is an error; `--set key=value`",
-        "overrides a key, e.g. `--set config.crop=256`.",
+        "Written by `make docs`. Files for `train` and `benchmark` are TOML; an unknown key is an error;",
+        "`--set key=value` overrides a key, e.g. `--set config.crop=256`.",
         "",
     ]
     sections = (
         ("The file", TrainConfig),
         ("[calibration]", CalibrationConfig),
         ('[config] with system = "spectrum"', SpectrumConfig),
+        ("Benchmark", benchmark.BenchmarkConfig),
+        ("Benchmark: [[detector]]", benchmark.DetectorConfig),
+        ("Benchmark: [data.NAME]", benchmark.DataConfig),
+        ("Benchmark: a source of data", benchmark.SourceConfig),
+        ("Benchmark: [harmonise]", benchmark.HarmoniseConfig),
     )
     for title, record in sections:
         lines += [f"## {title}", "", "| key | default | meaning |", "|---|---|---|"]
