@@ -53,7 +53,7 @@ def brute_force(hashes, thumbnails, distance):
     sets = [{i} for i in range(n)]
     for i in range(n):
         for j in range(i):
-            bits = bin(int(hashes[i]) ^ int(hashes[j])).count("1")
+            bits = (int(hashes[i]) ^ int(hashes[j])).bit_count()
             if (
                 bits <= distance
                 and np.abs(thumbnails[i] - thumbnails[j]).mean() <= 0.1

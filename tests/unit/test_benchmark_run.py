@@ -20,7 +20,7 @@ from tellsign.evaluate.benchmark import BenchmarkResult, grid, read, run
 from tellsign.evaluate.benchmark import result as results
 from tellsign.evaluate.benchmark import worker as worker_module
 from tellsign.evaluate.benchmark.worker import FACES, GridScorer, Task, unfit
-from tellsign.scoring.lock import lock, release
+from tellsign.lock import lock, release
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from tellsign.data.face_export import (
     folder_name,
     frames_wanted,
 )
+from tellsign.lock import locked
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
 WHOLE = CropOptions(region="frame")  # fast: no face is sought
@@ -228,14 +229,9 @@ def test_folders_that_can_not_be_used(films: Path, tmp_path: Path, in_process: N
         export_faces(sources(films), tmp_path / "old", options)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
 def test_two_runs_do_not_share_a_folder(films: Path, tmp_path: Path, in_process: None) -> None:
-    import fcntl
-
-    with (tmp_path / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another run is writing"):
-            export_faces(sources(films), tmp_path, ExportOptions(crops=WHOLE))
+    with locked(tmp_path / "out"), pytest.raises(ConfigError, match="another run is writing"):
+        export_faces(sources(films), tmp_path / "out", ExportOptions(crops=WHOLE))
 
 
 def test_no_crop_at_all_is_an_error_with_the_reasons_on_disk(

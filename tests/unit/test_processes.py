@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tellsign.data.processes import Lost, results
+from tellsign.processes import Lost, results
 from tellsign.types import ConfigError, ManifestError
 
 
@@ -98,7 +98,7 @@ UNGUARDED = """
 import sys
 sys.path[:0] = sys.argv[1:]
 from test_processes import work
-from tellsign.data.processes import results
+from tellsign.processes import results
 print(list(results(work, ["a"], workers=1, stall=30)))
 """
 
@@ -106,7 +106,7 @@ ORPHANS = """
 import multiprocessing, sys
 sys.path[:0] = sys.argv[1:]
 from test_processes import work
-from tellsign.data.processes import results
+from tellsign.processes import results
 if __name__ == "__main__":
     for _ in results(work, ["a", "hang"], workers=1, stall=300):
         print(multiprocessing.active_children()[0].pid, flush=True)

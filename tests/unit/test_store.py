@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tellsign.scoring import lock as lock_module
+from tellsign import lock as lock_module
 from tellsign.scoring import store as module
 from tellsign.scoring.store import COLUMNS, Store, csv_line, json_line, read_rows, write_rows
 from tellsign.types import ConfigError

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tellsign.scoring import workers
-from tellsign.scoring.workers import THREAD_VARIABLES, WINDOW, Job, Limits, Pool
+from tellsign.processes import THREAD_VARIABLES
+from tellsign.scoring.workers import WINDOW, Job, Limits, Pool
 from tellsign.types import ConfigError, NotFittedError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and memory limits of POSIX")

@@ -20,16 +20,16 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tellsign.data.face_crops import DRAFT, CropOptions, CropTask, Record, record_of, write_crops
 from tellsign.data.manifest import COLUMNS, LABEL_NAMES, Manifest
 from tellsign.data.manifest import write as write_manifest
-from tellsign.data.processes import Lost, results
+from tellsign.lock import locked
+from tellsign.processes import Lost, results
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError, Sample, VideoError
 from tellsign.video import VIDEO_SUFFIXES
 
@@ -95,7 +95,8 @@ def export_faces(
         raise ManifestError("the manifest has no rows: there is nothing to look for faces in")
     _require_outside(manifest, out)
     options = replace(options, factor=balance_factor(manifest, options))
-    with _locked(out):
+    with locked(out):
+        _make(out)
         _require_same(out, options)
         tasks = [CropTask(s.path, out / name, n, s.sha256) for s, name, n in _planned(manifest, options)]
         for parent in {task.folder.parent for task in tasks}:
@@ -356,24 +357,8 @@ def _write_json(value: dict[str, Any], path: Path) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the folder; the system lets go of it when the process ends."""
+def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file: IO[str] = (out / ".lock").open("w")
     except OSError as error:
         raise ConfigError(f"cannot write to {out}: {error.strerror or error}") from error
-    with file:
-        try:
-            try:
-                import fcntl
-            except ImportError:  # Windows
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"another run is writing {out}; wait for it or give another folder") from error
-        yield

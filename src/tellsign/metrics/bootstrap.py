@@ -9,6 +9,7 @@ Shapes: N rows (predictions), R reals, F fakes, G groups.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tellsign.metrics.resampling import Estimate, Groups, Measure
     from tellsign.metrics.values import Bools
 
+_RUN = 64  # cells of one bin that lie together on average, for which their order is good enough
 READS = {"fpr": REAL, "fnr": FAKE}  # the class that a metric reads; the others read both
 
 
@@ -142,32 +144,44 @@ def _look_up(counts: Counts, groups: Ints | slice, *, out: Counts) -> None:
         counts.take(groups, out=out, mode="clip")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Residuals:
     """What each group has of the sums over rows that ECE and Brier are made of."""
 
-    parts: tuple[tuple[slice, Ints, Ints], ...]  # blocks of cells, with the bins in each and their starts
-    groups: Ints  # (cells,) a cell is one group in one bin; in order of bins
+    bins: Ints  # (cells,) a cell is one group in one bin, and cells of one bin lie together
+    groups: Ints | slice  # (cells,)
     residuals: Floats  # (cells,) sum of probability - label
-    squared: Floats  # (cells,) sum of (probability - label)²
+    squared: Floats | None  # (cells,) sum of (probability - label)²; None where each cell is one row
 
     @classmethod
     def of(cls, is_fake: Bools, probabilities: ArrayLike, numbers: Ints) -> _Residuals | None:
         if not len(is_fake):
             return None
         _, values = checked_probabilities(is_fake, probabilities)
-        n_groups = int(numbers.max()) + 1
-        cells, cell = np.unique(calibration_bin(values, N_BINS) * n_groups + numbers, return_inverse=True)
-        differences = values - is_fake.astype(np.float64)
+        bins = calibration_bin(values, N_BINS)
+        # In order of groups, which are in order of scores, the bins already lie together where probabilities
+        # rise with scores; then counts are read one after the other.
+        order = np.argsort(numbers, kind="stable")
+        if np.count_nonzero(np.diff(bins[order])) * _RUN > len(order):
+            order = np.lexsort((numbers, bins))
+        bins, numbers, differences = bins[order], numbers[order], (values - is_fake)[order]
+        starts = np.flatnonzero(np.append(True, (np.diff(bins) != 0) | (np.diff(numbers) != 0)))
         return cls(
-            parts=tuple(
-                (part, *np.unique(cells[part] // n_groups, return_index=True))
-                for part in blocks(0, len(cells))
-            ),
-            groups=cells % n_groups,
-            residuals=np.asarray(np.bincount(cell, weights=differences), dtype=np.float64),
-            squared=np.asarray(np.bincount(cell, weights=differences**2), dtype=np.float64),
+            bins=bins[starts],
+            groups=_range(numbers[starts]),
+            residuals=np.add.reduceat(differences, starts),
+            squared=None if len(starts) == len(bins) else np.add.reduceat(differences**2, starts),
         )
+
+    @cached_property
+    def parts(self) -> tuple[tuple[slice, Ints, Ints], ...]:
+        """Blocks of cells, with the runs of one bin in each: their bins and where they start."""
+        found = []
+        for part in blocks(0, len(self.bins)):
+            bins = self.bins[part]
+            starts = np.flatnonzero(np.append(True, np.diff(bins) != 0))
+            found.append((part, bins[starts], starts))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,24 +189,27 @@ class _Calibration:
     """ECE and Brier from the sums of the groups; for one thread alone."""
 
     sums: _Residuals
-    drawn: Counts  # scratch for a block of cells, as the other
-    weights: Floats
+    drawn: Counts  # (cells,) scratch
+    weights: Floats  # scratch for a block of cells
 
     @classmethod
     def of(cls, sums: _Residuals) -> _Calibration:
-        size = min(len(sums.groups), BLOCK)
-        return cls(sums, np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float64))
+        n_cells = len(sums.bins)
+        return cls(sums, np.empty(n_cells, dtype=np.int32), np.empty(min(n_cells, BLOCK), dtype=np.float64))
 
     def metrics(self, counts: Counts, n_rows: int) -> dict[str, float | None]:
         sums = self.sums
         residuals, squared = np.zeros(N_BINS), 0.0
+        _look_up(counts, sums.groups, out=self.drawn)
         for part, bins, starts in sums.parts:
-            n = part.stop - part.start
-            weight = self.weights[:n]
-            weight[:] = counts.take(sums.groups[part], out=self.drawn[:n], mode="clip")
-            squared += total_product(weight, sums.squared[part])
+            weight = self.weights[: part.stop - part.start]
+            weight[:] = self.drawn[part]
+            if sums.squared is not None:
+                squared += total_product(weight, sums.squared[part])
             weight *= sums.residuals[part]
-            residuals[bins] += np.add.reduceat(weight, starts)
+            if sums.squared is None:
+                squared += total_product(weight, sums.residuals[part])
+            np.add.at(residuals, bins, np.add.reduceat(weight, starts))
         return {"ece": float(np.abs(residuals).sum()) / n_rows, "brier": squared / n_rows}
 
 
@@ -218,7 +235,13 @@ class Table:
         probabilities: ArrayLike | None,
         fpr_targets: tuple[float, ...],
     ) -> Table:
-        """Args: numbers: (N,) group of each row. order: (N,) rows by ascending score."""
+        """The table of one detector's predictions.
+
+        Args:    is_fake: (N,) which rows are fake. scores: (N,) higher = more fake.
+                 numbers: (N,) group of each row. order: (N,) rows by ascending score.
+                 threshold, probabilities, fpr_targets: as for `summary`.
+        Returns: the table.
+        """
         calibration = None if probabilities is None else _Residuals.of(is_fake, probabilities, numbers)
         ranked = _Scores.of(is_fake, scores, numbers, order)
         return cls(ranked, threshold, calibration, fpr_targets, int(numbers.max(initial=-1)) + 1)

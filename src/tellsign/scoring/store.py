@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellsign.scoring.lock import lock, release
+from tellsign.lock import lock, release
 from tellsign.scoring.names import printable
 from tellsign.types import ConfigError
 

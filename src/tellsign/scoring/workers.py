@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tellsign.processes import deaf_to_interrupts, one_thread
 from tellsign.types import ConfigError, TellsignError
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ Result = Row | str | None
 
 # Rows wait for the ones before them; this many files may be ahead, so that memory stays flat.
 WINDOW = 512
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 # A process that starts is no file's fault: until its first file, it has this long, and three tries.
 START_SECONDS = 120.0
 MAX_FAILED_STARTS = 3
@@ -148,7 +147,7 @@ class Pool:
         process = multiprocessing.get_context("spawn").Process(
             target=_work, args=(theirs, self.load, self.limits), daemon=True
         )
-        with _one_thread(), _deaf_to_interrupts():
+        with one_thread(), deaf_to_interrupts():
             process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -215,36 +214,6 @@ class Pool:
         if worker.jobs:
             self._waiting.appendleft(worker.jobs)
         yield blamed, reason
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start in this block do their arithmetic in one thread."""
-    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that start in this block are deaf to Ctrl-C, which a terminal sends to them as well."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    # Started by the first process of all, it would let interrupts through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(worker: _Worker) -> int | None:

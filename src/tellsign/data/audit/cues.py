@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import image
+from tellsign.processes import one_thread
 from tellsign.types import ImageError
 
 if TYPE_CHECKING:
@@ -38,14 +37,12 @@ GRID = 32  # side of the grey picture whose DCT the perceptual hash takes
 FLAT = 1 / 255  # standard deviation of that picture below which its hash is noise
 CHUNK = 16  # files that a worker is given at once
 AHEAD = 4  # chunks a worker that may wait for their turn, so that memory stays flat
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 CRASHED = "the worker process crashed over it; the file may be damaged, or memory too small"
 
-# Names that a folder, and with it the label, has given to a file are no part of its pattern: folders are left
-# out whole. What is left is the stem, whose letters, digits and separators are each told apart.
 _LUMA = np.array([0.299, 0.587, 0.114])
 # (8, GRID) the lowest rows of a DCT-II.
 _COSINES = np.cos(np.pi / GRID * np.outer(np.arange(8), np.arange(GRID) + 0.5))
+# Folders carry the label and are left out whole; of a name's stem, letters, digits and the rest are told apart.
 _RUNS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")
 
 
@@ -187,7 +184,7 @@ def _in_order(chunks: Sequence[Sequence[Path]], workers: int) -> Iterator[list[F
         try:
             while True:
                 for chunk in islice(source, AHEAD * workers - len(waiting)):
-                    with _one_thread():  # submitting is what starts a process
+                    with one_thread():  # submitting is what starts a process
                         waiting.append(pool.submit(_rows, chunk))
                 if not waiting:
                     return
@@ -217,21 +214,6 @@ def _row(path: Path) -> FileCues | str:
         return file_cues(path)
     except ImageError as error:
         return str(error)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start in this block do their arithmetic in one thread."""
-    saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _format(cues: FileCues) -> Features:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellsign.data import processes
+from tellsign import processes
 from tellsign.evaluate.benchmark.cells import Measurement, domain, known_rows, measured
 from tellsign.evaluate.benchmark.config import NONE
 from tellsign.evaluate.benchmark.pairs import Comparison, compared

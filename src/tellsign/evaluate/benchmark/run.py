@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from tellsign.evaluate.benchmark.provenance import provenance, run_facts
 from tellsign.evaluate.benchmark.result import BenchmarkResult
 from tellsign.evaluate.benchmark.sets import capped, data_set
 from tellsign.evaluate.benchmark.worker import unfit
-from tellsign.scoring.lock import lock, release
+from tellsign.lock import locked
 from tellsign.scoring.workers import Limits
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
@@ -71,7 +70,7 @@ def run(
         published.records(paper=paper)  # raises now and not after hours where there is no such paper
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; give -o a folder")
-    with _alone(out):
+    with locked(out):
         used = dict.fromkeys([*(d.train for d in config.detector if d.train is not None), *config.tests])
         sets = {name: data_set(name, config, out, say=say) for name in used}
         tests = [_test(sets[name], config) for name in config.tests]
@@ -100,15 +99,6 @@ def run(
         )
         result.write()
     return result
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    held = lock(out.resolve())
-    try:
-        yield
-    finally:
-        release(held)
 
 
 def _changes(config: BenchmarkConfig) -> list[Change]:

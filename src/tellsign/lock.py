@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from tellsign.types import ConfigError
+
+
+@contextlib.contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Hold the lock of an output for as long as the block runs; raises as `lock` does."""
+    held = lock(output.resolve())
+    try:
+        yield
+    finally:
+        release(held)
 
 
 def lock(output: Path) -> IO[str]:

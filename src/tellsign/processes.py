@@ -111,7 +111,7 @@ class _Crew:
 
     def _submitted(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
         """A task given to the executor, which may start a process for it, and shows nobody which it has."""
-        with _one_thread(), _deaf_to_interrupts():
+        with one_thread(), deaf_to_interrupts():
             future = self._executor.submit(work, *arguments)
         self._processes |= set(multiprocessing.active_children()) - self._others
         return future
@@ -199,7 +199,7 @@ def _outcome(work: Callable[[Any, Beat], Result], task: Any) -> Result | Lost:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Processes that start in this block do their arithmetic in one thread."""
     saved = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
@@ -214,7 +214,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def deaf_to_interrupts() -> Iterator[None]:
     """Processes that start in this block are deaf to Ctrl-C, which a terminal sends to them as well."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
