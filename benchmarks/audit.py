@@ -1,8 +1,8 @@
 """Throughput of an audit against decoding alone, with the same number of processes.
 
-Both get the same 10,000 files and pay for starting their workers; the audit's time holds everything up to its
-result: cues, hashes, the search for duplicates, nine cross-validated classifiers and their bootstrap. Pictures
-of 1024 × 768 pixels as the web has them, and small ones of 256 × 256, which decode in a millisecond.
+Both get the same 10,000 files and pay for starting their workers; the audit's time holds everything up to
+its result: cues, hashes, the search for duplicates, nine cross-validated classifiers and their bootstrap.
+Pictures of 1024 × 768 pixels as the web has them, and small ones of 256 × 256, which decode in a millisecond.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIZES = ((1024, 768), (256, 256))
 
 
 def write_pictures(folder: Path, width: int, height: int, n_files: int) -> Manifest:
-    """JPEGs with the spectrum of photographs; copies of a picture differ in a comment, so that none is equal."""
+    """JPEGs with the spectrum of photographs; a picture's copies differ in a comment, so none is equal."""
     rng = np.random.default_rng(0)
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     falloff = 1 / np.maximum(np.hypot(fy, fx), 1 / max(width, height))
@@ -39,7 +39,8 @@ def write_pictures(folder: Path, width: int, height: int, n_files: int) -> Manif
         planes = np.fft.irfft2(waves, s=(height, width), axes=(1, 2))
         planes = 128 + 50 * (0.9 * planes[:1] + 0.1 * planes) / planes.std()
         file = io.BytesIO()
-        Image.fromarray(planes.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)).save(file, "JPEG", quality=90)
+        pixels = planes.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        Image.fromarray(pixels).save(file, "JPEG", quality=90)
         contents.append(file.getvalue())
     samples = []
     for number in range(n_files):
@@ -47,7 +48,7 @@ def write_pictures(folder: Path, width: int, height: int, n_files: int) -> Manif
         comment = b"\xff\xfe" + (2 + 64).to_bytes(2, "big") + f"{number:064d}".encode()
         path = folder / f"{number:06d}.jpg"
         path.write_bytes(content[:2] + comment + content[2:])
-        # A picture's copies are one group, as they would have to be, and half of the pictures are fake.
+        # Half of the pictures are fake; a group holds files of one class.
         label = FAKE if number % N_PICTURES % 2 else REAL
         samples.append(Sample(path, label, "made", group=f"group-{number // 40}-{label}"))
     return Manifest(tuple(samples))

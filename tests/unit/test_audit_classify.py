@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tellsign.data.audit.classify import columns, cue_results, group_numbers
+from tellsign.data.audit.classify import columns, cue_results, folds_of, group_numbers
 from tellsign.data.audit.cues import Features
 from tellsign.types import ConfigError
 
@@ -138,3 +138,25 @@ def test_numbers_get_tenths_when_there_are_rows_enough():
 
 def test_rows_without_a_group_are_their_own():
     assert group_numbers(["a", "", "a", ""]).tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_folds", [2, 3, 5])
+def test_folds_keep_groups_whole_and_classes_even(seed, n_folds):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, 40, 300)
+    groups = np.unique(groups, return_inverse=True)[1]
+    labels = ((groups + (rng.random(300) < 0.1)) % 2).astype(np.int64)  # a few groups hold both classes
+    fold = folds_of(labels, groups, n_folds, seed)
+    assert set(fold.tolist()) == set(range(n_folds))
+    assert all(len(set(fold[groups == group].tolist())) == 1 for group in range(groups.max() + 1))
+    assert abs(np.bincount(fold, weights=labels) / np.bincount(fold) - labels.mean()).max() < 0.25
+    assert fold.tolist() == folds_of(labels, groups, n_folds, seed).tolist()
+
+
+def test_two_groups_of_a_class_are_never_in_one_fold():
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    for groups in ([0, 0, 1, 1, 2, 3, 4, 5], [0, 0, 1, 2, 2, 3, 4, 4], [0, 1, 1, 0, 2, 2, 2, 2]):
+        for seed in range(20):
+            fold = folds_of(labels, np.array(groups), 2, seed)
+            assert all(len(set(fold[labels == label].tolist())) == 2 for label in (0, 1))

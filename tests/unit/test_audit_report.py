@@ -239,6 +239,8 @@ def test_what_reading_refuses_is_read(tmp_path):
         ("celebahq_pggan", "jpeg", 0.98, 1),
         ("celebahq_pggan", "metadata", 0.98, 1),
         ("dfdc_faces", "metadata", 0.95, 1),
+        ("stylegan140k", "metadata", 0.5, 0.6),
+        ("stylegan140k", "thumbnail", 0.65, 0.75),
     ],
 )
 def test_known_confounds_of_real_data_sets(data_root, dataset, cue, low, high):

@@ -20,6 +20,7 @@ from tellsign import __version__, image
 from tellsign.data.audit.advice import by_advice
 from tellsign.data.audit.report import auroc_text, verdict
 from tellsign.explain import figures, words
+from tellsign.explain.templates import template
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def audit_page(audit: Audit, *, title: str) -> str:
     """
     named = _names(audit)
     return str(
-        _template().render(
+        template("audit.html").render(
             title=words.visible(title),
             light=figures.LIGHT,
             dark=figures.DARK,
@@ -250,17 +251,3 @@ def _picture(path: Path) -> tuple[str, int, int] | None:
         return None
     levels = np.rint(array * 255).astype(np.uint8).transpose(1, 2, 0)
     return figures.jpeg_url(levels, PICTURE_SIDE, quality=75)
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("audit.html")

@@ -12,7 +12,6 @@ import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,7 @@ import numpy as np
 from tellsign import __version__
 from tellsign.calibration import shift_prior
 from tellsign.explain import figures, plots, words
+from tellsign.explain.templates import template
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -84,18 +84,18 @@ def page(
              notes: remarks on the whole run, plain text.
     Returns: pieces that joined are one HTML document, valid UTF-8.
     """
-    template = _template()
+    pieces = template("page.html").module
     counts: Counter[str] = Counter()
     with _spool() as rows, _spool() as sections:
         for index, explanation in enumerate(explanations, start=1):
             context = _context(explanation, index)
             counts[context["label"]] += 1
-            rows.write(template.row(context))
-            sections.write(template.section(context))
+            rows.write(pieces.row(context))
+            sections.write(pieces.section(context))
         summary = [
             (label, counts[label], words.WORDS[label].heading) for label in words.WORDS if counts[label]
         ]
-        yield template.head(
+        yield pieces.head(
             title=words.visible(title),
             detector=words.visible(detector),
             notes=[words.visible(note) for note in notes],
@@ -105,11 +105,11 @@ def page(
             dark=figures.DARK,
         )
         if counts.total() > 1:
-            yield template.summary_open()
+            yield pieces.summary_open()
             yield from _pieces(rows)
-            yield template.summary_close()
+            yield pieces.summary_close()
         yield from _pieces(sections)
-        yield template.foot(version=__version__)
+        yield pieces.foot(version=__version__)
 
 
 def write_page(
@@ -358,17 +358,3 @@ def _pieces(file: Any) -> Iterator[str]:
     file.seek(0)
     while piece := file.read(1 << 16):
         yield piece
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").module

@@ -42,7 +42,7 @@ CRASHED = "the worker process crashed over it; the file may be damaged, or memor
 _LUMA = np.array([0.299, 0.587, 0.114])
 # (8, GRID) the lowest rows of a DCT-II.
 _COSINES = np.cos(np.pi / GRID * np.outer(np.arange(8), np.arange(GRID) + 0.5))
-# Folders carry the label and are left out whole; of a name's stem, letters, digits and the rest are told apart.
+# Of a name's stem, letters, digits and the rest; folders carry the label and are left out whole.
 _RUNS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")
 
 

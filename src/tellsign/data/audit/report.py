@@ -106,7 +106,7 @@ def audit(
     leaks = advice.group_leaks(manifest.samples)
     leaks += tuple(Leak(found.kind, found.samples) for found in duplicates if found.crosses_splits)
     labelled = [(s, row) for s, row in read if s.label is not None]
-    cues, by_dataset = _results(labelled, folds=folds, seed=seed, n_resamples=n_resamples)
+    cues, by_dataset = _results(labelled, folds=folds, seed=seed, n_resamples=n_resamples, workers=workers)
     findings = (
         advice.cue_findings(cues, [row for _, row in labelled], limit=limit)
         + _hidden_findings(cues, by_dataset, labelled, limit)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tellsign import __version__
 from tellsign.evaluate.benchmark.plots import slug
 from tellsign.explain import figures
+from tellsign.explain.templates import template
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -39,16 +40,6 @@ def html(title: str, sections: Sequence[Section]) -> str:
              sections: in order.
     Returns: one HTML document.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        # The second folder has the style that every page shares.
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, Path(figures.__file__).parent]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [
         {
             "anchor": f"s{number}-{slug(section.title)}",
@@ -60,7 +51,7 @@ def html(title: str, sections: Sequence[Section]) -> str:
         }
         for number, section in enumerate(sections, start=1)
     ]
-    return environment.get_template("benchmark.html").render(
+    return template("benchmark.html", Path(__file__).parent).render(
         title=title, sections=shown, light=figures.LIGHT, dark=figures.DARK, version=__version__
     )
 
