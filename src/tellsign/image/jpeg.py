@@ -148,8 +148,7 @@ def jpeg_bytes(array: NDArray[np.floating[Any]], quality: int, *, subsampling: s
     _check_quality(quality)
     if subsampling not in SUBSAMPLINGS:
         raise ConfigError(f"chroma subsampling {subsampling!r} is not one of {', '.join(SUBSAMPLINGS)}")
-    # Pillow interleaves planes twice as fast as a transposed copy does.
-    picture = PIL.Image.merge("RGB", [PIL.Image.fromarray(plane) for plane in eight_bit(array)])
+    picture = eight_bit_picture(array)
     stream = io.BytesIO()
     try:
         picture.save(stream, "JPEG", quality=quality, subsampling=subsampling)
@@ -214,6 +213,16 @@ def eight_bit(array: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         raise ImageError("expected values in [0, 1]; divide 8-bit levels by 255 and clip what overshoots")
     levels: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
     return levels
+
+
+def eight_bit_picture(array: NDArray[np.floating[Any]]) -> PIL.Image.Image:
+    """An image as Pillow's encoders take it, rounded to 8 bits.
+
+    Args:    array: (3, H, W) in [0, 1].
+    Returns: a picture in the mode RGB.
+    """
+    # Pillow interleaves planes many times as fast as NumPy copies a transposed array.
+    return PIL.Image.merge("RGB", [PIL.Image.fromarray(plane) for plane in eight_bit(array)])
 
 
 def check_image(array: NDArray[np.floating[Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tellsign import image
 from tellsign.data import Manifest
-from tellsign.perturb.operations import eight_bit_picture
+from tellsign.image.jpeg import eight_bit_picture
 from tellsign.types import ImageError, ManifestError
 
 if TYPE_CHECKING:

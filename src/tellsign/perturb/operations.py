@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 
 from tellsign import image as images
-from tellsign.image.jpeg import check_image, eight_bit, jpeg_round_trip, planar
+from tellsign.image.jpeg import check_image, eight_bit_picture, jpeg_round_trip, planar
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -232,16 +232,6 @@ def round_to_levels(image: Image) -> None:
         block *= np.float32(255)
         np.rint(block, out=block)
         block /= np.float32(255)
-
-
-def eight_bit_picture(image: Image) -> PIL.Image.Image:
-    """An image as Pillow's encoders take it, rounded to 8 bits.
-
-    Args:    image: (3, H, W) in [0, 1].
-    Returns: a picture in the mode RGB.
-    """
-    # Pillow interleaves planes many times as fast as NumPy copies a transposed array.
-    return PIL.Image.merge("RGB", [PIL.Image.fromarray(plane) for plane in eight_bit(image)])
 
 
 def check_pixels(image: NDArray[Any]) -> None:

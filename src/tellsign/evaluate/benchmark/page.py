@@ -51,9 +51,10 @@ def html(title: str, sections: Sequence[Section]) -> str:
         }
         for number, section in enumerate(sections, start=1)
     ]
-    return template("benchmark.html", Path(__file__).parent).render(
+    text: str = template("benchmark.html", Path(__file__).parent).render(
         title=title, sections=shown, light=figures.LIGHT, dark=figures.DARK, version=__version__
     )
+    return text
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
