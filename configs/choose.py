@@ -3,8 +3,8 @@
 The validation and test splits are not read. Folds keep groups together and shares of labels alike. A fold is
 judged within each source that holds both classes, never across sources, which differ in more than the label;
 the mean over sources is weighted by their images. Among the inputs (crop, number of crops, normalisation) the
-cheapest wins whose best classifier comes within one standard error of the best of all; then the best classifier
-on that input. Takes some minutes; prints every candidate.
+cheapest wins whose best classifier comes within one standard error of the best of all; then the best
+classifier on that input. Takes some minutes; prints every candidate.
 """
 
 from __future__ import annotations
