@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import features, metrics, scan, startup
+from benchmarks import audit, features, metrics, perturb, scan, startup
 
 HERE = Path(__file__).parent
 PACKAGES = ("numpy", "pillow", "simplejpeg", "scipy", "torch")
@@ -28,7 +28,7 @@ def processor() -> str:
 def main() -> int:
     """Measure and report; the exit code is 1 when a target was missed."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    rows = [row for module in (features, metrics, scan, startup) for row in module.rows()]
+    rows = [row for module in (features, metrics, perturb, audit, scan, startup) for row in module.rows()]
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [

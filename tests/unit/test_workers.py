@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tellsign.scoring import workers
 from tellsign.processes import THREAD_VARIABLES
+from tellsign.scoring import workers
 from tellsign.scoring.workers import WINDOW, Job, Limits, Pool
 from tellsign.types import ConfigError, NotFittedError
 

@@ -1,9 +1,9 @@
 """How well each cue alone tells the label: cross-validated AUROC of a small classifier.
 
 One classifier for all cues: logistic regression with an L2 penalty and balanced classes. What a straight line
-can't separate (sizes or byte counts of one class in the middle of the other's) is in reach because every number
-stands beside indicators of its tenths. There is no second classifier, such as trees, whose AUROC could be
-picked because it is the larger.
+can't separate (sizes or byte counts of one class in the middle of the other's) is in reach because every
+number stands beside indicators of its tenths. There is no second classifier, such as trees, whose AUROC could
+be picked because it is the larger.
 
 Shapes: N rows, D columns.
 """
