@@ -45,9 +45,12 @@ def test_a_pivot_puts_each_cell_in_its_place():
 
 
 def test_a_mean_is_taken_over_complete_rows_only():
-    found = table(mean=True)
-    assert found.columns[-1] == "mean"
-    assert [values[-1].value for _, values in found.rows] == [0.625, None]
+    found = table(means={"mean": ["x", "y"], "only y": ["y"]})
+    assert found.columns == ("x", "y", "mean", "only y")
+    assert [[value.value for value in values[2:]] for _, values in found.rows] == [
+        [0.625, 0.75],
+        [None, 0.25],
+    ]
 
 
 def test_a_place_without_a_cell_says_so():

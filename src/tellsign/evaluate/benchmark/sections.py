@@ -82,7 +82,7 @@ def _by_test(cells: Sequence[Block], plain: Mapping[tuple[str, str], Predictions
                         title=f"{METRICS[metric]}, {noun}",
                         rows="detector",
                         columns="test",
-                        mean=True,
+                        means=_means(found),
                     )
                 )
     curves: dict[str, dict[str, Any]] = {}
@@ -104,12 +104,22 @@ def _by_test(cells: Sequence[Block], plain: Mapping[tuple[str, str], Predictions
     )
 
 
+def _means(cells: Sequence[Block]) -> dict[str, list[str]]:
+    """The mean over all test sets; over those of the detectors' own data and over others, where both are."""
+    heads = {_headed(cell): cell.get("domain") for cell in cells}
+    found = {"mean": list(heads)}
+    own = {name: [head for head, domain in heads.items() if domain == name] for name in ("in", "cross")}
+    if all(own.values()):
+        found |= {f"mean ({name})": part for name, part in own.items()}
+    return found
+
+
 def _headed(cell: Block) -> str:
     return f"{cell['test']} ({cell['domain']})" if cell.get("domain") else str(cell["test"])
 
 
 def _without_mean(table: Table) -> Table:
-    keep = [place for place, column in enumerate(table.columns) if column != "mean"]
+    keep = [place for place, column in enumerate(table.columns) if not column.startswith("mean")]
     return replace(
         table,
         columns=tuple(table.columns[place] for place in keep),
@@ -199,7 +209,7 @@ def _differences(comparisons: Sequence[Block]) -> Section:
         for pair in plain:
             found = pair["differences"].get("auroc")
             name = f"{pair['first']} − {pair['second']}"
-            rows.setdefault(name, {})[pair["test"]] = _difference(found)
+            rows.setdefault(name, {})[pair["test"]] = _difference(found, pair["delong"])
         if rows:
             lines = [(name, tuple(v.get(test, Value()) for test in tests)) for name, v in rows.items()]
             tables.append(
@@ -209,7 +219,8 @@ def _differences(comparisons: Sequence[Block]) -> Section:
                     "pair",
                     tuple(tests),
                     tuple(lines),
-                    "Paired bootstrap over groups, 95 %. Undecided: the interval holds zero.",
+                    "Paired bootstrap over groups, 95 %. Undecided: the interval holds zero. DeLong's test "
+                    "stands beside where samples are independent.",
                 )
             )
     return Section("Differences between detectors", tables=tuple(tables))
@@ -219,10 +230,11 @@ def _is_plain(pair: Block) -> bool:
     return bool(pair["perturbation"] == NONE and pair["attack"] == NONE)
 
 
-def _difference(found: Block | None) -> Value:
+def _difference(found: Block | None, delong: Block | None) -> Value:
     if found is None:
         return Value()
-    return Value(found["value"], tuple(found["ci"]) if found["ci"] else None, found["verdict"])
+    note = found["verdict"] if delong is None else f"{found['verdict']}; DeLong p = {delong['p']:.3f}"
+    return Value(found["value"], tuple(found["ci"]) if found["ci"] else None, note)
 
 
 def _correlations(comparisons: Sequence[Block]) -> Section:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -113,7 +113,7 @@ def pivot(
     title: str,
     rows: str,
     columns: str,
-    mean: bool = False,
+    means: Mapping[str, Sequence[str]] | None = None,
     caption: str = "",
     corner: str | None = None,
 ) -> Table:
@@ -122,7 +122,7 @@ def pivot(
     Args:    cells: of one metric, and one cell at most for each row and column.
              name, title, caption, corner: of the table.
              rows, columns: the keys, as strings; names appear in the order of the cells.
-             mean: add the mean over the columns, for rows that have a value in all of them.
+             means: name → columns over which a mean is added, for rows that have a value in all of them.
     Returns: the table; n/a stands where there is no cell.
     Raises:  ValueError: two cells want one place.
     """
@@ -137,12 +137,16 @@ def pivot(
     lines = []
     for row in row_names:
         values = [_value(places.get((row, column))) for column in column_names]
-        if mean:
-            known = [value.value for value in values if value.value is not None]
-            values.append(Value(fmean(known) if len(known) == len(column_names) else None))
+        by_column = dict(zip(column_names, (value.value for value in values), strict=True))
+        values += [_mean([by_column[column] for column in over]) for over in (means or {}).values()]
         lines.append((row, tuple(values)))
-    heads = [*column_names, *(["mean"] if mean else [])]
+    heads = [*column_names, *(means or {})]
     return Table(name, title, corner or rows, tuple(heads), tuple(lines), caption)
+
+
+def _mean(values: Sequence[float | None]) -> Value:
+    known = [value for value in values if value is not None]
+    return Value(fmean(known) if known and len(known) == len(values) else None)
 
 
 def _value(cell: Row | None) -> Value:
