@@ -237,10 +237,8 @@ def test_nothing_is_resized(profiled):
     if crop is None:
         pytest.skip("this detector looks at whole images")
     image = natural(5, crop, 2 * crop)
-    whole, left, right = (
-        profiled.detector.preprocess(part)["profile"]
-        for part in (image, image[..., :crop], image[..., crop:])
-    )
+    several = replace(profiled.detector.input, max_crops=2)
+    whole, left, right = (profile(part, several) for part in (image, image[..., :crop], image[..., crop:]))
     assert np.allclose(whole, (left + right) / 2, rtol=1e-12, atol=0)
     large = natural(6, 2 * crop + 31, 3 * crop + 8)
     centre = large[:, (crop + 31) // 2 :, (2 * crop + 8) // 2 :][:, :crop, :crop]
