@@ -44,13 +44,13 @@ def test_a_pivot_puts_each_cell_in_its_place():
     assert found.rows[1][1][0].text() == "one class"
 
 
-def test_a_mean_is_taken_over_complete_rows_only():
-    found = table(means={"mean": ["x", "y"], "only y": ["y"]})
-    assert found.columns == ("x", "y", "mean", "only y")
-    assert [[value.value for value in values[2:]] for _, values in found.rows] == [
-        [0.625, 0.75],
-        [None, 0.25],
-    ]
+def test_means_are_over_the_cells_of_a_row_and_only_complete_ones():
+    domains = {("a", "x"): "in", ("a", "y"): "cross", ("b", "x"): "cross", ("b", "y"): "in"}
+    cells = [one | {"domain": domains[one["detector"], one["test"]]} for one in CELLS]
+    found = table(cells, means={"all": None, "in": ["in"], "cross": ["cross"]})
+    assert found.columns == ("x", "y", "all", "in", "cross")
+    means = [[value.value for value in values[2:]] for _, values in found.rows]
+    assert means == [[0.625, 0.5, 0.75], [None, 0.25, None]]
 
 
 def test_a_place_without_a_cell_says_so():
@@ -144,3 +144,10 @@ def test_findings_state_the_numbers():
     curve = roc(np.array([0, 0, 1, 1]), np.array([0.0, 1.0, 0.5, 2.0]))
     assert roc_plot("x", {"a": curve}).finding == "At 5 % false positives a finds the most fakes (50%)."
     assert "From 0.25 (b on y) to 0.75 (a on y)" in matrix_plot(table()).finding
+
+
+def test_markdown_of_names_is_no_markup():
+    text = table([cell("<img src=x>\n\n# a", "x", 0.5)], caption="a < b").markdown()
+    assert "<img" not in text
+    assert "&lt;img src=x&gt; # a" in text
+    assert "a &lt; b" in text

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from tellsign import __version__
 from tellsign.evaluate.benchmark.plots import slug
+from tellsign.evaluate.benchmark.tables import markdown_text
 from tellsign.explain import figures
 from tellsign.explain.templates import template
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tellsign.evaluate.benchmark.tables import Table
     from tellsign.explain.figures import Plot
@@ -59,13 +60,14 @@ def html(title: str, sections: Sequence[Section]) -> str:
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
     """Everything but the pictures, as Markdown."""
-    parts = [f"# {title}\n"]
+    parts = [f"# {markdown_text(title)}\n"]
     for section in sections:
-        parts.append(f"## {section.title}\n")
+        parts.append(f"## {markdown_text(section.title)}\n")
         if section.text:
-            parts.append(section.text + "\n")
+            parts.append(markdown_text(section.text) + "\n")
         if section.facts:
-            parts.append("\n".join(f"- {name}: {value}" for name, value in section.facts) + "\n")
+            lines = (f"- {markdown_text(name)}: {markdown_text(value)}" for name, value in section.facts)
+            parts.append("\n".join(lines) + "\n")
         parts += [table.markdown() for table in section.tables]
     return "\n".join(parts)
 
@@ -84,10 +86,11 @@ def write(title: str, sections: Sequence[Section], out: Path) -> list[Path]:
     }
     for section in sections:
         for table in section.tables:
-            contents[f"tables/{table.name}.csv"] = table.csv().encode("utf-8")
-            contents[f"tables/{table.name}.tex"] = table.latex().encode("utf-8")
+            name = _free(f"tables/{table.name}", ".csv", contents)
+            contents[f"{name}.csv"] = table.csv().encode("utf-8")
+            contents[f"{name}.tex"] = table.latex().encode("utf-8")
         for plot in section.plots:
-            contents[f"plots/{plot.name}.png"] = figures.png(plot)
+            contents[_free(f"plots/{plot.name}", ".png", contents) + ".png"] = figures.png(plot)
     try:
         for name, content in contents.items():
             path = out / name
@@ -100,3 +103,11 @@ def write(title: str, sections: Sequence[Section], out: Path) -> list[Path]:
             f"cannot write into {str(out)!a}: {error.strerror or error}; give another folder or make room"
         ) from error
     return [out / name for name in contents]
+
+
+def _free(name: str, suffix: str, taken: Mapping[str, bytes]) -> str:
+    """A name that no file has yet: test sets may differ in signs that a file's name leaves out."""
+    number = 1
+    while (found := name if number == 1 else f"{name}-{number}") + suffix in taken:
+        number += 1
+    return found

@@ -123,11 +123,9 @@ def robustness_plot(test: str, operation: str, table: Table) -> Plot:
     ]
     finding = "No detector has a value at both ends."
     if changes:
-        _, name, a, b = min(changes)
-        finding = (
-            f"From {table.rows[0][0]} to {table.rows[-1][0]}, {name} loses the most: "
-            f"{_number(a)} to {_number(b)}."
-        )
+        change, name, a, b = min(changes, key=lambda entry: entry[0])
+        who = f"{name} loses the most" if change < 0 else f"no detector loses, {name} gains the least"
+        finding = f"From {table.rows[0][0]} to {table.rows[-1][0]}, {who}: {_number(a)} to {_number(b)}."
     return Plot(
         name=f"robustness-{slug(test)}-{slug(operation)}",
         title=f"{operation}: {test}",

@@ -46,7 +46,10 @@ def facts(result: BenchmarkResult) -> list[tuple[str, str]]:
     lines = []
     for detector in known["detectors"]:
         learnt = ", ".join(detector["datasets"] or ["data it does not name"])
-        lines.append((detector["name"], f"{detector['artifact']}, learnt from {learnt}"))
+        unchecked = (
+            "; NOT CHECKED: whether test images are among them" if detector["leaks"] == "unknown" else ""
+        )
+        lines.append((detector["name"], f"{detector['artifact']}, learnt from {learnt}{unchecked}"))
     for test in known["tests"]:
         excluded = sorted({run["excluded"] for run in runs if run["test"] == test["name"]})
         left_out = (

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
 WHOLE: Block = {"generator": None, "dataset": None}
 PLAIN: Block = {"perturbation": NONE, "attack": NONE}
-LEVELS = {"frame": "images and frames", "video": "videos"}
+FRAME = "frame"
+LEVELS = {FRAME: "images and frames", "video": "videos"}
+MEANS = {"mean": None, "mean (in)": ["in"], "mean (cross)": ["cross"]}
 IN_TABLES = ("auroc", "ap", "accuracy", "balanced_accuracy", "tpr_at_fpr_0.05", "eer", "ece", "brier")
 ATTACK_METRICS = {
-    "clean_accuracy": "accuracy before the attack",
-    "accuracy": "accuracy under attack",
+    "clean_accuracy": "Accuracy before the attack",
+    "accuracy": "Accuracy under attack",
     "clean_auroc": "AUROC before the attack",
-    "auroc": "AUROC under attack",
-    "attack_success": "share of right answers that flipped",
+    "attack_success": "Share of right answers that flipped",
 }
 
 
@@ -77,12 +78,12 @@ def _by_test(cells: Sequence[Block], plain: Mapping[tuple[str, str], Predictions
             if any(cell["value"] is not None for cell in found):
                 tables.append(
                     pivot(
-                        [{**cell, "test": _headed(cell)} for cell in found],
+                        [{**cell, "mark": cell["domain"] or ""} for cell in found],
                         name=f"tests-{level}-{slug(metric)}",
                         title=f"{METRICS[metric]}, {noun}",
                         rows="detector",
                         columns="test",
-                        means=_means(found),
+                        means=MEANS,
                     )
                 )
     curves: dict[str, dict[str, Any]] = {}
@@ -96,26 +97,12 @@ def _by_test(cells: Sequence[Block], plain: Mapping[tuple[str, str], Predictions
     ]
     return Section(
         "Detectors on test sets",
-        "Images as they are in the test sets. “in” stands behind a test set of the data that a detector "
-        "learnt from (other images of it), “cross” behind any other. The mean is over test sets, each "
-        "counted once.",
+        "Images as they are in the test sets. “in” stands beside a test set of the data that a detector "
+        "learnt from (other images of it), “cross” beside any other, “mixed” where it holds both. Means are "
+        "over test sets, each counted once.",
         tables=tuple(tables),
         plots=(*drawn, *(roc_plot(test, found) for test, found in curves.items())),
     )
-
-
-def _means(cells: Sequence[Block]) -> dict[str, list[str]]:
-    """The mean over all test sets; over those of the detectors' own data and over others, where both are."""
-    heads = {_headed(cell): cell.get("domain") for cell in cells}
-    found = {"mean": list(heads)}
-    own = {name: [head for head, domain in heads.items() if domain == name] for name in ("in", "cross")}
-    if all(own.values()):
-        found |= {f"mean ({name})": part for name, part in own.items()}
-    return found
-
-
-def _headed(cell: Block) -> str:
-    return f"{cell['test']} ({cell['domain']})" if cell.get("domain") else str(cell["test"])
 
 
 def _without_mean(table: Table) -> Table:
@@ -130,7 +117,7 @@ def _without_mean(table: Table) -> Table:
 def _by_generator(cells: Sequence[Block]) -> Section:
     found = [
         {**cell, "generator": f"{cell['test']}: {cell['generator']}"}
-        for cell in select(cells, **PLAIN, dataset=None, level="frame", metric="auroc")
+        for cell in select(cells, **PLAIN, dataset=None, level=FRAME, metric="auroc")
         if cell["generator"] is not None
     ]
     if not found:
@@ -145,28 +132,7 @@ def _by_generator(cells: Sequence[Block]) -> Section:
 
 
 def _perturbed(cells: Sequence[Block]) -> Section:
-    found = select(cells, **WHOLE, attack=NONE, level="frame", metric="auroc")
-    if all(cell["perturbation"] == NONE for cell in found):
-        return Section("Perturbations")
-    tables, drawn = [], []
-    for test in dict.fromkeys(cell["test"] for cell in found):
-        own = select(found, test=test)
-        tables.append(
-            pivot(
-                own,
-                name=f"perturbations-{slug(test)}",
-                title=f"AUROC under perturbations: {test}",
-                rows="perturbation",
-                columns="detector",
-            )
-        )
-        names = list(dict.fromkeys(cell["perturbation"] for cell in own))
-        for operation in dict.fromkeys(name.partition(":")[0] for name in names if ":" in name):
-            graded = [name for name in names if name == NONE or name.partition(":")[0] == operation]
-            if len(graded) > 2:
-                part = [cell for cell in own if cell["perturbation"] in graded]
-                table = pivot(part, name="", title="", rows="perturbation", columns="detector")
-                drawn.append(robustness_plot(test, operation, table))
+    tables, drawn = _graded(select(cells, **WHOLE, attack=NONE, metric="auroc"), by="perturbation")
     return Section(
         "Perturbations",
         "Every detector sees the same pixels. Both classes are perturbed, unless the name says fake@ or "
@@ -177,27 +143,60 @@ def _perturbed(cells: Sequence[Block]) -> Section:
 
 
 def _attacked(cells: Sequence[Block]) -> Section:
-    tables = []
-    attacked = [cell for cell in select(cells, **WHOLE, level="frame") if cell["attack"] != NONE]
+    attacked = [cell for cell in select(cells, **WHOLE) if cell["attack"] != NONE]
+    tables, drawn = _graded(select(attacked, metric="auroc"), by="attack")
     for metric, title in ATTACK_METRICS.items():
-        for test in dict.fromkeys(cell["test"] for cell in attacked):
-            found = select(attacked, test=test, metric=metric)
-            if found:
-                tables.append(
-                    pivot(
-                        found,
-                        name=f"attacks-{slug(test)}-{slug(metric)}",
-                        title=f"{title[:1].upper()}{title[1:]}: {test}",
-                        rows="attack",
-                        columns="detector",
-                    )
+        for test, level, found in _parts(select(attacked, metric=metric)):
+            tables.append(
+                pivot(
+                    found,
+                    name=f"attacks-{level}-{slug(test)}-{slug(metric)}",
+                    title=f"{title}, {LEVELS[level]}: {test}",
+                    rows="attack",
+                    columns="detector",
                 )
+            )
     return Section(
         "Attacks",
         "Pixels changed to turn the detector's answer, within the size that stands behind the attack's name "
-        "(a share of the pixel range).",
+        "(a share of the pixel range). Whether an attack only failed for want of a gradient is what "
+        "`tellsign attack --masking` tests.",
         tables=tuple(tables),
+        plots=tuple(drawn),
     )
+
+
+def _graded(cells: Sequence[Block], *, by: str) -> tuple[list[Table], list[Plot]]:
+    """AUROC by what was done to the images, and a curve for each operation of several strengths."""
+    tables, drawn = [], []
+    for test, level, part in _parts(cells):
+        own = sorted(part, key=lambda cell: cell[by] != NONE)
+        names = list(dict.fromkeys(cell[by] for cell in own))
+        if names == [NONE]:
+            continue
+        tables.append(
+            pivot(
+                own,
+                name=f"{by}s-{level}-{slug(test)}",
+                title=f"AUROC by {by}, {LEVELS[level]}: {test}",
+                rows=by,
+                columns="detector",
+            )
+        )
+        for operation in dict.fromkeys(name.partition(":")[0] for name in names if ":" in name):
+            graded = [name for name in names if name == NONE or name.partition(":")[0] == operation]
+            if len(graded) > 2:
+                kept = [cell for cell in own if cell[by] in graded]
+                table = pivot(kept, name="", title="", rows=by, columns="detector")
+                where = test if level == FRAME else f"{test}, {LEVELS[level]}"
+                drawn.append(robustness_plot(where, operation, table))
+    return tables, drawn
+
+
+def _parts(cells: Sequence[Block]) -> list[tuple[str, str, list[Block]]]:
+    """The cells of each test set and level."""
+    keys = dict.fromkeys((cell["test"], cell["level"]) for cell in cells)
+    return [(test, level, select(cells, test=test, level=level)) for test, level in keys]
 
 
 def _differences(comparisons: Sequence[Block]) -> Section:
@@ -220,7 +219,9 @@ def _differences(comparisons: Sequence[Block]) -> Section:
                     tuple(tests),
                     tuple(lines),
                     "Paired bootstrap over groups, 95 %. Undecided: the interval holds zero. DeLong's test "
-                    "stands beside where samples are independent.",
+                    "stands beside where samples are independent. Each of these "
+                    f"{sum(map(len, rows.values()))} verdicts is taken alone: between equal detectors, one "
+                    "in twenty would name a better one.",
                 )
             )
     return Section("Differences between detectors", tables=tuple(tables))

@@ -15,7 +15,6 @@ from statistics import fmean
 from typing import Any
 
 Row = dict[str, Any]  # a cell of the benchmark
-NO_PERTURBATION = "none"
 
 # How metrics are called, whether they are shares that read best in percent, and in which order they come.
 METRICS = {
@@ -67,14 +66,15 @@ class Table:
     def markdown(self) -> str:
         """As a Markdown section."""
         lines = [
-            f"### {self.title}",
+            f"### {markdown_text(self.title)}",
             "",
-            *([self.caption, ""] if self.caption else []),
-            "| " + " | ".join(map(_cell, (self.corner, *self.columns))) + " |",
+            *([markdown_text(self.caption), ""] if self.caption else []),
+            "| " + " | ".join(map(markdown_text, (self.corner, *self.columns))) + " |",
             "|---" + "|---:" * len(self.columns) + "|",
         ]
         for name, values in self.rows:
-            lines.append("| " + " | ".join([_cell(name), *(_cell(v.text()) for v in values)]) + " |")
+            shown = (name, *(value.text() for value in values))
+            lines.append("| " + " | ".join(map(markdown_text, shown)) + " |")
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
@@ -113,7 +113,7 @@ def pivot(
     title: str,
     rows: str,
     columns: str,
-    means: Mapping[str, Sequence[str]] | None = None,
+    means: Mapping[str, Sequence[str] | None] | None = None,
     caption: str = "",
     corner: str | None = None,
 ) -> Table:
@@ -122,7 +122,8 @@ def pivot(
     Args:    cells: of one metric, and one cell at most for each row and column.
              name, title, caption, corner: of the table.
              rows, columns: the keys, as strings; names appear in the order of the cells.
-             means: name → columns over which a mean is added, for rows that have a value in all of them.
+             means: name → domains of the cells over which a row's mean is added, None for all; there is no
+             mean where one of them has no value, and no column where no row has a mean.
     Returns: the table; n/a stands where there is no cell.
     Raises:  ValueError: two cells want one place.
     """
@@ -134,19 +135,20 @@ def pivot(
         if place in places:
             raise ValueError(f"two cells for row {place[0]!r} and column {place[1]!r} of {name}")
         places[place] = cell
-    lines = []
-    for row in row_names:
-        values = [_value(places.get((row, column))) for column in column_names]
-        by_column = dict(zip(column_names, (value.value for value in values), strict=True))
-        values += [_mean([by_column[column] for column in over]) for over in (means or {}).values()]
-        lines.append((row, tuple(values)))
-    heads = [*column_names, *(means or {})]
-    return Table(name, title, corner or rows, tuple(heads), tuple(lines), caption)
+    own = {row: [places.get((row, column)) for column in column_names] for row in row_names}
+    added = {head: [_mean(own[row], over) for row in row_names] for head, over in (means or {}).items()}
+    added = {head: found for head, found in added.items() if any(v.value is not None for v in found)}
+    lines = tuple(
+        (row, (*map(_value, own[row]), *(found[place] for found in added.values())))
+        for place, row in enumerate(row_names)
+    )
+    return Table(name, title, corner or rows, (*column_names, *added), lines, caption)
 
 
-def _mean(values: Sequence[float | None]) -> Value:
-    known = [value for value in values if value is not None]
-    return Value(fmean(known) if known and len(known) == len(values) else None)
+def _mean(cells: Sequence[Row | None], domains: Sequence[str] | None) -> Value:
+    over = [cell for cell in cells if domains is None or (cell and cell.get("domain") in domains)]
+    known = [cell["value"] for cell in over if cell and cell["value"] is not None]
+    return Value(fmean(known) if known and len(known) == len(over) else None)
 
 
 def _value(cell: Row | None) -> Value:
@@ -155,8 +157,11 @@ def _value(cell: Row | None) -> Value:
     if cell["value"] is None:
         return Value(note=cell.get("note") or "n/a")
     coverage = cell.get("coverage")
-    partial = "" if coverage is None or coverage >= 1 else f"({coverage:.0%} scored)"
-    return Value(cell["value"], tuple(cell["ci"]) if cell.get("ci") else None, partial)
+    notes = [cell["mark"]] if cell.get("mark") else []
+    if coverage is not None and coverage < 1:
+        notes.append(f"{coverage:.0%} scored")
+    note = f"({', '.join(notes)})" if notes else ""
+    return Value(cell["value"], tuple(cell["ci"]) if cell.get("ci") else None, note)
 
 
 def select(cells: Iterable[Row], **wanted: Any) -> list[Row]:
@@ -164,8 +169,11 @@ def select(cells: Iterable[Row], **wanted: Any) -> list[Row]:
     return [cell for cell in cells if all(cell.get(key) == value for key, value in wanted.items())]
 
 
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+def markdown_text(text: str) -> str:
+    """A text that is neither markup nor the end of a table's cell, in one line."""
+    for character, safe in (("\\", "\\\\"), ("|", "\\|"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(character, safe)
+    return " ".join(text.split())
 
 
 def _inert(text: str) -> str:
@@ -184,6 +192,10 @@ _LATEX = {
     "±": r"$\pm$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
+    "ε": r"$\varepsilon$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
 
 
