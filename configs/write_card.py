@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tellsign import artifacts
-from tellsign.evaluate.report import markdown
+from tellsign.evaluate.report_text import markdown
 
 HERE = Path(__file__).parent
 PARTS = ("train", "select", "calibrate")

@@ -6,7 +6,7 @@ Shapes: N images.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +14,21 @@ import numpy as np
 
 from tellsign import artifacts
 from tellsign.calibration import (
-    Calibration,
     CalibrationConfig,
     OperatingPoint,
+    check_support,
     chosen_point,
     cross_fitted,
     domain_limit,
-    points_by_rule,
     wilson,
 )
 from tellsign.data import Manifest
 from tellsign.data.index import FOLDER_LABELS
+from tellsign.groups import n_groups
+from tellsign.scoring.decision import Decision, score_groups
 from tellsign.scoring.inputs import files
-from tellsign.train import counts, raw_scores, save_refitted
-from tellsign.types import REAL, ConfigError, ManifestError, NotFittedError, Sample
+from tellsign.train import counts, raw_scores, save_refitted, thresholds, validation_halves
+from tellsign.types import REAL, ConfigError, ManifestError, Sample
 from tellsign.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -80,23 +81,34 @@ def real_images(folder: Path, *, on_skip: Callable[[Path], None] = lambda path: 
     return Manifest(tuple(samples))
 
 
-def calibration_part(manifest: Manifest) -> Manifest:
+def calibration_part(manifest: Manifest, artifact: Artifact | None = None) -> Manifest:
     """The rows on which a detector may be calibrated where nobody names a split.
 
     Args:    manifest: with or without splits.
-    Returns: the split valid where there is one, else the rows without a split. The split train is left out
-             because a detector scores what it was trained on too well, the split test because a threshold
-             that has seen it makes every later number on it worthless.
+             artifact: the detector. None: any, of which it isn't known what it was trained on.
+    Returns: the split valid where there is one, else the rows without a split. Of a detector's own manifest
+             the half of valid that it was calibrated on when it was trained. The split train is left out
+             because a detector scores what it was trained on too well, as is the half of valid that it was
+             chosen on; the split test because a threshold that has seen it makes every later number on it
+             worthless.
     Raises:  ManifestError: there are no such rows.
     """
     for split in ("valid", ""):
         if part := manifest.filter(split=split):
-            return part
+            if artifact is None or not split or not is_own(manifest, artifact):
+                return part
+            return validation_halves(part, seed=artifact.spec["train"]["seed"])["calibrate"]
     found = ", ".join(f"{name} ({n} rows)" for name, n in sorted(Counter(s.split for s in manifest).items()))
     raise ManifestError(
         f"there are no rows to calibrate on: expected the split valid or rows without a split, found "
         f"{found}; name a split with --split, but not the one that you will report numbers on"
     )
+
+
+def is_own(manifest: Manifest, artifact: Artifact) -> bool:
+    """Whether a detector was trained on this very manifest, by `tellsign train`."""
+    trained_on = artifact.spec.get("data", {}).get("manifest")
+    return trained_on is not None and "train" in artifact.spec and trained_on == manifest.digest()
 
 
 def calibrate_on_reals(
@@ -114,59 +126,62 @@ def calibrate_on_reals(
 
     Args:    artifact: a calibrated detector.
              manifest: real images, of independent sources.
-             config: the rule and its rates; None keeps those of the detector. Its method is not used.
+             config: rule, rates and domain quantile; None keeps the detector's. Its method is not used.
              out: where to write; None replaces the detector's own folder.
              refit_domain: also let the domain check through the share `domain_quantile` of these images.
     Returns: the detector as it is now, and false alarms before and after.
-    Raises:  NotFittedError: the detector was never calibrated.
-             ConfigError: there are too few images for the rule; the message says how many it needs.
-             ManifestError: an image is fake or can't be used. ArtifactError: `out` can't be written.
+    Raises:  NotFittedError: the detector was never calibrated. ArtifactError: it is incomplete, or `out`
+             can't be written.
+             ConfigError: there are too few groups for the rule; the message says how many it needs.
+             ManifestError: an image is fake or can't be used.
     """
     if any(label != REAL for label in manifest.labels):
         raise ManifestError(
             "only real images are expected here: found fakes; calibrate with both classes instead"
         )
-    if "calibration" not in artifact.spec:
-        raise NotFittedError(
-            f"{artifact.name} has no probability to keep; calibrate it with reals and fakes first: "
-            f"tellsign calibrate {artifact.path} --data MANIFEST"
-        )
+    old = Decision.of(artifact)  # what is broken is not carried on
     artifacts.check_target(out or artifact.path)
-    old = OperatingPoint.from_dict(artifact.spec["operating_point"])
-    Calibration.from_dict(artifact.spec["calibration"])  # a broken one is not carried on
-    config = config or CalibrationConfig.of(old)
-    fake = artifact.arrays["scores.fake"]
-    _check_support(manifest, fake, config)  # before hours of decoding
+    config = config or stored_rule(artifact) or CalibrationConfig()
+    fake, groups = artifact.arrays["scores.fake"], _groups(manifest, artifact)
+    check_support((len(manifest), len(fake)), groups, config)  # before hours of decoding
     if refit_domain:
         domain_limit(np.zeros(len(manifest)), quantile=config.domain_quantile)
     scores, distances = raw_scores(artifact, manifest)
-    real = np.sort(scores)
     domain = dict(artifact.spec["domain"])
     if refit_domain:
         limit = domain_limit(distances, quantile=config.domain_quantile)
         domain = {"limit": float(limit), "quantile": config.domain_quantile}
     fit = LocalFit(
         artifact,
-        before=_share(scores >= old.high, manifest),
+        before=_share(scores >= old.operating_point.high, manifest),
         after=_after(scores, manifest, fake, config),
         outside=_share(~(distances <= domain["limit"]), manifest),
     )
+    real = np.sort(scores)
     spec = {
         # Measured with the reals that are replaced.
         **{key: value for key, value in artifact.spec.items() if key != "cross_fitted"},
-        "operating_point": chosen_point(real, fake, config).to_dict(),
-        "operating_points": points_by_rule(real, fake, config),
+        **thresholds(real, fake, config, groups),
         "domain": domain,
         "local_reals": {"manifest": manifest.digest(), **counts(manifest), **fit.to_dict()},
     }
     saved = save_refitted(artifact, spec, {**artifact.arrays, "scores.real": real}, out)
-    return LocalFit(saved, fit.before, fit.after, fit.outside)
+    return replace(fit, artifact=saved)
+
+
+def _groups(manifest: Manifest, artifact: Artifact) -> tuple[int, int]:
+    """In how many groups the new reals and the detector's own fakes lie."""
+    return n_groups([sample.group for sample in manifest]), score_groups(artifact)[1]
 
 
 def stored_rule(artifact: Artifact) -> CalibrationConfig | None:
-    """The rule of a detector's thresholds as the options that ask for it; None before a calibration."""
+    """A detector's rule and domain quantile as the options that ask for them; None before a calibration."""
     point = artifact.spec.get("operating_point")
-    return None if point is None else CalibrationConfig.of(OperatingPoint.from_dict(point))
+    if point is None:
+        return None
+    config = CalibrationConfig.of(OperatingPoint.from_dict(point))
+    quantile = artifact.spec.get("domain", {}).get("quantile", config.domain_quantile)
+    return replace(config, domain_quantile=quantile)
 
 
 def text(fit: LocalFit) -> list[str]:
@@ -208,20 +223,6 @@ def _shown(share: Share) -> str:
     return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
-def _check_support(manifest: Manifest, fake: FloatArray, config: CalibrationConfig) -> None:
-    """Raises ConfigError where the images' sources are too few for the rule."""
-    n_groups = _n_groups(manifest)
-    try:
-        chosen_point(np.zeros(n_groups), fake, config)
-    except ConfigError as error:
-        if n_groups == len(manifest):
-            raise
-        raise ConfigError(
-            f"{len(manifest)} images lie in {n_groups} groups, and a group counts once, because its images "
-            f"stand for each other: {error}"
-        ) from error
-
-
 def _after(
     scores: FloatArray, manifest: Manifest, fake: FloatArray, config: CalibrationConfig
 ) -> Share | None:
@@ -237,10 +238,6 @@ def _after(
         return None
 
 
-def _n_groups(manifest: Manifest) -> int:
-    return len({sample.group or (row,) for row, sample in enumerate(manifest)})
-
-
 def _share(of: NDArray[np.bool_], manifest: Manifest) -> Share:
     """A share of images, with an interval in which each group is one trial."""
-    return wilson(float(np.mean(of)), _n_groups(manifest))
+    return wilson(float(np.mean(of)), n_groups([sample.group for sample in manifest]))

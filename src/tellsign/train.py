@@ -19,6 +19,7 @@ from tellsign import __version__, artifacts, detectors, hub, image
 from tellsign.calibration import (
     Calibration,
     CalibrationConfig,
+    check_support,
     chosen_point,
     cross_fitted,
     domain_limit,
@@ -26,6 +27,7 @@ from tellsign.calibration import (
 )
 from tellsign.configuration import only_known, toml_tree
 from tellsign.data.manifest import LABEL_NAMES
+from tellsign.groups import n_groups
 from tellsign.metrics import auroc
 from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
@@ -121,7 +123,7 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
                 f"{sorted({LABEL_NAMES[label] for label in part.labels})}; see `tellsign data split`"
             )
     _no_shared_groups(training, valid)
-    halves = valid.split({"select": 0.5, "calibrate": 0.5}, seed=config.seed)
+    halves = validation_halves(valid, seed=config.seed)
     _check_support(halves["calibrate"], config.calibration)
     with tempfile.TemporaryDirectory(prefix="tellsign-") as folder:
         trials = []
@@ -142,7 +144,7 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             "name": config.name,
             "summary": config.summary,
             "train": asdict(config),
-            "versions": _versions(),
+            "versions": versions(),
             "data": {
                 "manifest": manifest.digest(),
                 "train": counts(training),
@@ -157,6 +159,16 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
         return calibrate(chosen, halves["calibrate"], config.calibration, out)
 
 
+def validation_halves(valid: Manifest, *, seed: int) -> dict[str, Manifest]:
+    """The validation split in two: `select`, on which a detector is chosen, and `calibrate`.
+
+    Args:    valid: the split. seed: of the training.
+    Returns: name → half; no group is in both.
+    Raises:  ManifestError: there are too few groups for two halves.
+    """
+    return valid.split({"select": 0.5, "calibrate": 0.5}, seed=seed)
+
+
 def calibrate(
     artifact: Artifact, manifest: Manifest, config: CalibrationConfig, out: Path | None = None
 ) -> Artifact:
@@ -167,22 +179,22 @@ def calibrate(
              config: method, rates and the quantile of the domain check.
              out: where to write; None replaces the detector's own folder.
     Returns: the calibrated artifact.
-    Raises:  ConfigError: there are too few images for the rates asked for.
+    Raises:  ConfigError: there are too few groups of images for the rates asked for.
              ManifestError: an image can't be used. ArtifactError: `out` can't be written.
     """
     artifacts.check_target(out or artifact.path)
     labels = np.array(manifest.labels)
+    _check_support(manifest, config)  # before hours of decoding
+    groups = class_groups(manifest)
     scores, distances = raw_scores(artifact, manifest)
     real, fake = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
     calibration = Calibration.fit(labels, scores, method=config.method)
-    point = chosen_point(real, fake, config)
     limit = domain_limit(distances, quantile=config.domain_quantile)
     spec = {
         # What is known of a user's own images was measured at other thresholds.
         **{key: value for key, value in artifact.spec.items() if key != "local_reals"},
         "calibration": calibration.to_dict(),
-        "operating_point": point.to_dict(),
-        "operating_points": points_by_rule(real, fake, config),
+        **thresholds(real, fake, config, groups),
         "cross_fitted": _cross_fitted(manifest, scores, config),
         "domain": {"limit": float(limit), "quantile": config.domain_quantile},
         "calibration_data": {"manifest": manifest.digest(), **counts(manifest)},
@@ -190,6 +202,23 @@ def calibrate(
     spec["metrics"] = {**spec.get("metrics", {}), "auroc_calibrate": auroc(labels, scores)}
     arrays = {**artifact.arrays, "scores.real": real, "scores.fake": fake}
     return save_refitted(artifact, spec, arrays, out)
+
+
+def thresholds(
+    real: FloatArray, fake: FloatArray, config: CalibrationConfig, groups: tuple[int, int]
+) -> dict[str, Any]:
+    """What a detector says of its thresholds and of what stands behind them.
+
+    Args:    real, fake: (N,) ascending scores. config: the rule and its rates.
+             groups: how many groups the reals and the fakes lie in.
+    Returns: keys of detector.json.
+    Raises:  ConfigError: the groups are too few for the rule.
+    """
+    return {
+        "operating_point": chosen_point(real, fake, config, groups=groups).to_dict(),
+        "operating_points": points_by_rule(real, fake, config, groups=groups),
+        "calibration_groups": {"real": groups[0], "fake": groups[1]},
+    }
 
 
 def save_refitted(
@@ -288,11 +317,17 @@ def _no_shared_groups(training: Manifest, valid: Manifest) -> None:
 
 
 def _check_support(part: Manifest, config: CalibrationConfig) -> None:
-    """Raises before the training what the calibration would raise after it: too few images for the rates."""
+    """Raises before a training what the calibration would raise after it: too few groups for the rates."""
     labels = np.array(part.labels)
     n_real, n_fake = int(np.sum(labels == REAL)), int(np.sum(labels == FAKE))
-    chosen_point(np.zeros(n_real), np.zeros(n_fake), config)
+    check_support((n_real, n_fake), class_groups(part), config)
     domain_limit(np.zeros(len(part)), quantile=config.domain_quantile)
+
+
+def class_groups(manifest: Manifest) -> tuple[int, int]:
+    """In how many groups the reals and the fakes lie; an image without a group is one of its own."""
+    real, fake = (n_groups([s.group for s in manifest if s.label == label]) for label in (REAL, FAKE))
+    return real, fake
 
 
 def counts(manifest: Manifest) -> dict[str, Any]:
@@ -304,7 +339,8 @@ def counts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of this package and of what a detector is fitted with: what a trained detector records."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"tellsign": __version__}

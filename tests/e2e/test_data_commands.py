@@ -112,7 +112,10 @@ def test_the_test_split_is_kept(tmp_path):
     found = read(tmp_path / "s.csv")
     assert Counter(s.split for s in found) == {"train": 6, "valid": 6, "test": 4}
     assert {s.path.parts[-3] for s in found.filter(split="test")} == {"b"}
-    tellsign(*split, folder=tmp_path)
+    said = tellsign(*split, folder=tmp_path, code=2)
+    assert "4 of 16 rows of m.csv have a split already (4 are test)" in said
+    assert "leave one of them out" in tellsign(*split, "--keep-test", "--anew", folder=tmp_path, code=2)
+    tellsign(*split, "--anew", folder=tmp_path)
     assert Counter(s.split for s in read(tmp_path / "s.csv")) == {"train": 8, "valid": 8}
 
     (tmp_path / "s.csv").unlink()
@@ -161,6 +164,18 @@ def test_errors_are_one_message_and_exit_code_2(folder, args, message):
     (folder / "bad.csv").write_text("path,label\nz.png,real\n")
     assert message in " ".join(tellsign("data", *args, folder=folder, code=2).split())
     assert not (folder / "x.csv").exists()
+
+
+def test_numbers_as_labels(folder):
+    (folder / "t.csv").write_text("path,label\nset/real/0.jpg,1\nset/fake/gan/0.png,0\n")
+    said = tellsign("data", "index", "t.csv", "-o", "m.csv", folder=folder, code=2)
+    assert "line 2: the label 1 is read as fake, but the file lies in the folder 'real'" in said
+    turned = ("--label-of", "1=real", "--label-of", "0=fake")
+    assert "was read as" not in tellsign("data", "index", "t.csv", "-o", "m.csv", *turned, folder=folder)
+    assert read(folder / "m.csv").labels == [REAL, FAKE]
+    (folder / "t.csv").write_text("path,label\nset/real/0.jpg,0\nset/fake/gan/0.png,1\n")
+    said = tellsign("data", "index", "t.csv", "-o", "m.csv", folder=folder)
+    assert "1 was read as fake" in said
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

@@ -46,7 +46,7 @@ def test_by_default_it_stops_counts_them_and_keeps_the_predictions(folder: Path,
     done = evaluated(folder, "--output", str(tmp_path / "rows.parquet"), code=2)
     assert done.out == b""
     said = done.messages
-    assert "2 of 8 samples have no score (coverage 75.0%)" in said
+    assert "2 of 8 samples have no score (75.0% scored)" in said
     assert "0-3.png" in said
     assert len(read(tmp_path / "rows.parquet")) == 8
     other = evaluated(folder, "--missing", "error", "--json", code=2)

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from tellsign import metrics
+from tellsign.groups import group_numbers
 from tellsign.metrics import correlations, delong, differences, ranking, summary
-from tellsign.metrics.resampling import draw, group_numbers, stratified
+from tellsign.metrics.resampling import draw, stratified
 
 KINDS = ["distinct", "ties", "heavy ties", "infinite"]
 

@@ -16,6 +16,7 @@ from tellsign.calibration import (
     CalibrationConfig,
     OperatingPoint,
     Temperature,
+    check_support,
     chosen_point,
     conformal_point,
     cross_fitted,
@@ -374,3 +375,68 @@ def test_equal_probabilities_stay_in_one_bin():
 def test_a_group_is_one_trial_of_a_bin():
     found = reliability([0, 1] * 50, [0.5] * 100, groups=["a"] * 50 + [""] * 50)
     assert found.bins[0].fakes == wilson(0.5, 51)
+
+
+# --- groups ---
+
+
+@pytest.mark.parametrize(
+    ("config", "needed"),
+    [
+        (CalibrationConfig(), "found 20, needed 60"),
+        (CalibrationConfig(fpr="eer"), "found 20 of reals and 40 of fakes, needed 30 of each"),
+        (CalibrationConfig(conformal=0.04), "found 20, needed 24"),
+    ],
+)
+def test_a_rule_counts_groups_and_not_frames(config, needed):
+    alone = chosen_point(REAL, FAKE, config)
+    assert chosen_point(REAL, FAKE, config, groups=(60, 60)) == alone, "groups don't move a threshold"
+    with pytest.raises(ConfigError, match=needed):
+        chosen_point(REAL, FAKE, config, groups=(20, 40))
+    assert needed in points_by_rule(REAL, FAKE, config, groups=(20, 40))[config.rule]["refused"]
+    with pytest.raises(ConfigError, match=needed):
+        check_support((len(REAL), len(FAKE)), (20, 40), config)
+    with pytest.raises(
+        ConfigError, match="100 fake scores of 9 groups" if config.fpr != "eer" else "9 of fakes"
+    ):
+        chosen_point(REAL, FAKE, config, groups=(100, 9))
+
+
+def test_a_scan_refuses_what_the_groups_cannot_support(conformal_detector):
+    spec = conformal_detector.spec | {"calibration_groups": {"real": 20, "fake": 60}}
+    grouped = replace(conformal_detector, spec=spec)
+    assert Decision.of(grouped, fpr=0.15).operating_point.rule == "rates"
+    assert Decision.of(conformal_detector, fpr=0.1).operating_point.rule == "rates"
+    with pytest.raises(ConfigError, match=r"of 20 groups, .* found 20, needed 30"):
+        Decision.of(grouped, fpr=0.1)
+
+
+def test_a_scan_at_equal_error_takes_the_stored_point(conformal_detector):
+    stored = conformal_detector.spec["operating_points"]
+    point = Decision.of(conformal_detector, fpr="eer").operating_point
+    assert point.to_dict() == stored["eer"]
+    refused = conformal_detector.spec | {"operating_points": stored | {"eer": {"refused": "too few"}}}
+    with pytest.raises(ConfigError, match="too few"):
+        Decision.of(replace(conformal_detector, spec=refused), fpr="eer")
+    bare = {k: v for k, v in conformal_detector.spec.items() if k != "operating_points"}
+    with pytest.raises(ConfigError, match="no thresholds of equal error"):
+        Decision.of(replace(conformal_detector, spec=bare), fpr="eer")
+
+
+def test_the_shipped_detector_still_decides():
+    artifact = artifacts.load(hub.detector_path("spectrum"))
+    assert Decision.of(artifact).operating_point.to_dict() == artifact.spec["operating_point"]
+    assert Decision.of(artifact, fpr="eer").operating_point.rule == "eer"
+
+
+def test_groups_of_both_classes_leave_each_fold_some_of_each():
+    # Of each class one group of its own and one that is shared: the other fold must hold one of the two.
+    labels, groups = [0, 0, 1, 1], ["real", "both", "both", "fake"]
+
+    def point(real, fake):
+        assert len(real) == len(fake) == 1
+        return OperatingPoint(0.0, 0.0, 0.5, 0.5, 1, 1)
+
+    for seed in range(5):
+        found = cross_fitted(labels, [1.0, 2.0, 3.0, 4.0], point, groups=groups, seed=seed)
+        assert (found.n_folds, found.fpr.value) == (2, 1)

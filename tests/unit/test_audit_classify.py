@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from tellsign.data.audit.classify import columns, cue_results, folds_of, group_numbers
+from tellsign.data.audit.classify import columns, cue_results, folds_of
 from tellsign.data.audit.cues import Features
+from tellsign.groups import group_numbers
 from tellsign.types import ConfigError
 
 pytest.importorskip("sklearn")
@@ -137,7 +138,7 @@ def test_numbers_get_tenths_when_there_are_rows_enough():
 
 
 def test_rows_without_a_group_are_their_own():
-    assert group_numbers(["a", "", "a", ""]).tolist() == [0, 1, 0, 2]
+    assert group_numbers(["a", "", "a", ""], 4).tolist() == [0, 1, 0, 2]
 
 
 @pytest.mark.parametrize("seed", range(5))

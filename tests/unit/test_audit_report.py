@@ -79,6 +79,43 @@ def test_advice_names_a_command_with_numbers_that_suit(tmp_path):
     assert "`" not in "".join(f.advice for f in found.findings), "what follows content, harmonising keeps"
 
 
+def test_files_are_saved_alike_only_where_nothing_differs(tmp_path):
+    """Chroma subsampling says nothing of the label here, and half of each class has another one."""
+    rows = []
+    for label in (REAL, FAKE):
+        for index in range(24):
+            array = natural(100 * label + index, 48, 48) * (0.2 if label else 1.0)
+            path = tmp_path / str(label) / f"{index:03d}.jpg"
+            save(array, path, quality=90, subsampling=2 * (index % 2))
+            rows.append(Sample(path, label, "made"))
+    found = audit(Manifest(tuple(rows)), n_resamples=0)
+    assert found.cues["jpeg"].auroc.value < 0.6
+    advice = {f.about: f.advice for f in found.findings}
+    assert "`tellsign data harmonise MANIFEST" in advice["bytes"]
+    assert "then audit again" in advice["bytes"]
+    same = audit(Manifest(tuple(rows[::2])), n_resamples=0)
+    assert "saved alike" in {f.about: f.advice for f in same.findings}["bytes"]
+
+
+@pytest.mark.parametrize("option", [{"subsampling": 0}, {"progressive": True}])
+def test_chroma_and_scans_are_seen(tmp_path, option):
+    rows = []
+    for label in (REAL, FAKE):
+        for index in range(12):
+            path = tmp_path / str(label) / f"{index:03d}.jpg"
+            save(natural(100 * label + index, 48, 48), path, quality=90, **(option if label else {}))
+            rows.append(Sample(path, label, "made"))
+    assert audit(Manifest(tuple(rows)), n_resamples=0).cues["jpeg"].auroc.value == 1
+
+
+def test_videos_are_refused_up_front(tmp_path):
+    rows = Manifest((Sample(tmp_path / "a.png", REAL), Sample(tmp_path / "b.MP4", FAKE)))
+    with pytest.raises(
+        ManifestError, match=r"1 of 2 rows are videos: run `tellsign data faces .*crops/manifest\.csv"
+    ):
+        audit(rows)
+
+
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory) -> Manifest:
     """Duplicates across classes and splits, a group across splits, a broken, a missing and a changed file."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tellsign.data import Manifest
 from tellsign.evaluate.benchmark.cells import (
     Measurement,
     averages,
@@ -20,8 +21,10 @@ from tellsign.evaluate.benchmark.cells import (
 )
 from tellsign.evaluate.benchmark.contestants import Contestant
 from tellsign.evaluate.benchmark.pairs import Comparison, compared
+from tellsign.evaluate.benchmark.sets import DataSet
+from tellsign.evaluate.report import report
 from tellsign.scoring.predictions import Predictions
-from tellsign.types import ConfigError
+from tellsign.types import ConfigError, Sample
 
 HEAD = {"detector": "d", "test": "t", "perturbation": "none", "attack": "none", "domain": "cross"}
 
@@ -89,16 +92,22 @@ def test_metrics_agree_with_scikit_learn(mixed: Predictions, tmp_path: Path) -> 
     assert low < value(found, "auroc")["value"] < high
 
 
-def test_a_generator_meets_all_reals_and_a_data_set_its_own(mixed: Predictions, tmp_path: Path) -> None:
+def test_a_generator_meets_the_reals_of_its_data_set(mixed: Predictions, tmp_path: Path) -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
     found = cells(mixed, tmp_path)
-    own = (mixed.label == 0) | (mixed.generator == "h")
+    own = (mixed.dataset == "x") & ((mixed.label == 0) | (mixed.generator == "h"))
     cell = value(found, "auroc", generator="h")
     assert cell["value"] == pytest.approx(sklearn.roc_auc_score(mixed.label[own], mixed.score[own]))
-    assert (cell["n"], cell["n_real"], cell["n_fake"]) == (45, 30, 15)
+    assert (cell["n"], cell["n_real"], cell["n_fake"]) == (25, 10, 15)
     assert value(found, "auroc", dataset="x")["n_real"] == 10
     # y has no fakes: there is no cell that would compare it with others' fakes.
     assert {c["dataset"] for c in found} == {None, "x"}
+
+
+def test_a_generator_whose_data_set_has_no_reals_meets_all(mixed: Predictions, tmp_path: Path) -> None:
+    moved = np.where(mixed.generator == "h", "z", mixed.dataset)
+    cell = value(cells(replace(mixed, dataset=moved), tmp_path), "auroc", generator="h")
+    assert (cell["n_real"], cell["n_fake"]) == (30, 15)
 
 
 def test_rows_that_were_learnt_from_are_left_out_and_counted(mixed: Predictions, tmp_path: Path) -> None:
@@ -112,7 +121,13 @@ def test_rows_that_were_learnt_from_are_left_out_and_counted(mixed: Predictions,
 
 
 def test_which_rows_were_learnt_from() -> None:
-    rows = table([0, 0, 1], [0, 0, 0], group=["a", "", "b"])
+    places = [Path(f"{i}.png") for i in range(4)]
+    samples = [
+        Sample(place, group=group, sha256=f"{i:064x}")
+        for i, (place, group) in enumerate(zip(places, ["a", "", "b", ""], strict=True))
+    ]
+    # The last was harmonised from a file that was learnt from, whatever it looks like now.
+    rows = DataSet("t", Manifest(tuple(samples)), origins={places[3]: f"{7:064x}"})
     detector = Contestant(
         name="d",
         path=Path("d"),
@@ -121,9 +136,9 @@ def test_which_rows_were_learnt_from() -> None:
         threshold=0,
         datasets=frozenset({"x"}),
         groups=frozenset({"b", ""}) - {""},
-        contents=frozenset({f"{1:064x}"}),
+        contents=frozenset({f"{1:064x}", f"{7:064x}"}),
     )
-    assert known_rows(rows, detector).tolist() == [False, True, True]
+    assert known_rows(rows, detector).tolist() == [False, True, True, True]
     unknown = replace(detector, groups=None, contents=None)
     assert not known_rows(rows, unknown).any()
     assert [domain(detector, names) for names in (["x"], ["y"], ["x", "y"])] == ["in", "cross", "mixed"]
@@ -152,7 +167,7 @@ def test_videos_are_means_of_their_frames(tmp_path: Path) -> None:
         video=["v", "v", "v", "v", "w", "u", ""],
         generator=["", "", "g", "g", "g", "g", ""],
     )
-    found = videos(rows.take(rows.video != ""))
+    found = videos(rows.take(rows.video != ""), "exclude")
     # The real and the fake of one name are two videos.
     assert dict(
         zip(zip(found.video.tolist(), found.label.tolist(), strict=True), found.score.tolist(), strict=True)
@@ -160,8 +175,52 @@ def test_videos_are_means_of_their_frames(tmp_path: Path) -> None:
     made = cells(rows, tmp_path, missing="exclude")
     cell = value(made, "auroc", level="video")
     assert (cell["n"], cell["scored"], cell["value"]) == (4, 3, 0.5)
+    assert cell["frame_coverage"] == 5 / 6
     assert value(made, "brier", level="video")["note"] == "undefined without probabilities"
     assert not [c for c in cells(rows.take(rows.video == ""), tmp_path) if c["level"] == "video"]
+
+
+def test_a_video_whose_frames_failed_is_the_worst(tmp_path: Path) -> None:
+    nan = float("nan")
+    rows = table(
+        [0, 0, 1, 1, 1, 1],
+        [-2, -1, 3, nan, 2, 2],
+        video=["r", "r", "v", "v", "w", "w"],
+        generator=["", "", "g", "g", "h", "h"],
+    )
+    found = cells(rows, tmp_path, missing="worst")
+    cell = value(found, "auroc", level="video")
+    # The mean of the frame that is left would rank v first; now the real is above it.
+    assert (cell["value"], cell["coverage"], cell["frame_coverage"]) == (0.5, 2 / 3, 5 / 6)
+    assert value(found, "accuracy", level="video")["value"] == pytest.approx(2 / 3)
+    assert value(found, "auroc", level="video", generator="h")["frame_coverage"] == 1
+    kept = value(cells(rows, tmp_path, missing="exclude"), "auroc", level="video")
+    assert (kept["value"], kept["coverage"], kept["frame_coverage"]) == (1, 1, 5 / 6)
+
+
+def test_frames_of_a_video_are_no_independent_rows(mixed: Predictions, tmp_path: Path) -> None:
+    names = [f"v{i // 5}" for i in range(70)]
+    framed = replace(mixed, video=np.array(names))
+    source = [f"{d}/{g}/{v}" for d, g, v in zip(mixed.dataset, mixed.generator, names, strict=True)]
+    grouped = replace(mixed, group=np.array(source))
+    assert framed.source.tolist() == grouped.source.tolist() == source
+    assert replace(framed, group=np.array(["own"] * 70)).source.tolist() == ["own"] * 70
+    assert mixed.source.tolist() == [""] * 70
+    one, other, apart = (value(cells(rows, tmp_path), "auroc")["ci"] for rows in (framed, grouped, mixed))
+    assert one == other != apart
+    file = tmp_path / "p.parquet"
+    framed.write(file)
+    task = Comparison((file, file), ("a", "b"), {}, np.zeros(70, dtype=bool), "error", 10, 0)
+    assert "read the bootstrap" in compared(task)[0]["delong_note"]
+    first, second = (report(rows, n_resamples=50) for rows in (framed, grouped))
+    assert first["metrics"] == second["metrics"] != report(mixed, n_resamples=50)["metrics"]
+    assert first["decided"] == second["decided"]
+
+
+def test_parts_are_measured_where_they_are_asked_for(mixed: Predictions, tmp_path: Path) -> None:
+    whole = cells(mixed, tmp_path, is_detailed=False)
+    assert {(c["generator"], c["dataset"]) for c in whole} == {(None, None)}
+    assert [c for c in cells(mixed, tmp_path) if c in whole] == whole
 
 
 def test_averages_are_means_of_the_columns(mixed: Predictions, tmp_path: Path) -> None:
@@ -186,11 +245,20 @@ def test_an_attack_is_compared_with_the_same_images(tmp_path: Path) -> None:
     clean = table([0, 1, 0, 1], [-1, 1, -1, -1])
     attacked = table([0, 1, 0, 1], [1, -1, -1, -1]).take(np.array([1, 2, 3]))
     clean.write(tmp_path / "clean.parquet")
-    found = cells(attacked, tmp_path, head={**HEAD, "attack": "fgsm:0.01"}, clean=tmp_path / "clean.parquet")
+    # The kept table of the attack has the paths of another folder.
+    attacked = replace(attacked, path=np.array(["x", "y", "z"]))
+    options: dict[str, Any] = {
+        "head": {**HEAD, "attack": "fgsm:0.01"},
+        "clean": tmp_path / "clean.parquet",
+        "places": np.array([1, 2, 3]),
+    }
+    found = cells(attacked, tmp_path, **options)
     # Of images 1 to 3 two were right before, and one of these flipped.
     assert value(found, "clean_accuracy")["value"] == pytest.approx(2 / 3)
     assert value(found, "attack_success")["value"] == pytest.approx(1 / 2)
     assert value(found, "accuracy")["value"] == pytest.approx(1 / 3)
+    rest = cells(attacked, tmp_path, known=np.array([False, True, False]), **options)
+    assert value(rest, "clean_accuracy")["value"] == pytest.approx(1 / 2)
 
 
 def test_two_detectors_are_compared_on_their_common_rows(mixed: Predictions, tmp_path: Path) -> None:
@@ -208,6 +276,7 @@ def test_two_detectors_are_compared_on_their_common_rows(mixed: Predictions, tmp
     assert auroc["verdict"] == "a is better"
     (same,) = compared(replace(task, files=(files[0], files[0])))
     assert same["differences"]["auroc"]["verdict"] == "undecided"
+    assert (same["delong"], same["delong_note"][:20]) == (None, "the data do not show")
     assert same["correlations"]["pooled"]["spearman"]["value"] == pytest.approx(1)
 
 

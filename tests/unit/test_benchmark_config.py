@@ -40,7 +40,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
     config = read(written(tmp_path))
     assert config.root == str(tmp_path)
     assert config.perturbations == ("none",)
-    assert config.missing == "error"
+    assert (config.missing, config.detail) == ("error", "plain")
     one, two = config.detector
     assert (one.path, one.config) == ("spectrum", None)
     assert two.config is not None
@@ -97,6 +97,7 @@ def test_a_training_file_may_stand_alone(tmp_path: Path) -> None:
         ("{ train = 0.5, valid = 0.5 }", "{ training = 1.0 }", "split is a table of shares"),
         ('tests = ["a"]', 'tests = ["a"]\nmissing = "guess"', "missing is one of"),
         ('tests = ["a"]', 'tests = ["a"]\nresamples = -1', "resamples is a whole number"),
+        ('tests = ["a"]', 'tests = ["a"]\ndetail = "some"', "detail is one of plain, all"),
         ('tests = ["a"]', 'tests = ["a"]\nattack_limit = 0', "attack_limit is a whole number"),
     ],
 )

@@ -14,13 +14,15 @@ import pytest
 
 from detector import write_detector
 from pictures import save, upsampled, write_dataset
-from tellsign import data, image
+from tellsign import data, image, perturb
 from tellsign.data.index import with_checksums
-from tellsign.evaluate.benchmark import BenchmarkResult, grid, read, run
+from tellsign.evaluate.benchmark import BenchmarkResult, contestants, grid, read, run, sets
 from tellsign.evaluate.benchmark import result as results
 from tellsign.evaluate.benchmark import worker as worker_module
 from tellsign.evaluate.benchmark.worker import FACES, GridScorer, Task, unfit
 from tellsign.lock import lock, release
+from tellsign.metrics import auroc
+from tellsign.perturb.equalise import Equalisation
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
@@ -213,6 +215,35 @@ def test_samples_that_were_learnt_from_are_left_out(root: Path) -> None:
     assert result.provenance["detectors"][0]["leaks"] == "unknown"
 
 
+def test_a_source_is_known_whatever_it_was_harmonised_to(root: Path) -> None:
+    """The training data are the same files as the test data, at another quality."""
+    manifest = root / "a" / "manifest.csv"
+    samples = [replace(sample, group="") for sample in data.read(manifest)]
+    data.write(data.Manifest(tuple(samples)), manifest)
+    learnt = [replace(sample, split="train") for sample in samples[1:]]
+    data.write(data.Manifest(tuple(learnt)), root / "a" / "train.csv")
+    body = """train = "t"
+    [data.a]
+    manifest = "a/manifest.csv"
+    harmonise = { size = 36, quality = 60 }
+    [data.t]
+    manifest = "a/train.csv"
+    """
+    for more in ("", "harmonise = { size = 36, quality = 80 }"):
+        found = cell(ran(config(root, body=body + more)))
+        assert (found["n"], found["excluded"]) == (1, 2 * N - 1)
+
+
+def test_a_detector_that_learnt_from_other_data_than_is_said(root: Path) -> None:
+    manifest = write_dataset(root / "t", N, size=40, seed=1, split="train")
+    data.write(with_checksums(data.read(manifest)), manifest)
+    body = 'train = "t"\n[data.a]\nmanifest = "a/manifest.csv"\n[data.t]\nmanifest = "t/manifest.csv"'
+    for recorded, leaks in ((data.read(manifest).digest(), "checked"), ("0" * 64, "unknown")):
+        shutil.rmtree(root / "one")
+        write_detector(root / "one", data={"manifest": recorded})
+        assert ran(config(root, body=body)).provenance["detectors"][0]["leaks"] == leaks
+
+
 @pytest.fixture
 def broken(root: Path) -> Path:
     (root / "a" / "fake" / "0003.png").write_bytes(b"no image")
@@ -228,7 +259,12 @@ def test_missing_scores_are_an_error_unless_asked_for(broken: Path) -> None:
     assert not HerePool.jobs  # what was scored is kept
     found = cell(left_out)
     assert (found["n"], found["scored"], found["coverage"]) == (12, 10, 10 / 12)
-    worst = cell(ran(config(broken), "missing=worst"))
+    counted = ran(config(broken), "missing=worst")
+    worst = cell(counted)
+    # The curve shows what the number says.
+    drawn = counted.plain["one", "a"]
+    assert auroc(drawn.label, drawn.score) == pytest.approx(worst["value"])
+    assert len(drawn) == len(left_out.plain["one", "a"]) + 2 == 12
     assert worst["coverage"] == 10 / 12
     # Two of the samples, one a class, lie on the wrong side of all others.
     assert worst["value"] == pytest.approx(found["value"] * 25 / 36)
@@ -266,7 +302,11 @@ def test_a_sample_that_was_lost_with_its_worker_is_tried_again(root: Path) -> No
     assert cell(result)["scored"] == 2 * N - 2
     assert "--timeout" in result.failures[0]["reason"]
     HerePool.lost = ""
-    assert cell(ran(config(root)))["scored"] == 2 * N
+    # Made again under the same name, and with the same policy: what was measured of it is not taken over.
+    again = ran(config(root), "missing=exclude")
+    assert again.runs[0]["file"] == result.runs[0]["file"]
+    assert cell(again)["scored"] == 2 * N
+    assert again.provenance == ran(config(root), "missing=exclude").provenance
 
 
 def test_a_class_must_be_there(root: Path) -> None:
@@ -286,6 +326,15 @@ def test_sources_are_joined_and_filtered(root: Path) -> None:
     ]"""
     found = cell(ran(config(root, body=body)), dataset=None)
     assert (found["n_real"], found["n_fake"]) == (2, 4)
+    # A pattern is of the whole path: a folder of the same name further down is another one.
+    shutil.move(root / "b", root / "a" / "b")
+    manifest = root / "a" / "all.csv"
+    samples = [*data.read(root / "a" / "manifest.csv"), *data.read(root / "a" / "b" / "manifest.csv")]
+    data.write(data.Manifest(tuple(samples)), manifest)
+    for paths, n in ((["real/*", "fake/*"], 2 * N), (["b/*/*"], 8), (["**/*.png"], 2 * N + 8)):
+        body = f'[data.a]\nmanifest = "a/all.csv"\npaths = {json.dumps(paths)}'
+        assert cell(ran(config(root, body=body)), dataset=None)["n"] == n
+    shutil.move(root / "a" / "b", root / "b")
     with pytest.raises(ManifestError, match="from two sources"):
         ran(
             config(
@@ -374,8 +423,6 @@ split = { train = 0.34, valid = 0.66 }
 
 def test_a_detector_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
-    from tellsign.evaluate.benchmark import contestants
-
     write_dataset(root / "t", 24, size=40, seed=5, dataset="training")
     calls = []
     train = contestants.train
@@ -390,6 +437,11 @@ def test_a_detector_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     # All that it learnt from is left out of a test, and so nothing is left.
     assert cell(again, detector="made")["note"] == "no real and no fake sample is left"
     assert cell(again, detector="made")["domain"] == "in"
+    # Made with another scikit-learn, it is another detector.
+    with monkeypatch.context() as patch:
+        patch.setattr(contestants, "versions", lambda: {"scikit-learn": "0"})
+        ran(path)
+    assert len(calls) == 2
     path.write_text(path.read_text().replace("c = 1.0", "c = 2.0"))
     assert ran(path).provenance["detectors"][1]["digest"] != first.provenance["detectors"][1]["digest"]
     (root / "t" / "real" / "0000.png").write_bytes(b"no image")
@@ -409,6 +461,76 @@ def test_attacks_where_they_can_be_run(root: Path) -> None:
     assert blank["value"] is None
     assert "no gradient" in blank["note"]
     assert unfit({"preprocessing": {"region": "face"}}, "square:0.05,queries=5") == FACES
+
+
+def test_an_attack_meets_the_same_images_when_the_data_have_moved(root: Path) -> None:
+    path = config(root)
+    ran(path)
+    shutil.move(root / "a", root / "moved")
+    path = config(root, body='[data.a]\nmanifest = "moved/manifest.csv"')
+    HerePool.jobs = []
+    result = ran(path, 'attacks=["square:0.05,queries=5"]', "attack_limit=2")
+    assert len(HerePool.jobs) == 4
+    found = cell(result, attack="square:0.05,queries=5", metric="clean_auroc")
+    (attacked,) = [result.predictions(entry) for entry in result.runs if entry["attack"] != "none"]
+    plain = result.predictions(result.runs[0])
+    chosen = np.isin(plain.sha256, attacked.sha256)
+    assert found["value"] == pytest.approx(auroc(plain.label[chosen], plain.score[chosen]))
+
+
+def test_what_scores_depend_on_is_in_a_table_s_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ran(config(root))
+    assert first.provenance["versions"]["code"] == sets.code_digest()[:12]
+    packages = set(sets.PIXEL_PACKAGES)
+    assert {"dlib-bin", "array-api-compat"} <= packages & first.provenance["versions"].keys()
+    monkeypatch.setattr(grid, "library_versions", lambda: {"code": "other"})
+    assert ran(config(root)).runs[0]["file"] != first.runs[0]["file"]
+    asked: list[list[str]] = []
+    monkeypatch.setattr(grid, "installed", lambda names: asked.append(names) or {})
+    plain = {"perturbation": "none", "perturbation_identity": "none", "seed": 0, "folder": root}
+    found = sets.data_set("a", read(config(root)), root)
+    contestant = contestants.contestant(read(config(root)).detector[0], read(config(root)), None, root)
+    for attack, n in (("none", 0), ("square:0.05,queries=5", 0), ("fgsm:0.01", 1)):
+        asked.clear()
+        _ = grid.Cell(contestant, found, attack=attack, **plain).file
+        assert asked == [["torch"]] * n
+
+
+def test_a_changed_line_of_code_has_another_digest(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a.py").write_text("x = 1\n")
+    first = sets.folder_digest(tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing that runs")
+    assert sets.folder_digest(tmp_path) == first
+    (tmp_path / "inner" / "a.py").write_text("x = 2\n")
+    assert sets.folder_digest(tmp_path) != first
+
+
+def test_an_equalisation_is_read_once_from_the_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(seed: int) -> None:
+        fakes, reals = ([upsampled(seed + i, 40, 40) for i in range(k, k + 2)] for k in (0, 10))
+        Equalisation.fit(fakes, reals).save(root / "gain.safetensors")
+
+    fit(0)
+    path = config(root, perturbations=["none", "fake@equalise:gain.safetensors"])
+    reads = []
+    parse = perturb.parse
+    monkeypatch.setattr(perturb, "parse", lambda *a, **k: reads.append(1) or parse(*a, **k))
+    result = ran(path)
+    assert len(reads) == 2  # by the run and by its worker
+    assert result.runs[1]["perturbation"] == "fake@equalise:gain.safetensors"
+    assert str(root) not in json.dumps(result.to_dict())
+    task = Task(
+        "fake@equalise:gain.safetensors",
+        "none",
+        (),
+        parse(str(result.runs[1]["perturbation"]), folder=root).identity,
+    )
+    fit(50)
+    with pytest.raises(ConfigError, match=r"gain\.safetensors has changed while the benchmark ran"):
+        GridScorer([], [task], 0, root)
+    again = ran(path)
+    assert again.runs[1]["file"] != result.runs[1]["file"]
 
 
 def test_an_adversarial_image_differs_from_the_image(root: Path, detector: Path) -> None:

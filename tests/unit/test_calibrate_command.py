@@ -31,9 +31,8 @@ def calibrate(folder, tmp_path):
     """Runs the command, and gives the rule and the options of the operating point that it wrote."""
 
     def run(data="data/manifest.csv", detector="d", **options):
-        learn.calibrate(
-            detector=str(folder / detector), data=folder / data, output=tmp_path / "out", **options
-        )
+        name = detector if detector == "spectrum" else str(folder / detector)
+        learn.calibrate(detector=name, data=folder / data, **{"output": tmp_path / "out", **options})
         return artifacts.load(tmp_path / "out").spec
 
     return run
@@ -44,7 +43,7 @@ def test_the_test_split_is_left_alone(calibrate, capsys):
     said = capsys.readouterr().err
     assert f"calibrating on the {2 * N} rows of the split valid; 10 others are left alone" in said
     assert spec["calibration_data"]["n"] == 2 * N
-    with pytest.raises(ManifestError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="3 real scores cannot support"):
         calibrate("split/manifest.csv", split="test", fpr="0.1", fnr=0.1)
 
 
@@ -82,6 +81,9 @@ def test_an_equal_error_can_be_asked_for(calibrate):
         ({"fpr": "best"}, "--fpr takes a number"),
         ({"fpr": "5"}, "fpr is a share"),
         ({"conformal": 2.0}, "conformal is a share"),
+        ({"fpr": "eer", "fnr": 0.1}, "--fnr has no say in the equal error"),
+        ({"conformal": 0.1, "fnr": 0.1}, "--fnr has no say in the error level 0.1"),
+        ({"detector": "spectrum", "output": None}, "spectrum is shipped .* -o FOLDER"),
         ({"refit_domain": True}, "--refit-domain goes with reals alone"),
         ({"split": "valid"}, "has no split 'valid'"),
         ({"data": "data"}, "a folder named 'fake'"),
@@ -111,3 +113,27 @@ def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_scored(fold
         learn.evaluate(
             detector=str(folder / "d"), data=folder / "data" / "manifest.csv", reliability=folder / "r.svg"
         )
+
+
+def test_without_a_place_a_detector_is_calibrated_where_it_lies(folder, tmp_path, capsys):
+    own = write_detector(tmp_path / "own")
+    before = artifacts.load(own).digest
+    learn.calibrate(detector=str(own), data=folder / "data" / "manifest.csv", conformal=0.1)
+    after = artifacts.load(own)
+    assert after.digest != before
+    assert after.spec["operating_point"]["rule"] == "conformal"
+    assert f"to {own}" in capsys.readouterr().err
+
+
+def test_a_split_of_unknown_use_is_told(calibrate, folder, capsys):
+    calibrate("split/manifest.csv", fpr="0.1", fnr=0.1)
+    assert "the detector was not trained on this very manifest" in capsys.readouterr().err
+    data = read(folder / "split" / "manifest.csv")
+    write_detector(folder / "own", data={"manifest": data.digest()}, train={"seed": 0})
+    with pytest.raises(ConfigError, match=r"too few distances for the quantile 0\.99: found 50"):
+        calibrate("split/manifest.csv", "own", fpr="0.15", fnr=0.15)
+    said = capsys.readouterr().err
+    assert (
+        "calibrating on the 50 rows of the split valid that the detector was not chosen on; 60 others" in said
+    )
+    assert "not trained on this very manifest" not in said

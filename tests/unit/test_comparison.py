@@ -201,3 +201,21 @@ def test_the_interval_is_unknown_where_a_class_has_one_source():
 def test_a_difference_as_json():
     found = Difference(0.1, (0.05, 0.2), 0.01, "second", ("svm", "net"))
     assert found.to_dict() == {"value": 0.1, "ci": [0.05, 0.2], "p": 0.01, "verdict": "net is better"}
+
+
+def test_an_interval_without_zero_decides_nothing_where_p_is_too_large():
+    # Among 20 resamples none lies beyond zero, and that happens by chance in more than 5 % of such cases.
+    labels, good, bad = rows()
+    few, many = (differences(labels, good, bad, thresholds=None, n_resamples=n)["auroc"] for n in (20, 200))
+    assert few.ci[0] > 0
+    assert few.p == pytest.approx(2 / 21)
+    assert few.verdict == "undecided"
+    assert many.p <= 0.05
+    assert many.verdict == "first"
+
+
+def test_a_row_that_is_not_drawn_does_not_hide_the_others():
+    scores = np.array([1.0, 2.0, 3.0, 4.0, 1e300])
+    found = correlations([0] * 5, scores, scores, n_resamples=50)["real"].pearson
+    assert found.value == pytest.approx(1)
+    assert found.low == pytest.approx(1)

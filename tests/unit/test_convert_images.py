@@ -185,6 +185,21 @@ def test_lsun_folders_without_a_split_and_databases(tmp_path):
         converted("lsun", published.touch(tmp_path / "b", "bedroom_train_lmdb/data.mdb"))
 
 
+def test_lsun_below_folders_of_splits(tmp_path):
+    names = ("train/bedroom/a.jpg", "train/train/b.jpg", "val/church_outdoor/c.jpg")
+    manifest, _ = converted("lsun", published.pictures(tmp_path / "a", *names))
+    assert {s.path.name: (s.dataset, s.split) for s in manifest} == {
+        "a.jpg": ("lsun/bedroom", "train"),
+        "b.jpg": ("lsun/train", "train"),
+        "c.jpg": ("lsun/church_outdoor", "valid"),
+    }
+    # The category of that name.
+    manifest, _ = converted("lsun", published.pictures(tmp_path / "b", "train/a.jpg", "train/val/b.jpg"))
+    assert {(s.dataset, s.split) for s in manifest} == {("lsun/train", ""), ("lsun/train", "valid")}
+    with pytest.raises(ManifestError, match=r"holds images beside categories: 'x\.jpg'"):
+        converted("lsun", published.pictures(tmp_path / "a", "train/x.jpg"))
+
+
 # CelebA, CelebA-HQ
 
 
@@ -256,6 +271,7 @@ def test_celeba_hq_is_split_and_grouped_as_celeba_is(tmp_path):
 def test_celeba_hq_with_folders_only(tmp_path):
     root = published.pictures(tmp_path, "train/female/000004.jpg", "val/male/000016.jpg", "imgHQ00007.png")
     manifest, said = converted("celeba-hq", root)
+    assert "2 files have CelebA's numbers" in said[0]
     assert {s.path.name: s.split for s in manifest} == {
         "000004.jpg": "train", "000016.jpg": "valid", "imgHQ00007.png": ""
     }  # fmt: skip
@@ -268,6 +284,33 @@ def test_celeba_hq_with_folders_only(tmp_path):
     published.pictures(root, "fake/000004.png")
     with pytest.raises(ManifestError, match="the folder 'fake' is not one of CelebA-HQ"):
         converted("celeba-hq", root)
+
+
+def test_celeba_numbers_are_not_looked_up_as_those_of_celeba_hq(tmp_path):
+    root = published.celeba_hq(tmp_path / "hq")
+    # 000001 of CelebA, in the folder val; the mapping knows a number 1, which is 000002.jpg of train.
+    published.pictures(root, "celeba_hq/val/female/000001.jpg")
+    manifest, said = converted("celeba-hq", root)
+    found = {s.path.name: (s.split, s.group) for s in manifest}
+    assert found["000001.jpg"] == ("valid", "")
+    assert found["1.jpg"] == ("train", "celeba-7")
+    assert any("1 files have CelebA's numbers" in text for text in said)
+    with pytest.raises(ConfigError, match="mapping is for CelebA-HQ's numbers"):
+        converted("celeba-hq", root, mapping=str(root / "CelebA-HQ-to-CelebA-mapping.txt"))
+    part, _ = converted("celeba-hq", root / "celeba_hq" / "val")
+    assert [(s.split, s.group) for s in part] == [("valid", "")]
+
+
+@pytest.mark.parametrize(
+    "name", ["celebahq_pggan_fake", "celeba-hq-fake", "CelebAHQ_stylegan", "celeba_hq_synth"]
+)
+def test_fakes_after_celeba_hq_are_not_real(tmp_path, name):
+    published.pictures(tmp_path / "hq", "celeba_hq_256/1.jpg", f"{name}/0.jpg")
+    with pytest.raises(ManifestError, match="is not one of CelebA-HQ"):
+        converted("celeba-hq", tmp_path / "hq")
+    with pytest.raises(ManifestError, match="its name is one of fakes"):
+        converted("celeba-hq", tmp_path / "hq" / name)
+    assert len(converted("celeba-hq", tmp_path / "hq" / "celeba_hq_256")[0]) == 1
 
 
 def test_a_mapping_that_lacks_a_picture_is_an_error(tmp_path):
@@ -309,6 +352,41 @@ def test_cnndetection_with_train_and_val_and_one_generator_alone(tmp_path):
     assert {s.dataset for s in alone} == {"cnndetection/biggan"}
 
 
+@pytest.mark.parametrize(
+    ("root", "split"), [("progan_train", "train"), ("progan_val", "valid"), ("progan", "test")]
+)
+def test_folders_of_objects_are_progan(tmp_path, root, split):
+    objects = ("airplane", "train")
+    names = [f"{root}/{name}/{mark}/a.png" for name in objects for mark in ("0_real", "1_fake")]
+    published.touch(tmp_path / "set", *names)
+    for place in ("set", f"set/{root}"):
+        manifest, _ = converted("cnndetection", tmp_path / place)
+        assert Counter((s.dataset, s.generator, s.split) for s in manifest) == {
+            ("cnndetection/progan", "", split): 2,
+            ("cnndetection/progan", "progan", split): 2,
+        }
+
+
+def test_folders_of_objects_of_nobody_knows_whom_are_refused(tmp_path):
+    root = tmp_path / "stylegan"
+    published.touch(root, "car/0_real/a.png", "car/1_fake/a.png")
+    with pytest.raises(
+        ManifestError, match=r"'car' is a category of objects, and no generator.*the folder above"
+    ):
+        converted("cnndetection", root)
+    manifest, _ = converted("cnndetection", tmp_path)
+    assert {s.dataset for s in manifest} == {"cnndetection/stylegan"}
+
+
+def test_a_split_with_one_class_is_said(tmp_path):
+    root = published.cnndetection(tmp_path / "set" / "test").parent
+    published.touch(root, "train/cat/1_fake/a.png")
+    _, said = converted("cnndetection", root)
+    assert said == [
+        "cnndetection/progan: there is nothing real in its split train; nothing can be told apart in it"
+    ]
+
+
 def test_a_generator_without_fakes_is_an_error(tmp_path):
     root = published.pictures(published.cnndetection(tmp_path), "san/0_real/0.png")
     with pytest.raises(ManifestError, match="cnndetection/san has 1 files, but no fake ones"):
@@ -330,5 +408,13 @@ def test_folders_and_tables_go_the_same_way(tmp_path):
     table, said = converted("csv", tmp_path / "t" / "table.csv", **options)
     assert [s.label for s in table] == [REAL]
     assert said == ["rows with the label 'odd' are left out"]
+    (tmp_path / "t" / "table.csv").write_text("path,label\na.png,1\nb.png,0\n")
+    table, said = converted("csv", tmp_path / "t" / "table.csv")
+    assert table.labels == [FAKE, REAL]
+    assert "1 was read as fake" in said[0]
+    table, said = converted("csv", tmp_path / "t" / "table.csv", label_of="1=real, 0=fake")
+    assert (table.labels, said) == ([REAL, FAKE], [])
+    with pytest.raises(ConfigError, match="label_of takes WORD=real and WORD=fake"):
+        converted("csv", tmp_path / "t" / "table.csv", label_of="real")
     with pytest.raises(ManifestError, match="no column 'pixels'"):
         converted("csv", tmp_path / "t" / "table.csv", pixels="file")

@@ -332,6 +332,24 @@ def test_broken_metadata_is_an_error(tmp_path, content, message):
         converted("dfdc", root)
 
 
+def test_words_of_the_folder_are_the_split_of_dfdc(tmp_path):
+    root = published.dfdc(tmp_path / "set")
+    (root / "test").rename(root / "dfdc_test")
+    (root / "validation").rename(root / "DFDC-Validation_set")
+    manifest, said = converted("dfdc", root)
+    assert {name: rows(manifest)[name].split for name in ("va.mp4", "ta.mp4")} == {
+        "va.mp4": "valid",
+        "ta.mp4": "test",
+    }
+    assert said == []
+    (root / "dfdc_test").rename(root / "more")
+    manifest, said = converted("dfdc", root)
+    assert rows(manifest)["ta.mp4"].split == ""
+    (warning,) = said
+    assert warning.startswith("2 videos of")
+    assert "have no split" in warning
+
+
 def test_a_fake_without_an_original_is_kept_where_that_is_asked(tmp_path):
     root = published.dfdc(tmp_path)
     path = root / "dfdc_train_part_0" / "metadata.json"

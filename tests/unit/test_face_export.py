@@ -85,7 +85,7 @@ def test_rows_are_those_of_the_videos_and_the_workers_number_does_not_show(
         *((REAL, "other set/ü", "", "", time) for time in (0.0, 0.08, 0.16)),
         (None, "set", "", "", 1.5),
     ]
-    own = folder_name(sources(films)[2])
+    own = folder_name(sources(films)[2], str(films))
     assert own.startswith("other_set_ü/real-")
     assert {(s.group, s.video) for s in rows[:3]} == {("000", "gan/000_003")}
     # Without a group and a name in the manifest, the frames of a video still belong together.
@@ -334,7 +334,7 @@ def test_options_out_of_range(options: dict) -> None:
 
 def test_folders_are_safe_and_unique() -> None:
     names = [
-        folder_name(Sample(Path(path), dataset=dataset))
+        folder_name(Sample(Path(path), dataset=dataset), str(Path.cwd()))
         for path, dataset in [
             ("Deepfakes/000.mp4", "ff"),
             ("Face2Face/000.mp4", "ff"),
@@ -352,4 +352,19 @@ def test_folders_are_safe_and_unique() -> None:
         assert all(part and not part.startswith(".") and len(part.encode()) < 200 for part in parts)
         assert name.isprintable()
     assert names[0].startswith("ff/000-")
-    assert names[0] == folder_name(Sample(Path("Deepfakes/000.mp4"), dataset="ff", label=1, split="test"))
+    moved = Sample(Path("/elsewhere/Deepfakes/000.mp4"), dataset="ff", label=1, split="test")
+    assert names[0] == folder_name(moved, "/elsewhere")
+
+
+def test_a_data_set_that_was_moved_keeps_its_groups(films: Path, tmp_path: Path, in_process: None) -> None:
+    found = []
+    for name in ("here", "there"):
+        (tmp_path / name / "a").mkdir(parents=True)
+        for part in ("a/x.mp4", "y.mp4"):
+            (tmp_path / name / part).write_bytes((films / "real.mp4").read_bytes())
+        rows = tuple(Sample(tmp_path / name / part, REAL, "set") for part in ("a/x.mp4", "y.mp4"))
+        options = ExportOptions(n_frames=1, crops=WHOLE)
+        result = export_faces(Manifest(rows), tmp_path / f"out-{name}", options)
+        found.append([sample.group for sample in result.manifest])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -49,7 +51,7 @@ def test_what_is_known_of_a_sample_is_kept(mixed, tmp_path):
     for before, after in zip(mixed, result.manifest, strict=True):
         for name in ("label", "dataset", "generator", "group", "split", "frame"):
             assert getattr(after, name) == getattr(before, name)
-        assert after.sha256 == "", "the checksum was that of another file"
+        assert after.sha256 == hashlib.sha256(after.path.read_bytes()).hexdigest()
         assert after.path.suffix == ".jpg"
     assert not {s.path.name for s in mixed} & {s.path.name for s in result.manifest}, "names tell labels too"
 
@@ -129,3 +131,19 @@ def test_a_folder_that_cannot_be_written(mixed, tmp_path):
 def test_the_result_is_the_same_each_time(mixed, tmp_path):
     one, two = (harmonise(mixed, tmp_path / name, size=64, quality=80).manifest for name in ("a", "b"))
     assert [s.path.read_bytes() for s in one] == [s.path.read_bytes() for s in two]
+
+
+def test_the_digest_tells_of_the_content(mixed, tmp_path):
+    """Two qualities give files of the same names."""
+    one, two = (harmonise(mixed, tmp_path / str(q), size=64, quality=q).manifest for q in (80, 90))
+    assert one.digest() != two.digest()
+
+
+def test_videos_are_refused_before_anything_is_written(mixed, tmp_path):
+    (tmp_path / "c.mp4").touch()
+    rows = Manifest((*mixed, Sample(tmp_path / "c.mp4", FAKE)))
+    with pytest.raises(
+        ManifestError, match="1 of 3 rows are videos: run `tellsign data faces MANIFEST -o crops`"
+    ):
+        harmonise(rows, tmp_path / "out", size=64, quality=80)
+    assert not (tmp_path / "out").exists()

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from corpus import encoded, good_files, scene
+from pictures import natural, save
 from tellsign.image import (
     centre_crop,
     crop,
@@ -308,3 +309,21 @@ def test_harmonise_refuses_small_images(how: str | None) -> None:
         harmonise(image(), size=151, quality=85, resize=how)
     with pytest.raises(ConfigError, match="filter"):
         harmonise(image(), size=64, quality=85, resize="magic")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"subsampling": 0}, ("4:4:4", False)),
+        ({"subsampling": 1, "progressive": True}, ("4:2:2", True)),
+        ({"subsampling": 2}, ("4:2:0", False)),
+    ],
+)
+def test_subsampling_and_scans_stand_in_the_metadata(tmp_path, options, expected):
+    path = save(natural(1, 32, 40), tmp_path / "a.jpg", **options)
+    meta = decode(path).meta
+    assert (meta.jpeg_subsampling, meta.jpeg_progressive) == expected
+    PIL.Image.open(path).convert("L").save(tmp_path / "grey.jpg")
+    assert decode(tmp_path / "grey.jpg").meta.jpeg_subsampling == "grey"
+    meta = decode(save(natural(1, 32, 40), tmp_path / "a.png")).meta
+    assert (meta.jpeg_subsampling, meta.jpeg_progressive) == (None, None)

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from tellsign.data.index import index_csv, index_folder
-from tellsign.types import FAKE, REAL, ManifestError
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
 IMAGES = frozenset({".png", ".jpg"})
 
@@ -216,6 +216,74 @@ def test_a_table_with_checksums_is_checked(folder):
     assert index_csv(path)[0].sha256 == good
     with pytest.raises(ManifestError, match=r"a.png' has changed"):
         index_csv(path, checksums=True)
+
+
+def test_folders_of_splits_are_splits_and_no_data_sets(tmp_path):
+    root = touch(
+        tmp_path / "faces",
+        "train/real/a.png",
+        "train/fake/gan/b.png",
+        "Test/fake/c.png",
+        "celeba/validation/real/d.png",
+        "fake/test/gan/e.png",
+        "real/train/f.png",
+        "real/g.png",
+    )
+    found = {s.path.name: (s.dataset, s.generator, s.split) for s in index_folder(root, suffixes=IMAGES)}
+    assert found == {
+        "a.png": ("faces", "", "train"),
+        "b.png": ("faces", "gan", "train"),
+        "c.png": ("faces", "", "test"),
+        "d.png": ("celeba", "", "valid"),
+        "e.png": ("faces", "gan", "test"),
+        "f.png": ("faces", "", "train"),
+        "g.png": ("faces", "", ""),
+    }
+
+
+def test_names_with_a_dot_in_front_are_no_images(tmp_path):
+    root = touch(tmp_path, "real/a.png", "real/._a.png", "fake/b.png", "fake/.trash/c.png")
+    skipped = []
+    found = index_folder(root, suffixes=IMAGES, on_skip=skipped.append)
+    assert [s.path.name for s in found] == ["b.png", "a.png"]
+    assert skipped == []
+
+
+def test_numbers_as_labels_are_said_and_can_be_turned_round(folder):
+    path = table(folder, "path,label\na.png,1\nb.png,0\nc.mp4,fake\n")
+    said = []
+    assert index_csv(path, warn=said.append).labels == [FAKE, REAL, FAKE]
+    assert len(said) == 1
+    assert "0 was read as real and 1 was read as fake in 2 rows" in said[0]
+    assert index_csv(path, label_of={"1": "real", "0": "fake"}, warn=said.append).labels == [REAL, FAKE, FAKE]
+    assert len(said) == 1, "what was asked for is not said"
+
+
+def test_a_number_that_contradicts_its_folder_is_an_error(tmp_path):
+    root = touch(tmp_path, "x/train/Real/a.png", "x/train/fake/real.png")
+    path = table(root, "path,label\nx/train/fake/real.png,1\nx/train/Real/a.png,1\n")
+    message = r"line 3: the label 1 is read as fake, .* folder 'Real'.*--label-of 1=real --label-of 0=fake"
+    with pytest.raises(ManifestError, match=message):
+        index_csv(path)
+    path = table(root, "path,label\nx/train/fake/real.png,0\nx/train/Real/a.png,1\n")
+    assert index_csv(path, label_of={"1": "real", "0": "fake"}).labels == [FAKE, REAL]
+
+
+@pytest.mark.parametrize(
+    ("label_of", "message"),
+    [({"1": "yes"}, "'1' is to be read as 'yes'; expected real or fake"), ({"1": "real"}, "give both")],
+)
+def test_meanings_of_labels_that_have_none(folder, label_of, message):
+    with pytest.raises(ConfigError, match=message):
+        index_csv(table(folder, "path,label\na.png,1\nb.png,0\n"), label_of=label_of)
+
+
+def test_splits_in_any_case_and_those_that_nobody_understands(folder):
+    said = []
+    path = table(folder, "path,label,split\na.png,real,Train\nb.png,fake,testing\nc.mp4,fake,holdout\n")
+    assert [s.split for s in index_csv(path, warn=said.append)] == ["train", "test", ""]
+    assert len(said) == 1
+    assert "1 rows have a split that is not understood, and are not split: 1 with 'holdout'" in said[0]
 
 
 @pytest.mark.data

@@ -15,7 +15,7 @@ from tellsign.calibration import CalibrationConfig, conformal_point, operating_p
 from tellsign.data import Manifest, read
 from tellsign.scoring.decision import Decision
 from tellsign.train import calibrate, raw_scores
-from tellsign.types import FAKE, REAL, ConfigError, ManifestError, NotFittedError, Sample
+from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError, NotFittedError, Sample
 
 N = 60  # what a false-positive rate of 5 % needs
 
@@ -109,7 +109,7 @@ def test_the_thresholds_are_those_of_the_new_reals_and_the_old_fakes(detector, r
 
 def test_the_probability_and_all_else_stay(detector, fit):
     spec = fit.artifact.spec
-    assert spec.keys() - detector.spec.keys() == {"operating_points", "local_reals"}
+    assert spec.keys() - detector.spec.keys() == {"operating_points", "calibration_groups", "local_reals"}
     assert detector.spec.keys() - spec.keys() == {"cross_fitted"}, "it was of the reals that are gone"
     for key in detector.spec.keys() - {"operating_point", "cross_fitted"}:
         assert spec[key] == detector.spec[key], key
@@ -192,12 +192,12 @@ def test_too_few_images_are_refused_before_any_is_read(detector, tmp_path):
 
 def test_images_of_one_source_count_once(detector, reals, tmp_path):
     grouped = Manifest(tuple(replace(s, group=f"{i // 2}") for i, s in enumerate(reals)))
-    with pytest.raises(ConfigError, match=r"60 images lie in 30 groups.*found 30, needed 60"):
+    with pytest.raises(ConfigError, match=r"60 real scores of 30 groups, .* found 30, needed 60"):
         local.calibrate_on_reals(detector, grouped, out=tmp_path / "a")
     fit = local.calibrate_on_reals(detector, grouped, CalibrationConfig(fpr=0.1), tmp_path / "b")
     assert fit.before.n == fit.after.n == 30
     single = Manifest(tuple(replace(s, group="one") for s in reals))
-    with pytest.raises(ConfigError, match="60 images lie in 1 groups"):
+    with pytest.raises(ConfigError, match="60 real scores of 1 groups"):
         local.calibrate_on_reals(detector, single, CalibrationConfig(fpr=0.9), tmp_path / "c")
 
 
@@ -224,7 +224,7 @@ def test_a_detector_without_a_probability_has_none_to_keep(detector, reals, tmp_
     spec = {k: v for k, v in detector.spec.items() if k not in ("calibration", "operating_point")}
     bare = replace(detector, spec=spec)
     assert local.stored_rule(bare) is None
-    with pytest.raises(NotFittedError, match="calibrate it with reals and fakes first"):
+    with pytest.raises(NotFittedError, match="is not calibrated; run: tellsign calibrate"):
         local.calibrate_on_reals(bare, reals, out=tmp_path / "a")
 
 
@@ -255,3 +255,51 @@ def test_what_cannot_be_cross_fitted_says_why(fit, tmp_path):
     new = calibrate(fit.artifact, data, config, tmp_path / "new")
     assert "needed 9" in new.spec["cross_fitted"]["refused"]
     assert "coverage and risk are unknown: 8 real scores" in local.cross_fitted_text(new)
+
+
+def test_frames_of_few_sources_calibrate_nothing(detector, tmp_path):
+    data = read(write_dataset(tmp_path / "data", 60, size=CROP, seed=9))
+    frames = Manifest(tuple(replace(s, group=f"{s.label}-{i % 20}") for i, s in enumerate(data)))
+    with pytest.raises(ConfigError, match=r"60 real scores of 20 groups, .* found 20, needed 60"):
+        calibrate(detector, frames, CalibrationConfig(), tmp_path / "a")
+    new = calibrate(detector, frames, CalibrationConfig(fpr=0.15, fnr=0.15), tmp_path / "b")
+    assert new.spec["calibration_groups"] == {"real": 20, "fake": 20}
+    assert "found 20, needed 60" in new.spec["operating_points"]["fpr_0.05"]["refused"]
+    with pytest.raises(ConfigError, match="found 20, needed 30"):
+        Decision.of(new, fpr=0.1)
+    # The fakes are still those of 20 sources after a refit on reals.
+    reals = Manifest(tuple(replace(s, group="") for s in data if s.label == REAL))
+    with pytest.raises(ConfigError, match=r"60 fake scores of 20 groups"):
+        local.calibrate_on_reals(new, reals, CalibrationConfig(), tmp_path / "c")
+    fit = local.calibrate_on_reals(new, reals, CalibrationConfig(fnr=0.15), tmp_path / "c")
+    assert fit.artifact.spec["calibration_groups"] == {"real": 60, "fake": 20}
+
+
+def test_a_refit_keeps_the_domain_quantile_of_the_detector(detector, reals, tmp_path):
+    spec = detector.spec | {"domain": {"limit": 1.5, "quantile": 0.8}}
+    own = replace(detector, spec=spec)
+    assert local.stored_rule(own).domain_quantile == 0.8
+    fit = local.calibrate_on_reals(own, reals, out=tmp_path / "a", refit_domain=True)
+    assert fit.artifact.spec["domain"]["quantile"] == 0.8
+
+
+@pytest.mark.parametrize("name", ["scores.fake", "domain", "operating_point"])
+def test_an_incomplete_detector_is_named(detector, reals, tmp_path, name):
+    broken = replace(
+        detector,
+        spec={k: v for k, v in detector.spec.items() if k != name},
+        arrays={k: v for k, v in detector.arrays.items() if k != name},
+    )
+    with pytest.raises(ArtifactError, match=f"'{name}' is missing"):
+        local.calibrate_on_reals(broken, reals, out=tmp_path / "a")
+
+
+def test_a_detector_is_not_calibrated_on_what_it_was_chosen_on(detector, tmp_path):
+    data = read(write_split_dataset(tmp_path, train=2, valid=8, test=2))
+    own = replace(detector, spec=detector.spec | {"data": {"manifest": data.digest()}, "train": {"seed": 3}})
+    halves = data.filter(split="valid").split({"select": 0.5, "calibrate": 0.5}, seed=3)
+    part = local.calibration_part(data, own)
+    assert part == halves["calibrate"]
+    assert not {s.path for s in part} & {s.path for s in halves["select"]}
+    assert local.calibration_part(data, detector) == data.filter(split="valid")
+    assert not local.is_own(data.filter(split="valid"), own)

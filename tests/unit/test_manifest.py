@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -451,6 +452,30 @@ def test_the_seed_decides():
     shares = {"train": 0.5, "valid": 0.5}
     assert manifest.split(shares, seed=3) == manifest.split(shares, seed=3)
     assert manifest.split(shares, seed=3) != manifest.split(shares, seed=4)
+
+
+@pytest.mark.parametrize(
+    "shares", [{"train": 0.5, "valid": 0.5}, {"train": 0.65, "valid": 0.25, "test": 0.1}]
+)
+def test_each_generator_is_spread_over_the_parts(shares):
+    rows = [replace(s, generator=f"g{min(i % 6, 4)}") for i, s in enumerate(samples(120, label=1))]
+    n = Counter(s.generator for s in rows)
+    for seed in range(5):
+        parts = Manifest(tuple(rows)).split(shares, seed=seed)
+        for name, share in shares.items():
+            found = Counter(s.generator for s in parts[name])
+            assert all(abs(found[generator] - share * n[generator]) <= 1.5 for generator in n)
+
+
+def test_generators_of_one_data_set_leave_the_others_as_they_are():
+    """A split that was made before the rows of another data set named their generators is made again."""
+    rows = [*samples(30, label=1), *samples(31, label=0), *samples(40, label=1, dataset="e")]
+    named = [replace(s, generator=f"g{i % 5}") if s.label else s for i, s in enumerate(rows[:30])] + rows[30:]
+    shares = {"train": 0.6, "valid": 0.4}
+    one, two = (Manifest(tuple(part)).split(shares, seed=0) for part in (rows, named))
+    unnamed = {s.path for s in rows[30:]}
+    for name in shares:
+        assert {s.path for s in one[name]} & unnamed == {s.path for s in two[name]} & unnamed
 
 
 def test_the_old_split_is_forgotten():

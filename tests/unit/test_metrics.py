@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tellsign import metrics
+from tellsign.groups import group_numbers
 from tellsign.metrics import Estimate, summary
-from tellsign.metrics.resampling import draw, group_numbers, stratified
+from tellsign.metrics.resampling import draw, stratified
 from tellsign.types import ConfigError, TellsignError
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -253,7 +254,7 @@ def test_groups_of_any_name_and_rows_without_one():
 
 
 def test_unnamed_rows_are_no_group():
-    assert group_numbers(["a", "", "b", "a", None], 5).tolist() == [0, 2, 1, 0, 3]
+    assert group_numbers(["a", "", "b", "a", None], 5).tolist() == [0, 1, 2, 0, 3]
 
 
 def test_strata_keep_the_make_up():
@@ -301,3 +302,13 @@ def test_interval_holds_the_value_where_resampling_is_biased():
 def test_estimate_as_json():
     assert json.loads(json.dumps(Estimate(0.5, 0.25, 0.75).to_dict())) == {"value": 0.5, "ci": [0.25, 0.75]}
     assert Estimate(0.5, math.nan, math.nan).to_dict() == {"value": 0.5, "ci": None}
+
+
+def test_without_ranks_the_rates_stay_as_they_are():
+    rng = np.random.default_rng(2)
+    labels, scores, groups = rng.integers(0, 2, 80), rng.normal(size=80), rng.integers(0, 30, 80)
+    options = {"threshold": 0.1, "groups": groups, "n_resamples": 30}
+    whole, rates = summary(labels, scores, **options), summary(labels, scores, ranks=False, **options)
+    assert whole.keys() - rates.keys() == {"auroc", "ap", "eer", "tpr_at_fpr_0.05"}
+    for name in ("accuracy", "balanced_accuracy", "fpr", "fnr"):
+        assert rates[name] == whole[name], name

@@ -17,7 +17,7 @@ SCORES = [0.1, NAN, 0.3, 0.9, 0.2, NAN]
 
 
 def test_error_counts_and_names_the_first_rows():
-    with pytest.raises(ConfigError, match=r"2 of 6 samples have no score \(coverage 66.7%\): row 1, row 5;"):
+    with pytest.raises(ConfigError, match=r"2 of 6 samples have no score \(66.7% scored\): row 1, row 5;"):
         with_missing(LABELS, SCORES)
     names = [f"{i}.png" for i in range(9)]
     with pytest.raises(ConfigError, match=r"9 of 9 .*: 0.png, 1.png, 2.png and 6 more; .*exclude.*worst"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tellsign.evaluate.report import markdown, report, text
-from tellsign.metrics import auroc
+from tellsign.calibration import risk_coverage
+from tellsign.evaluate.report import report
+from tellsign.evaluate.report_text import markdown, text
+from tellsign.metrics import auroc, summary
 from tellsign.scoring.predictions import Predictions
 from tellsign.types import ConfigError
 
@@ -277,14 +280,15 @@ def test_text_and_markdown_show_every_source() -> None:
         assert any(line.startswith(name + "  ") for line in plain.splitlines()), name
     table_lines = [line for line in card.splitlines() if line.startswith("|")]
     assert table_lines[0].startswith(
-        "| source | real | fake | AUROC [95 % CI] | FPR [95 % CI] | recall (TPR) [95 % CI] | coverage |"
+        "| source | real | fake | AUROC [95 % CI] | FPR [95 % CI] | recall (TPR) [95 % CI] | verdicts | "
+        "scored |"
     )
-    assert all(line.replace(r"\|", "").count("|") == 8 for line in table_lines)
+    assert all(line.replace(r"\|", "").count("|") == 9 for line in table_lines)
     row = next(line for line in table_lines if line.startswith("| a |"))
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[:3] == ["a", "5", "4"]
     assert cells[3].startswith("0.833 [")
-    assert [cell.partition(" [")[0] for cell in cells[4:]] == ["0.200", "0.500", "0.667"]
+    assert [cell.partition(" [")[0] for cell in cells[4:]] == ["0.200", "0.500", "0.667", "0.778"]
     assert cells[4].endswith("]")
     assert cells[5].endswith("]")
     assert "3/n" in card  # a rate of 0 has no interval: the legend says what bounds it
@@ -300,7 +304,7 @@ def test_samples_without_a_score_are_an_error_by_default() -> None:
     with pytest.raises(ConfigError) as caught:
         report(table(rows), n_resamples=0)
     message = str(caught.value)
-    assert "3 of 10 samples have no score (coverage 70.0%): 4.png, 8.png, x\\x1b.png (no image);" in message
+    assert "3 of 10 samples have no score (70.0% scored): 4.png, 8.png, x\\x1b.png (no image);" in message
     assert "exclude" in message
     assert report(table(MIXED[:4] + MIXED[5:8]), n_resamples=0)["missing"] == "error"
 
@@ -323,8 +327,11 @@ def test_the_worst_counts_samples_without_a_score_as_wrong() -> None:
     assert metrics["fpr"]["value"] == pytest.approx(3 / 5)
     assert metrics["fnr"]["value"] == pytest.approx(2 / 4)
     assert metrics["brier"]["value"] == pytest.approx((excluded["brier"]["value"] * 7 + 2) / 9)
-    # What a user meets does not depend on it.
-    assert found["decided"]["fpr"]["value"] == pytest.approx(1 / 5)
+    # A real without a score counts as called fake, a fake without one as called real.
+    decided = found["decided"]
+    rates = [decided[name]["value"] for name in ("fpr", "fnr", "recall")]
+    assert rates == pytest.approx([2 / 5, 2 / 4, 2 / 4])
+    assert (decided["n"], decided["wrong"]) == (6, 2), "those are what was said"
     assert (found["scored"], found["missing"]) == (7, "worst")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
@@ -372,3 +379,38 @@ def test_probabilities_that_a_scored_sample_lacks_leave_calibration_undefined() 
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match="found 'drop'"):
         report(table(MIXED), missing="drop")  # type: ignore[arg-type]
+
+
+def test_selective_risk_and_the_area_below_it() -> None:
+    found = report(table(MIXED), missing="exclude", n_resamples=0)
+    assert found["decided"]["risk"] == pytest.approx(2 / 6)
+    labels, scores = [0, 0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.7, 0.9, 0.8, 0.3]
+    assert found["aurc"] == risk_coverage(labels, scores, threshold=0.5).aurc > 0
+    assert f"Selective risk: 0.333 of the verdicts are wrong; AURC {found['aurc']:.3f}" in text(found)
+    lost = report(table([{"label": 0}, {"label": 1}]), missing="exclude", n_resamples=0)
+    assert (lost["aurc"], lost["decided"]["risk"]) == (None, None)
+    assert "Selective risk: – of the verdicts" in text(lost)
+
+
+def test_verdict_rates_measure_no_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def measured(*args: Any, **options: Any) -> Any:
+        calls.append((options.get("ranks", True), options["workers"]))
+        return summary(*args, **options)
+
+    monkeypatch.setattr("tellsign.evaluate.report.summary", measured)
+    rows = [*MIXED, *video(1, [0.9, 0.8], video="v")]
+    found = report(table(rows), missing="exclude", n_resamples=20, workers=2)
+    assert Counter(calls) == {(True, 2): 2, (False, 2): 3}, "a part that is the whole is measured once"
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_columns_tell_verdicts_from_scores() -> None:
+    shown = text(report(table(MIXED), missing="worst", n_resamples=0)).splitlines()
+    row = next(line for line in shown if line.startswith("a  "))
+    assert row.split()[-2:] == ["0.667", "0.778"]
+    legend = " ".join(shown)
+    assert "a real without a score counts as called fake, and such a fake as called real" in legend
+    assert "coverage" not in legend
+    assert max(map(len, shown)) <= 160

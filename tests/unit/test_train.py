@@ -227,14 +227,14 @@ def test_the_grid_is_chosen_on_one_half_and_calibrated_on_the_other(data, tmp_pa
 
 def test_a_group_is_in_one_half_only(tmp_path, monkeypatch):
     train_part = read(write_dataset(tmp_path / "t", 6, size=32, seed=1, split="train"))
-    valid_part = read(write_dataset(tmp_path / "v", 24, size=32, seed=2, split="valid", group_size=3))
+    valid_part = read(write_dataset(tmp_path / "v", 48, size=32, seed=2, split="valid", group_size=3))
     calls = scored(monkeypatch)
     train(CONFIG, Manifest((*train_part, *valid_part)), tmp_path / "out")
     (select, _), (calibration, _) = calls
     assert not {s.group for s in select} & {s.group for s in calibration}
     assert {s.group for s in (*select, *calibration)} == {s.group for s in valid_part}
     for half in (select, calibration):
-        assert Counter(half.labels) == {REAL: 12, FAKE: 12}
+        assert Counter(half.labels) == {REAL: 24, FAKE: 24}
 
 
 # what is refused
@@ -366,7 +366,7 @@ def test_calibrating_changes_only_what_it_should(trained, others, tmp_path):
     assert new.spec["calibration_data"]["manifest"] == others.digest()
     assert new.spec["calibration_data"]["by_dataset"] == {"others/fake": 10, "others/real": 10}
     changed = {"calibration", "operating_point", "domain", "calibration_data", "metrics"}
-    changed |= {"operating_points", "cross_fitted"}
+    changed |= {"operating_points", "cross_fitted", "calibration_groups"}
     for key in trained.spec.keys() - changed:
         assert new.spec[key] == trained.spec[key], key
     assert new.spec["metrics"]["auroc_select"] == trained.spec["metrics"]["auroc_select"]

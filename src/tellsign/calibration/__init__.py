@@ -7,7 +7,7 @@ never falls when the score rises, so that a threshold on scores and one on proba
 from __future__ import annotations
 
 from tellsign.calibration.abstention import CrossFitted, RiskCoverage, cross_fitted, risk_coverage
-from tellsign.calibration.config import CalibrationConfig, chosen_point, points_by_rule
+from tellsign.calibration.config import CalibrationConfig, check_support, chosen_point, points_by_rule
 from tellsign.calibration.conformal import conformal_needed, conformal_p_values, conformal_point
 from tellsign.calibration.curves import (
     Isotonic,
@@ -41,6 +41,7 @@ __all__ = [
     "Share",
     "Sigmoid",
     "Temperature",
+    "check_support",
     "chosen_point",
     "conformal_needed",
     "conformal_p_values",

@@ -16,6 +16,7 @@ import numpy as np
 
 from tellsign.calibration.checks import finite
 from tellsign.calibration.intervals import Share, wilson
+from tellsign.groups import group_numbers
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def cross_fitted(
             f"cross-fitting needs a label, {REAL} or {FAKE}, and a score a row: found {truth.shape} labels "
             f"and {values.shape} scores"
         )
-    numbers = _group_numbers(groups, len(values))
+    numbers = group_numbers(groups, len(values))
     sizes = [len(np.unique(numbers[truth == label])) for label in (REAL, FAKE) if (truth == label).any()]
     if min(sizes) < 2:
         raise ConfigError(
@@ -152,18 +153,6 @@ def risk_coverage(
     return RiskCoverage(n_through / len(values), np.cumsum(errors) / n_through, float(one_by_one.mean()))
 
 
-def _group_numbers(groups: Sequence[str] | None, n_rows: int) -> Ints:
-    """(N,) number of each row's group."""
-    if groups is None:
-        return np.arange(n_rows)
-    if len(groups) != n_rows:
-        raise ConfigError(f"groups must name one group a row: found {len(groups)} groups and {n_rows} rows")
-    seen: dict[object, int] = {}
-    # A tuple is no name that a group could have.
-    keys: list[object] = [name or (row,) for row, name in enumerate(groups)]
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
-
-
 def _folds(is_fake: Bools, numbers: Ints, n_folds: int, seed: int) -> Ints:
     """(N,) fold of each row; groups with reals, with fakes and with both are dealt out apart."""
     n_groups = int(numbers.max()) + 1
@@ -171,9 +160,10 @@ def _folds(is_fake: Bools, numbers: Ints, n_folds: int, seed: int) -> Ints:
     has_real = np.bincount(numbers[~is_fake], minlength=n_groups) > 0
     rng, start = np.random.default_rng(seed), 0
     fold = np.empty(n_groups, dtype=np.int64)
-    for members in (np.flatnonzero(has_real & ~has_fake), np.flatnonzero(has_fake & ~has_real),
-                    np.flatnonzero(has_real & has_fake)):  # fmt: skip
-        # Going on where the last kind stopped, so that no fold is short of all kinds.
+    # Groups with both come between the others, and each kind goes on where the last one stopped: so all
+    # groups with reals are dealt out in one go, as are all with fakes, and no fold has a class for itself.
+    for members in (np.flatnonzero(has_real & ~has_fake), np.flatnonzero(has_real & has_fake),
+                    np.flatnonzero(has_fake & ~has_real)):  # fmt: skip
         fold[rng.permutation(members)] = (start + np.arange(len(members))) % n_folds
         start += len(members)
     return fold[numbers]

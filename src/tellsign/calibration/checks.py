@@ -64,6 +64,21 @@ def check_classes(n_real: int, n_fake: int) -> None:
         )
 
 
+def trials(n_scores: int, n_groups: int | None) -> int:
+    """Independent trials among scores: groups, where it is known how many there are."""
+    return n_scores if n_groups is None else n_groups
+
+
+def scores_named(n_scores: int, n_groups: int | None, kind: str) -> str:
+    """What a message calls the scores of a class that are too few."""
+    if n_groups is None or n_groups == n_scores:
+        return f"{n_scores} {kind} scores"
+    return (
+        f"{n_scores} {kind} scores of {n_groups} groups, each of which counts once because its images stand "
+        "for each other,"
+    )
+
+
 def check_keys(what: str, found: Mapping[str, Any], expected: tuple[str, ...]) -> None:
     """Raises ConfigError unless a stored record has exactly the expected keys."""
     if set(found) != set(expected):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from tellsign.calibration.conformal import conformal_point
 from tellsign.calibration.operating import equal_error_point, operating_point
 from tellsign.calibration.probability import Method
@@ -66,36 +68,58 @@ class CalibrationConfig:
 
 
 def chosen_point(
-    real_scores: ArrayLike, fake_scores: ArrayLike, config: CalibrationConfig, *, supported: bool = True
+    real_scores: ArrayLike,
+    fake_scores: ArrayLike,
+    config: CalibrationConfig,
+    *,
+    groups: tuple[int, int] | None = None,
+    supported: bool = True,
 ) -> OperatingPoint:
     """The operating point that a configuration asks for.
 
-    Args:    real_scores, fake_scores: (N,) finite, of independent images. config: the rule and its rates.
-             supported: refuse scores too few for the rates. Without it the point is for cross-fitting only.
+    Args:    real_scores, fake_scores: (N,) finite. config: the rule and its rates.
+             groups: how many groups the reals and the fakes lie in; None: every score is one.
+             supported: refuse groups too few for the rates. Without it the point is for cross-fitting only.
     Returns: the operating point.
-    Raises:  ConfigError: the scores are too few for the rule, or not finite.
+    Raises:  ConfigError: the groups are too few for the rule, or not finite.
     """
     if config.conformal is not None:
-        return conformal_point(real_scores, fake_scores, alpha=config.conformal)
+        return conformal_point(real_scores, fake_scores, alpha=config.conformal, groups=groups)
     if config.fpr == "eer":
-        return equal_error_point(real_scores, fake_scores, supported=supported)
-    return operating_point(real_scores, fake_scores, fpr=config.fpr, fnr=config.fnr, supported=supported)
+        return equal_error_point(real_scores, fake_scores, groups=groups, supported=supported)
+    return operating_point(
+        real_scores, fake_scores, fpr=config.fpr, fnr=config.fnr, groups=groups, supported=supported
+    )
+
+
+def check_support(scores: tuple[int, int], groups: tuple[int, int], config: CalibrationConfig) -> None:
+    """Raises ConfigError where images are too few for a rule, before any of them is read.
+
+    Args:    scores: how many reals and fakes there are. groups: in how many groups they lie.
+             config: the rule and its rates.
+    """
+    chosen_point(np.zeros(scores[0]), np.zeros(scores[1]), config, groups=groups)
 
 
 def points_by_rule(
-    real_scores: ArrayLike, fake_scores: ArrayLike, config: CalibrationConfig
+    real_scores: ArrayLike,
+    fake_scores: ArrayLike,
+    config: CalibrationConfig,
+    *,
+    groups: tuple[int, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The operating points of all rules side by side: FPR 1 % and 5 %, equal error, and the one asked for.
 
-    Args:    real_scores, fake_scores: (N,) finite, of independent images. config: the rule and its rates.
-    Returns: name of a rule → its operating point; or {"refused": why} where the scores are too few for it.
+    Args:    real_scores, fake_scores: (N,) finite. config: the rule and its rates.
+             groups: how many groups the reals and the fakes lie in; None: every score is one.
+    Returns: name of a rule → its operating point; or {"refused": why} where the groups are too few for it.
     """
     rules = [replace(config, fpr=fpr, conformal=None) for fpr in STORED_RATES]
     rules += [replace(config, fpr="eer", conformal=None), config]
     found: dict[str, dict[str, Any]] = {}
     for rule in rules:
         try:
-            found[rule.rule] = chosen_point(real_scores, fake_scores, rule).to_dict()
+            found[rule.rule] = chosen_point(real_scores, fake_scores, rule, groups=groups).to_dict()
         except ConfigError as error:
             found[rule.rule] = {"refused": str(error)}
     return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tellsign.calibration.checks import check_rate, finite
+from tellsign.calibration.checks import check_rate, finite, scores_named, trials
 from tellsign.calibration.operating import OperatingPoint, allowed
 from tellsign.types import ConfigError
 
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from tellsign.calibration.checks import Floats
 
 
-def conformal_point(real_scores: ArrayLike, fake_scores: ArrayLike, *, alpha: float) -> OperatingPoint:
+def conformal_point(
+    real_scores: ArrayLike,
+    fake_scores: ArrayLike,
+    *,
+    alpha: float,
+    groups: tuple[int, int] | None = None,
+) -> OperatingPoint:
     """The thresholds between which the conformal prediction set is not one label alone.
 
     Implements the label-conditional split conformal predictor of Vovk (2012), with the finite-sample rank
@@ -33,20 +39,23 @@ def conformal_point(real_scores: ArrayLike, fake_scores: ArrayLike, *, alpha: fl
     draw of the calibration images as well. Deviates: none; the verdict is uncertain where the set holds both
     labels, and where it holds none, which happens in the gap between classes that lie far apart.
 
-    Args:    real_scores, fake_scores: (N,) finite, of independent images. alpha: above 0 and below 1.
+    Args:    real_scores, fake_scores: (N,) finite; the level holds where they are of independent images.
+             alpha: above 0 and below 1.
+             groups: how many groups the reals and the fakes lie in; None: every score is one.
     Returns: the operating point, with fpr = fnr = alpha.
-    Raises:  ConfigError: fewer than 1 / alpha - 1 scores of a class (no score could be refused a label), a
+    Raises:  ConfigError: fewer than 1 / alpha - 1 groups of a class (no score could be refused a label), a
              score is not finite, or alpha is not a rate.
     """
     check_rate("alpha", alpha)
     real, fake = finite(real_scores, "real scores"), finite(fake_scores, "fake scores")
     needed = conformal_needed(alpha)
-    for values, kind in ((real, "real"), (fake, "fake")):
-        if len(values) < needed:
+    n_real, n_fake = groups or (None, None)
+    for values, n_groups, kind in ((real, n_real, "real"), (fake, n_fake, "fake")):
+        if (n := trials(len(values), n_groups)) < needed:
             raise ConfigError(
-                f"{len(values)} {kind} scores cannot support conformal = {alpha:g}: found {len(values)}, "
-                f"needed {needed} (1 / alpha - 1); add {kind} images, or ask for conformal >= "
-                f"{math.ceil(1e4 / (len(values) + 1)) / 1e4:g}"
+                f"{scores_named(len(values), n_groups, kind)} cannot support conformal = {alpha:g}: found "
+                f"{n}, needed {needed} (1 / alpha - 1); add {kind} images, or ask for conformal >= "
+                f"{math.ceil(1e4 / (n + 1)) / 1e4:g}"
             )
     # Beyond these a label is refused: the k-th highest real, the k-th lowest fake, k = floor(alpha (n + 1)).
     above = float(np.nextafter(np.sort(real)[-allowed(alpha, len(real) + 1)], np.inf))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tellsign.calibration.checks import check_keys, check_rate, count, finite, number
+from tellsign.calibration.checks import check_keys, check_rate, count, finite, number, scores_named, trials
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +81,13 @@ class OperatingPoint:
 
 
 def operating_point(
-    real_scores: ArrayLike, fake_scores: ArrayLike, *, fpr: float, fnr: float, supported: bool = True
+    real_scores: ArrayLike,
+    fake_scores: ArrayLike,
+    *,
+    fpr: float,
+    fnr: float,
+    groups: tuple[int, int] | None = None,
+    supported: bool = True,
 ) -> OperatingPoint:
     """The thresholds of two error rates, measured on calibration data.
 
@@ -90,40 +96,44 @@ def operating_point(
     nothing is uncertain.
 
     Args:    real_scores, fake_scores: (N,) finite. fpr, fnr: upper limits, above 0 and below 1.
+             groups: how many groups the reals and the fakes lie in; None: every score is one.
              supported: refuse scores too few for the rates. Without it the point is for cross-fitting only.
     Returns: the operating point.
     Raises:  ConfigError: as for `threshold_at_fpr` and `threshold_at_fnr`.
     """
-    high = threshold_at_fpr(real_scores, fpr, supported=supported)
-    low = threshold_at_fnr(fake_scores, fnr, supported=supported)
+    n_real, n_fake = groups or (None, None)
+    high = threshold_at_fpr(real_scores, fpr, n_groups=n_real, supported=supported)
+    low = threshold_at_fnr(fake_scores, fnr, n_groups=n_fake, supported=supported)
     if low > high:
         low = high = high + (low - high) / 2
     return OperatingPoint(low, high, fpr, fnr, np.size(real_scores), np.size(fake_scores))
 
 
 def equal_error_point(
-    real_scores: ArrayLike, fake_scores: ArrayLike, *, supported: bool = True
+    real_scores: ArrayLike,
+    fake_scores: ArrayLike,
+    *,
+    groups: tuple[int, int] | None = None,
+    supported: bool = True,
 ) -> OperatingPoint:
     """The one threshold at which the shares of false alarms and of missed fakes differ least.
 
     It lies in the middle between two neighbouring scores. Where two thresholds are as good, the one with the
     fewer errors is taken, then the higher one.
 
-    Args:    real_scores, fake_scores: (N,) finite, of independent images; at least 30 each.
+    Args:    real_scores, fake_scores: (N,) finite, of at least 30 groups each.
+             groups: how many groups the reals and the fakes lie in; None: every score is one.
              supported: refuse fewer. Without it the point is for cross-fitting only.
     Returns: low = high; fpr and fnr are the shares found on these scores.
-    Raises:  ConfigError: fewer than 30 scores of a class, or a score is not finite.
+    Raises:  ConfigError: fewer than 30 groups of a class, or a score is not finite.
     """
     real, fake = (
         np.sort(finite(scores, f"{kind} scores"))
         for scores, kind in ((real_scores, "real"), (fake_scores, "fake"))
     )
-    needed = EER_NEEDED if supported else 1
-    if min(len(real), len(fake)) < needed:
-        raise ConfigError(
-            f"too few scores for an equal error: found {len(real)} of reals and {len(fake)} of fakes, needed "
-            f"{needed} of each; add images"
-        )
+    _check_equal_error(
+        groups if groups and supported else (len(real), len(fake)), EER_NEEDED if supported else 1
+    )
     distinct = np.unique(np.concatenate([real, fake]))
     middle = distinct[:-1] / 2 + distinct[1:] / 2
     # Between neighbouring floats the middle is rounded to one of them, and may be the wrong one.
@@ -139,31 +149,36 @@ def equal_error_point(
     )
 
 
-def threshold_at_fpr(real_scores: ArrayLike, fpr: float, *, supported: bool = True) -> float:
+def threshold_at_fpr(
+    real_scores: ArrayLike, fpr: float, *, n_groups: int | None = None, supported: bool = True
+) -> float:
     """The smallest threshold at which at most `fpr` of these reals are called fake (score >= threshold).
 
-    It is the next number above the highest real that must be called real. Scores have to be of independent
-    images: one a source video or identity, not one a frame.
+    It is the next number above the highest real that must be called real. Whether the rate can be measured is
+    a question of groups: frames of one source video stand for each other, however many there are.
 
-    Args:    real_scores: (N,) finite. fpr: above 0 and below 1; at least 3 / N.
+    Args:    real_scores: (N,) finite. fpr: above 0 and below 1; at least 3 / groups.
+             n_groups: how many groups (source videos, identities) they lie in; None: every score is one.
              supported: refuse scores too few for the rate. Without it the threshold is for cross-fitting.
     Returns: in the unit of the scores.
-    Raises:  ConfigError: fewer than 3 / fpr scores (with no false alarm among n reals, the 95 % bound of the
+    Raises:  ConfigError: fewer than 3 / fpr groups (with no false alarm among n reals, the 95 % bound of the
              FPR is 3 / n), a score is not finite, or fpr is not a rate.
     """
-    scores = _ascending(real_scores, fpr, name="fpr", kind="real", supported=supported)
+    scores = _ascending(real_scores, fpr, n_groups, name="fpr", kind="real", supported=supported)
     return float(np.nextafter(scores[-1 - allowed(fpr, len(scores))], np.inf))
 
 
-def threshold_at_fnr(fake_scores: ArrayLike, fnr: float, *, supported: bool = True) -> float:
+def threshold_at_fnr(
+    fake_scores: ArrayLike, fnr: float, *, n_groups: int | None = None, supported: bool = True
+) -> float:
     """The largest threshold at which at most `fnr` of these fakes are called real (score < threshold).
 
-    Args:    fake_scores: (N,) finite, of independent images. fnr: above 0 and below 1; at least 3 / N.
-             supported: as for `threshold_at_fpr`.
+    Args:    fake_scores: (N,) finite. fnr: above 0 and below 1; at least 3 / groups.
+             n_groups, supported: as for `threshold_at_fpr`.
     Returns: in the unit of the scores.
     Raises:  ConfigError: as for `threshold_at_fpr`.
     """
-    scores = _ascending(fake_scores, fnr, name="fnr", kind="fake", supported=supported)
+    scores = _ascending(fake_scores, fnr, n_groups, name="fnr", kind="fake", supported=supported)
     return float(scores[allowed(fnr, len(scores))])
 
 
@@ -189,17 +204,28 @@ def domain_limit(distances: ArrayLike, *, quantile: float = 0.99) -> float:
     return float(np.quantile(values, quantile, method="higher"))
 
 
-def _ascending(scores: ArrayLike, rate: float, *, name: str, kind: str, supported: bool) -> Floats:
-    """(N,) ascending scores, or a ConfigError where they are too few for the rate."""
+def _check_equal_error(found: tuple[int, int], needed: int) -> None:
+    if min(found) < needed:
+        raise ConfigError(
+            f"too few scores for an equal error: found {found[0]} of reals and {found[1]} of fakes, needed "
+            f"{needed} of each, where a group of images counts once; add images"
+        )
+
+
+def _ascending(
+    scores: ArrayLike, rate: float, n_groups: int | None, *, name: str, kind: str, supported: bool
+) -> Floats:
+    """(N,) ascending scores, or a ConfigError where their groups are too few for the rate."""
     check_rate(name, rate)
     values = finite(scores, f"{kind} scores")
     needed = math.ceil(RULE_OF_THREE / rate) if supported else 1
-    if len(values) < needed:
-        lowest = math.ceil(1e4 * RULE_OF_THREE / max(len(values), 1)) / 1e4
+    n = trials(len(values), n_groups) if supported else len(values)
+    if n < needed:
+        lowest = math.ceil(1e4 * RULE_OF_THREE / max(n, 1)) / 1e4
         mend = f"ask for {name} >= {lowest:g}" if lowest < 1 else "that supports no rate"
         raise ConfigError(
-            f"{len(values)} {kind} scores cannot support {name} = {rate:g}: found {len(values)}, needed "
-            f"{needed} ({RULE_OF_THREE} / {name}); add {kind} images, or {mend}"
+            f"{scores_named(len(values), n_groups, kind)} cannot support {name} = {rate:g}: found {n}, "
+            f"needed {needed} ({RULE_OF_THREE} / {name}); add {kind} images, or {mend}"
         )
     return np.sort(values)
 

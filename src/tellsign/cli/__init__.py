@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tellsign import __version__, terminal
-from tellsign.cli import benchmark, data, learn, scan
+from tellsign.cli import attack, benchmark, data, learn, scan
 from tellsign.types import TellsignError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ for command in (
     learn.calibrate,
     learn.evaluate,
     benchmark.benchmark,
+    attack.attack,
     learn.reproduce,
     learn.models,
 ):

@@ -27,6 +27,9 @@ def index(
     skip_labels: Annotated[
         list[str] | None, typer.Option("--skip-label", help="Leave out rows with this label.")
     ] = None,
+    label_of: Annotated[
+        list[str] | None, typer.Option("--label-of", help="LABEL=real or LABEL=fake, what a CSV means by it.")
+    ] = None,
     datasets: Annotated[
         list[str] | None, typer.Option("--dataset", help="Keep only these data sets.")
     ] = None,
@@ -48,7 +51,10 @@ def index(
     else:
         pairs = dict(options.pair(text, "--column") for text in columns or ())
         # No other suffix is left out: a row of a table that is no image should be known to its author.
-        manifest = index_csv(source, columns=pairs, skip_labels=skip_labels or ())
+        meant = dict(options.pair(text, "--label-of") for text in label_of or ())
+        manifest = index_csv(
+            source, columns=pairs, skip_labels=skip_labels or (), label_of=meant, warn=terminal.complain
+        )
         if not videos:
             video_suffixes = SUFFIXES - IMAGE_SUFFIXES
             manifest = manifest.filter(lambda sample: sample.path.suffix.lower() not in video_suffixes)
@@ -156,10 +162,17 @@ def split(
     ],
     seed: Annotated[int, typer.Option(min=0, help="Of the shuffle.")] = 0,
     keep_test: Annotated[
-        bool, typer.Option("--keep-test", help="Leave the rows of the split test as they are.")
+        bool,
+        typer.Option("--keep-test", help="Leave the rows of the split test as they are; split the rest."),
     ] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Split all rows, whatever split they have.")] = False,
 ) -> None:
-    """Split a manifest by group, with the share of each data set and label kept."""
+    """Split a manifest by group, with the share of each data set and label kept.
+
+    Rows that have a split already need --keep-test or --anew: official splits are not replaced unasked.
+    """
+    from collections import Counter
+
     from tellsign.data import Manifest, write
     from tellsign.data.manifest import SPLITS
 
@@ -170,6 +183,15 @@ def split(
     }
     if unknown := sorted(set(shares) - set(filter(None, SPLITS))):
         raise ConfigError(f"--part takes train, valid or test, found {unknown[0]!r}")
+    if keep_test and anew:
+        raise ConfigError("--keep-test keeps a split and --anew replaces all; leave one of them out")
+    held = Counter(sample.split for sample in manifest if sample.split)
+    if held and not (keep_test or anew):
+        found = ", ".join(f"{held[name]} are {name}" for name in SPLITS if held[name])
+        raise ConfigError(
+            f"{sum(held.values())} of {len(manifest)} rows of {source} have a split already ({found}); keep "
+            "what is test with --keep-test, or replace all with --anew"
+        )
     kept = manifest.filter(split="test") if keep_test else Manifest(())
     rest = manifest.filter(lambda sample: not (keep_test and sample.split == "test"))
     if shared := {sample.group for sample in kept if sample.group} & {sample.group for sample in rest}:

@@ -11,6 +11,7 @@ from tellsign.cli import options
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
+    from tellsign.artifacts import Artifact
     from tellsign.calibration import CalibrationConfig
     from tellsign.data import Manifest
 
@@ -38,7 +39,10 @@ def train(
 def calibrate(
     detector: options.DetectorArgument,
     data: Annotated[Path, typer.Option("--data", help="A manifest, or a folder of your own real images.")],
-    output: options.Output,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write; by default the detector's own folder."),
+    ] = None,
     method: Annotated[
         Literal["sigmoid", "platt", "isotonic", "temperature"],
         typer.Option(help="Of the probability; platt is another name of sigmoid. Not used with reals alone."),
@@ -69,8 +73,12 @@ def calibrate(
     from tellsign.train import calibrate as run
     from tellsign.types import REAL
 
-    manifest = _calibration_data(data, split)
     before = artifacts.load(hub.detector_path(detector))
+    if output is None and before.path.resolve().is_relative_to(hub.SHIPPED.resolve()):
+        raise ConfigError(
+            f"{detector} is shipped with the package and stays as it is; give the new one a folder: -o FOLDER"
+        )
+    manifest = _calibration_data(data, split, before)
     if set(manifest.labels) == {REAL}:
         config = _rule(local.stored_rule(before), fpr, fnr, conformal, method)
         fit = local.calibrate_on_reals(before, manifest, config, output, refit_domain=refit_domain)
@@ -85,10 +93,10 @@ def calibrate(
         artifact = run(before, manifest, _rule(None, fpr, fnr, conformal, method), output)
         result = {"cross_fitted": artifact.spec["cross_fitted"]}
         terminal.complain(local.cross_fitted_text(artifact))
-    _print_model(before.spec["name"], output, json=json, **result)
+    _print_model(before.spec["name"], output or before.path, json=json, **result)
 
 
-def _calibration_data(data: Path, split: str | None) -> Manifest:
+def _calibration_data(data: Path, split: str | None, before: Artifact) -> Manifest:
     """A folder's images as reals, the split that was asked for, or what may be used without asking."""
     from tellsign import local, terminal
 
@@ -103,11 +111,19 @@ def _calibration_data(data: Path, split: str | None) -> Manifest:
     if split is not None:
         return options.read_manifest(data, split)
     manifest = options.read_manifest(data)
-    part = local.calibration_part(manifest)
+    part = local.calibration_part(manifest, before)
+    is_own = local.is_own(manifest, before)
     if len(part) < len(manifest):
         name = f"of the split {part[0].split}" if part[0].split else "without a split"
+        if is_own:
+            name = "of the split valid that the detector was not chosen on"
         terminal.complain(
             f"calibrating on the {len(part)} rows {name}; {len(manifest) - len(part)} others are left alone"
+        )
+    if part[0].split == "valid" and not is_own:
+        terminal.complain(
+            "the detector was not trained on this very manifest: if it was chosen on images of this split, "
+            "it scores them too well; calibrate on others"
         )
     return part
 
@@ -123,12 +139,19 @@ def _rule(
     if fpr is not None and conformal is not None:
         raise ConfigError("--fpr and --conformal are two rules for one pair of thresholds; leave one out")
     config = replace(stored or CalibrationConfig(), method=method)
-    if fpr is not None:
-        rate: Any = fpr if fpr == "eer" else options.number(fpr, "--fpr")
+    rate: Any = options.rate(fpr)
+    if rate is not None:
         config = replace(config, fpr=rate, conformal=None)
     if conformal is not None:
-        config = CalibrationConfig(method=method, fnr=config.fnr, conformal=conformal)
-    return config if fnr is None else replace(config, fnr=fnr)
+        config = replace(config, fpr=CalibrationConfig().fpr, conformal=conformal)
+    if fnr is None:
+        return config
+    if config.conformal is not None or config.fpr == "eer":
+        rule = "the equal error" if config.fpr == "eer" else f"the error level {config.conformal:g}"
+        raise ConfigError(
+            f"--fnr has no say in {rule}, which sets both thresholds; leave it out, or give --fpr"
+        )
+    return replace(config, fnr=fnr)
 
 
 def evaluate(
@@ -160,13 +183,14 @@ def evaluate(
     """Predictions of a detector on a manifest, and metrics per source, generator and video."""
     from tellsign import hub, terminal
     from tellsign.evaluate import report as reports
+    from tellsign.evaluate import report_text
     from tellsign.evaluate.reliability import check_picture, write_reliability
     from tellsign.scoring.predictions import predict
     from tellsign.scoring.scorer import Options, Scorer
 
     if reliability:
         check_picture(reliability)
-    scorer = Scorer(hub.detector_path(detector), Options(fpr=fpr, prior=prior, faces=faces))
+    scorer = Scorer(hub.detector_path(detector), Options(fpr=options.rate(fpr), prior=prior, faces=faces))
     manifest = options.read_manifest(data, split)
     limits = options.limits(workers, batch_size, timeout, memory_limit)
     with terminal.progress("evaluate", len(manifest), wanted=True) as step:
@@ -177,12 +201,14 @@ def evaluate(
     # Before the report, which may stop at them.
     for path, reason in zip(failed.path, failed.reason, strict=True):
         terminal.complain_of({"path": path, "error": reason})
-    result = reports.report(predictions, split=split, missing=missing, n_resamples=resamples, seed=seed)
+    result = reports.report(
+        predictions, split=split, missing=missing, n_resamples=resamples, seed=seed, workers=limits.workers
+    )
     if report:
-        report.write_text(reports.markdown(result), encoding="utf-8")
+        report.write_text(report_text.markdown(result), encoding="utf-8")
     if reliability:
         write_reliability(predictions, reliability, prior=scorer.decision.prior)
-    print(options.as_json(result) if json else reports.text(result))
+    print(options.as_json(result) if json else report_text.text(result))
     if len(failed):
         raise typer.Exit(1)
 

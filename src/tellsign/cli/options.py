@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,8 +21,8 @@ DetectorArgument = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Fpr = Annotated[
-    float | None,
-    typer.Option(help="Share of real images that may be called fake; by default the detector's own."),
+    str | None,
+    typer.Option(help="Share of real images that may be called fake, or eer; by default the detector's own."),
 ]
 Prior = Annotated[
     float | None, typer.Option(help="Share of fakes you expect among your images; moves the probability.")
@@ -83,6 +83,11 @@ def number(text: str, option: str) -> float:
         return float(text)
     except ValueError:
         raise ConfigError(f"{option} takes a number, found {text!r}") from None
+
+
+def rate(text: str | None) -> float | Literal["eer"] | None:
+    """What --fpr says: a share, "eer" for equal error, or nothing."""
+    return text if text is None or text == "eer" else number(text, "--fpr")  # type: ignore[return-value]
 
 
 def as_json(value: Any) -> str:

@@ -68,7 +68,7 @@ def scan(
         raise ConfigError("a path is empty; write . for the current folder")
     scorer = Scorer(
         hub.detector_path(detector),
-        Options(fpr=fpr, prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
+        Options(fpr=options.rate(fpr), prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
     )
     inputs = _Inputs(paths, manifest=manifest, nul=nul)
     # A bar would tear a table apart that is printed on the same terminal.
@@ -207,7 +207,7 @@ def explain(
 
     scorer = Scorer(
         hub.detector_path(detector),
-        Options(fpr=fpr, prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
+        Options(fpr=options.rate(fpr), prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
     )
     show = _row_printer(json=json)
     failed = 0

@@ -16,7 +16,6 @@ import csv
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from tellsign.data.face_crops import DRAFT, CropOptions, CropTask, Record, record_of, write_crops
-from tellsign.data.manifest import COLUMNS, LABEL_NAMES, Manifest
+from tellsign.data.manifest import COLUMNS, LABEL_NAMES, Manifest, as_row, common_folder
 from tellsign.data.manifest import write as write_manifest
+from tellsign.data.paths import safe_name
 from tellsign.lock import locked
 from tellsign.processes import Lost, results
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError, Sample, VideoError
@@ -160,23 +160,22 @@ def _is_balanced(sample: Sample) -> bool:
 
 
 def _planned(manifest: Manifest, options: ExportOptions) -> Iterator[tuple[Sample, str, int]]:
+    root = common_folder(manifest)
     for sample in manifest:
-        yield sample, folder_name(sample), frames_wanted(sample, options)
+        yield sample, folder_name(sample, root), frames_wanted(sample, options)
 
 
-def folder_name(sample: Sample) -> str:
+def folder_name(sample: Sample, root: str) -> str:
     """DATASET/NAME-HASH: safe on every file system, and another one for every path.
 
-    Args:    sample: a file; its absolute path is what the hash is of.
+    Args:    sample: a file; its path below the root is what the hash is of, so that a data set that was moved
+                 keeps its names, which are groups where the manifest has none.
+             root: the folder that all samples share, as `common_folder` gives it.
     Returns: the folder of its crops, relative to the output.
     """
-    path = os.path.abspath(sample.path)  # noqa: PTH100 - links stay
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return f"{_safe(sample.dataset) or 'files'}/{_safe(sample.path.stem) or 'file'}-{digest}"
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^\w.-]", "_", text).lstrip(".")[:40]
+    digest = hashlib.sha256(os.fsencode(os.path.relpath(sample.path, root))).hexdigest()[:12]
+    stem = safe_name(sample.path.stem)[:40] or "file"
+    return f"{safe_name(sample.dataset)[:40] or 'files'}/{stem}-{digest}"
 
 
 def _crops_or_reason(task: CropTask, beat: Callable[[], None], *, options: CropOptions) -> Lost | None:
@@ -209,7 +208,7 @@ def _finished(
         elif not record["crops"]:
             without.append((sample, "no face", NO_FACE))
         else:
-            crops += _rows(sample, task, record, folder_name(sample))
+            crops += _rows(sample, task, record, task.folder.relative_to(out).as_posix())
         report.count(sample, record)
     _write_failed(without, out / "failed.csv")
     summary = report.summary(options)
@@ -338,13 +337,7 @@ def _write_failed(without: Iterable[tuple[Sample, str, str]], path: Path) -> Non
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow([*COLUMNS, "outcome", "reason"])
         for sample, outcome, reason in rows:
-            row = {
-                **{column: getattr(sample, column) for column in COLUMNS},
-                "label": LABEL_NAMES[sample.label],
-            }
-            row["path"] = os.path.relpath(sample.path.parent.resolve() / sample.path.name, folder)
-            row["frame"] = "" if sample.frame is None else repr(float(sample.frame))
-            writer.writerow([*row.values(), outcome, reason])
+            writer.writerow([*as_row(sample, folder).values(), outcome, reason])
     draft.replace(path)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellsign import image
-from tellsign.data.manifest import Manifest
+from tellsign.data.manifest import Manifest, require_images
+from tellsign.data.paths import safe_name
 from tellsign.types import ImageError, ManifestError
 
 if TYPE_CHECKING:
@@ -33,12 +34,18 @@ def harmonise(
              size: side of the native centre crop in pixels (of the resized square with `resize`).
              quality: of the JPEG, 1 to 100, chroma halved (4:2:0).
              resize: name of a filter (nearest, box, bilinear, hamming, bicubic, lanczos); None crops.
-    Returns: the manifest of the written files, and the samples that failed with their reasons.
-    Raises:  ManifestError: a file cannot be written, would replace one of the samples, or none could be read.
+    Returns: the manifest of the written files with their checksums, and the samples that failed with their
+             reasons.
+    Raises:  ManifestError: rows are videos, a file cannot be written, would replace one of the samples, or
+             none could be read.
     """
+    require_images(manifest)
     done: list[Sample] = []
     failed: list[tuple[Path, str]] = []
-    targets = [out / _folder(sample.dataset) / f"{index:06d}.jpg" for index, sample in enumerate(manifest)]
+    targets = [
+        out / (safe_name(sample.dataset) or "images") / f"{index:06d}.jpg"
+        for index, sample in enumerate(manifest)
+    ]
     if replaced := {s.path.resolve() for s in manifest} & {target.resolve() for target in targets}:
         raise ManifestError(
             f"{str(min(replaced))!a} would be replaced before it is read; give another output folder"
@@ -56,12 +63,7 @@ def harmonise(
             target.write_bytes(content)
         except OSError as error:
             raise ManifestError(f"cannot write {target}: {error}") from error
-        done.append(replace(sample, path=target, sha256=""))
+        done.append(replace(sample, path=target, sha256=hashlib.sha256(content).hexdigest()))
     if not done:
         raise ManifestError(f"none of the {len(manifest)} images could be used; the first: {failed[0][1]}")
     return Harmonised(Manifest(tuple(done)), tuple(failed))
-
-
-def _folder(dataset: str) -> str:
-    """A name that stays inside the output folder, whatever a table calls its data set."""
-    return re.sub(r"[^\w.-]", "_", dataset).lstrip(".") or "images"

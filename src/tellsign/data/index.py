@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from tellsign.data.manifest import COLUMNS, SPLITS, Manifest, csv_rows, from_rows
-from tellsign.types import FAKE, REAL, ManifestError, Sample
+from tellsign.data.manifest import COLUMNS, LABEL_NAMES, LABELS, Manifest, csv_rows, from_rows
+from tellsign.data.paths import SPLIT_NAMES, walked
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
 # The CNNDetection layout names its folders 0_real and 1_fake.
 FOLDER_LABELS = {"real": REAL, "fake": FAKE, "0_real": REAL, "1_fake": FAKE}
 # Columns of other projects' tables that say the same as ours.
 COLUMN_SYNONYMS = {"source": "dataset", "split_hint": "split", "method": "generator"}
-SPLIT_SYNONYMS = {"val": "valid", "validation": "valid", "dev": "valid"}
+MEND = "give --label-of 1=real --label-of 0=fake"
+NUMERIC = ("0", "1")  # labels that some tables mean the other way round
 
 
 def index_folder(
@@ -27,9 +30,10 @@ def index_folder(
 ) -> Manifest:
     """A manifest of every image below folders named real and fake.
 
-    The label is the nearest such folder above a file. `dataset` is the folder above that one, and a
-    folder below fake/ names the generator. Groups are not guessed: fill the column in where images
-    share a source, or a split will tear them apart.
+    The label is the nearest such folder above a file. A folder named train, val, test and the like right
+    above or below that one is the split. `dataset` is the folder above, and a folder below fake/ names the
+    generator. Groups are not guessed: fill the column in where images share a source, or a split will tear
+    them apart. Names that begin with a dot are left out.
 
     Args:    root: the folder to walk.
              suffixes: of the files to take, lower case with the dot.
@@ -41,32 +45,28 @@ def index_folder(
     if not root.is_dir():
         raise ManifestError(f"{str(root)!a} is not a folder")
     samples = []
-    visited = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_raise):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in visited:  # a link leads back to where we were
-            subfolders.clear()
+    for path in walked(root):
+        parts = path.relative_to(root).parts[:-1]
+        marks = [i for i, part in enumerate(parts) if part.lower() in FOLDER_LABELS]
+        if not marks or path.suffix.lower() not in suffixes:
+            on_skip(path)
             continue
-        visited.add((status.st_dev, status.st_ino))
-        subfolders.sort()
-        for name in sorted(files):
-            path = Path(folder, name)
-            parts = path.relative_to(root).parts[:-1]
-            marks = [i for i, part in enumerate(parts) if part.lower() in FOLDER_LABELS]
-            if not marks or path.suffix.lower() not in suffixes:
-                on_skip(path)
-                continue
-            mark = marks[-1]
-            label = FOLDER_LABELS[parts[mark].lower()]
-            below = parts[mark + 1 :]
-            samples.append(
-                Sample(
-                    path=path,
-                    label=label,
-                    dataset=parts[mark - 1] if mark else root.resolve().name,
-                    generator=below[0] if label == FAKE and below else "",
-                )
+        label = FOLDER_LABELS[parts[marks[-1]].lower()]
+        above, below = parts[: marks[-1]], parts[marks[-1] + 1 :]
+        split = ""
+        if above and above[-1].lower() in SPLIT_NAMES:
+            above, split = above[:-1], SPLIT_NAMES[above[-1].lower()]
+        elif below and below[0].lower() in SPLIT_NAMES:
+            below, split = below[1:], SPLIT_NAMES[below[0].lower()]
+        samples.append(
+            Sample(
+                path=path,
+                label=label,
+                dataset=above[-1] if above else root.resolve().name,
+                generator=below[0] if label == FAKE and below else "",
+                split=split,
             )
+        )
     if not samples:
         raise ManifestError(
             f"found no images below folders named real and fake in {str(root)!a}; "
@@ -76,34 +76,41 @@ def index_folder(
     return with_checksums(manifest) if checksums else manifest
 
 
-def _raise(error: OSError) -> None:
-    raise ManifestError(f"cannot read the folder {str(error.filename)!a}: {error.strerror}") from error
-
-
 def index_csv(
     path: Path,
     *,
     columns: Mapping[str, str] | None = None,
     skip_labels: Iterable[str] = (),
+    label_of: Mapping[str, str] | None = None,
     suffixes: frozenset[str] | None = None,
     checksums: bool = False,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Manifest:
     """A manifest from a CSV whose columns have other names.
 
-    `source`, `split_hint` and `method` are read as dataset, split and generator, the splits val and
-    validation as valid, and a split that is none of train, valid, test as not split.
+    `source`, `split_hint` and `method` are read as dataset, split and generator, and splits in any case and
+    by their other names, such as Val and testing. The label 0 is read as real and 1 as fake unless `label_of`
+    says otherwise, since some tables mean the contrary.
 
     Args:    path: the CSV; its paths are relative to its folder.
              columns: our column → theirs, for what has another name still.
              skip_labels: rows with these labels are left out (say so: nothing is dropped in silence).
+             label_of: the table's word → real or fake.
              suffixes: take only files with these suffixes; None takes all.
              checksums: hash every file and compare with the table's sha256 where it has one.
+             warn: called with what a reader should know: how numbers were read as labels, and splits that are
+                 not understood and were left empty.
     Returns: the manifest, in the table's order.
-    Raises:  ManifestError: as `manifest.read`, and for a checksum that differs.
+    Raises:  ManifestError: as `manifest.read`, for a checksum that differs, and for a label 0 or 1 that
+                 contradicts a folder named real or fake in the row's path.
+             ConfigError: `label_of` is no mapping to real and fake.
     """
+    words = _label_words(label_of or {})
     skipped = set(skip_labels)
     rows = []
     names: dict[str, str] = {}
+    numeric: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     for line, row in csv_rows(path):
         names = names or _column_names(path, row.keys(), columns or {})
         mapped = {ours: row.get(their, "") for ours, their in names.items()}
@@ -111,11 +118,53 @@ def index_csv(
             continue
         if suffixes is not None and Path(mapped["path"]).suffix.lower() not in suffixes:
             continue
-        split = SPLIT_SYNONYMS.get(mapped["split"], mapped["split"])
-        mapped["split"] = split if split in SPLITS else ""
+        if mapped["label"] in words:
+            mapped["label"] = words[mapped["label"]]
+        elif mapped["label"] in NUMERIC:
+            _check_against_folder(mapped["path"], mapped["label"], f"{path}, line {line}")
+            numeric[mapped["label"]] += 1
+        split = mapped["split"].strip().lower()
+        if split and split not in SPLIT_NAMES:
+            lost[mapped["split"]] += 1
+        mapped["split"] = SPLIT_NAMES.get(split, "")
         rows.append((line, mapped))
     manifest = from_rows(rows, root=path.parent, name=str(path))
+    _warn_of_readings(numeric, lost, warn)
     return with_checksums(manifest) if checksums else manifest
+
+
+def _warn_of_readings(numeric: Counter[str], lost: Counter[str], warn: Callable[[str], None]) -> None:
+    """Says how many labels were numbers, and how many splits nobody understands."""
+    if numeric:
+        read = " and ".join(f"{word} was read as {LABEL_NAMES[LABELS[word]]}" for word in sorted(numeric))
+        warn(f"{read} in {sum(numeric.values())} rows; {MEND} where the table means the contrary")
+    if lost:
+        named = ", ".join(f"{n} with {word[:40]!a}" for word, n in lost.most_common(5))
+        warn(
+            f"{sum(lost.values())} rows have a split that is not understood, and are not split: {named}; "
+            f"understood are {', '.join(SPLIT_NAMES)}"
+        )
+
+
+def _label_words(label_of: Mapping[str, str]) -> dict[str, str]:
+    """The mapping, checked: where one of 0 and 1 has another meaning, so must the other."""
+    for word, label in label_of.items():
+        if label not in {"real", "fake"}:
+            raise ConfigError(f"a label {word!a} is to be read as {label!a}; expected real or fake")
+    if len(given := set(label_of) & set(NUMERIC)) == 1:
+        raise ConfigError(f"label {given.pop()} is given a meaning; give both, e.g. 1=real and 0=fake")
+    return dict(label_of)
+
+
+def _check_against_folder(text: str, label: str, where: str) -> None:
+    """Raises ManifestError where a folder in a row's own path says the contrary of its label."""
+    folders = [part for part in PurePath(text.replace("\\", "/")).parts[:-1] if part.lower() in FOLDER_LABELS]
+    if folders and FOLDER_LABELS[folders[-1].lower()] != LABELS[label]:
+        raise ManifestError(
+            f"{where}: the label {label} is read as {LABEL_NAMES[LABELS[label]]}, but the file lies in the "
+            f"folder {folders[-1]!a}: {text!a}. {MEND}, or --label-of 1=fake --label-of 0=real where the "
+            "folder means something else"
+        )
 
 
 def _column_names(path: Path, header: Collection[str], columns: Mapping[str, str]) -> dict[str, str]:

@@ -12,10 +12,11 @@ import hashlib
 import math
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,6 +27,9 @@ LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE, "": None}
 LABEL_NAMES = {REAL: "real", FAKE: "fake", None: ""}
 SPLITS = ("train", "valid", "test", "")
 SHA256 = re.compile("[0-9a-f]{64}")
+UNEVEN = (
+    1.5  # groups of a generator that a part may lack of its share, or have beyond it, before it is mended
+)
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,7 @@ class Manifest(Sequence[Sample]):
         A file without a checksum is known by its path below the folder that all samples share, so that a
         data set that was moved keeps its digest.
         """
-        folders = {os.path.abspath(s.path.parent) for s in self.samples}  # noqa: PTH100 - links stay
-        root = os.path.commonpath(folders) if folders else ""
+        root = common_folder(self.samples)
         rows = sorted(
             "\0".join((s.sha256 or os.path.relpath(s.path, root), LABEL_NAMES[s.label], s.group, s.split))
             for s in self.samples
@@ -110,7 +113,9 @@ class Manifest(Sequence[Sample]):
         """Parts that no group crosses, with the share of each data set and label kept.
 
         Groups are shuffled within their stratum (data set and labels) and each goes to the part that is
-        furthest below its share. A sample without a group is a group of its own.
+        furthest below its share. Where a part would then have two groups or more too few or too many of a
+        generator, groups of one size change places so that it has its share. A sample without a group is a
+        group of its own.
 
         Args:    parts: name → share; the shares add up to 1.
                  seed: of the shuffle.
@@ -143,11 +148,14 @@ class Manifest(Sequence[Sample]):
             # same labels owe a part is made up for, by no more than one group, so that each keeps its share.
             debt = owed[tuple(label for _, label in key)]
             lack = {name: parts[name] * total + max(-largest, min(debt[name], largest)) for name in parts}
+            slots = []
             for group in groups:
-                part = max(parts, key=lack.__getitem__)
-                lack[part] -= len(members[group])
-                chosen.update(dict.fromkeys(members[group], part))
+                slots.append(max(parts, key=lack.__getitem__))
+                lack[slots[-1]] -= len(members[group])
             debt.update(lack)
+            kinds = {g: (len(members[g]), *sorted({self[i].generator for i in members[g]})) for g in groups}
+            for group, part in _spread(groups, slots, kinds):
+                chosen.update(dict.fromkeys(members[group], part))
         result = {
             name: Manifest(
                 tuple(replace(s, split=name) for i, s in enumerate(self.samples) if chosen[i] == name)
@@ -161,6 +169,57 @@ class Manifest(Sequence[Sample]):
                 "add data or ask for fewer parts"
             )
         return result
+
+
+def _spread(
+    groups: Sequence[str], slots: Sequence[str], kinds: Mapping[str, tuple[Any, ...]]
+) -> Iterator[tuple[str, str]]:
+    """(group, part): the parts' slots, given so that each part has its share of each kind of one size.
+
+    Args:    groups: by size. slots: the part that each would have. kinds: group → its size, its generators.
+    """
+    for _, run in groupby(zip(groups, slots, strict=True), key=lambda pair: kinds[pair[0]][0]):
+        names, parts = zip(*run, strict=True)
+        numbers = Counter(kinds[name] for name in names)
+        sizes, found = Counter(parts), Counter(zip(map(kinds.__getitem__, names), parts, strict=True))
+        # Else as they were shuffled.
+        if any(
+            abs(found[kind, part] - numbers[kind] * sizes[part] / len(names)) > UNEVEN
+            for kind in numbers
+            for part in sizes
+        ):
+            seen: Counter[tuple[Any, ...]] = Counter()
+            place = {}
+            for name in names:
+                kind = kinds[name]
+                place[name] = ((seen[kind] + 0.5) / numbers[kind], kind)
+                seen[kind] += 1
+            # Every stretch of this order holds each kind by its share, and each part gets one stretch.
+            names, parts = tuple(sorted(names, key=place.__getitem__)), tuple(sorted(parts))
+        yield from zip(names, parts, strict=True)
+
+
+def common_folder(samples: Iterable[Sample]) -> str:
+    """The deepest folder that holds all samples.
+
+    Args:    samples: of a manifest.
+    Returns: an absolute path, links in it as they are; empty without samples.
+    """
+    folders = {os.path.abspath(sample.path.parent) for sample in samples}  # noqa: PTH100 - links stay
+    return os.path.commonpath(folders) if folders else ""
+
+
+def require_images(manifest: Manifest) -> None:
+    """Raises ManifestError where rows are videos by their names, which what reads images can't take."""
+    from tellsign.video import VIDEO_SUFFIXES
+
+    n_videos = sum(sample.path.suffix.lower() in VIDEO_SUFFIXES for sample in manifest)
+    if n_videos:
+        raise ManifestError(
+            f"{n_videos} of {len(manifest)} rows are videos: run `tellsign data faces MANIFEST -o crops` and "
+            "audit crops/manifest.csv, which every other command takes too; or leave them out with "
+            "`tellsign data index SOURCE --no-videos -o MANIFEST`"
+        )
 
 
 def read(path: Path | str, *, check_files: bool = True) -> Manifest:
@@ -296,6 +355,21 @@ def _sample(row: Mapping[str, str], root: Path) -> tuple[Sample, str]:
     return sample, fault
 
 
+def as_row(sample: Sample, folder: Path) -> dict[str, str]:
+    """A sample as a row of text.
+
+    Args:    sample: of a manifest.
+             folder: of the table, with its links resolved.
+    Returns: column → text, in the order of the columns; the path is relative to the folder where it can be.
+    """
+    row = {column: getattr(sample, column) for column in COLUMNS}
+    # Folders are resolved on both sides, since ".." behind a link leads out of its target.
+    row["path"] = os.path.relpath(sample.path.parent.resolve() / sample.path.name, folder)
+    row["label"] = LABEL_NAMES[sample.label]
+    row["frame"] = "" if sample.frame is None else repr(float(sample.frame))
+    return row
+
+
 def write(manifest: Manifest, path: Path | str) -> None:
     """Write a manifest as CSV, with paths relative to its folder where they can be.
 
@@ -313,11 +387,7 @@ def write(manifest: Manifest, path: Path | str) -> None:
             quoting_writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writeheader()
             for sample in manifest:
-                row = {column: getattr(sample, column) for column in COLUMNS}
-                # Folders are resolved on both sides, since ".." behind a link leads out of its target.
-                row["path"] = os.path.relpath(sample.path.parent.resolve() / sample.path.name, folder)
-                row["label"] = LABEL_NAMES[sample.label]
-                row["frame"] = "" if sample.frame is None else repr(float(sample.frame))
+                row = as_row(sample, folder)
                 # A lone carriage return ends a row when it is read, and csv does not quote it by itself.
                 (quoting_writer if "\r" in "".join(row.values()) else writer).writerow(row)
         draft.replace(path)

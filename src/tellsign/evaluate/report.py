@@ -6,11 +6,12 @@ hold in every block of a report:
 - `metrics` are taken at the detector's threshold, over the samples that have a score; those without (failed,
   too small) are an error, are left out or count as the worst possible, as `missing` says.
 - `decided` is what a user meets: shares of *all* reals and of *all* fakes by the verdict that they got, so
-  that an uncertain or failed sample is neither a false alarm nor a find.
+  that an uncertain or failed sample is neither a false alarm nor a find. With `missing` as worst, a sample
+  without a score counts as the wrong verdict.
 - A generator's fakes are compared with the reals of the same data set, never with those of another.
 
-Intervals are 95 % bootstrap intervals over groups (source videos, identities); a sample without a group is
-one of its own.
+Intervals are 95 % bootstrap intervals over groups (source videos, identities). Without a group the frames of
+a video are one, and any other sample is one of its own.
 
 Shapes: N rows (predictions), V videos.
 """
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.evaluate.columns import aligned
+from tellsign.calibration import risk_coverage
 from tellsign.metrics import summary, with_missing
 from tellsign.scoring.names import printable
 from tellsign.types import FAKE, REAL, ConfigError
@@ -51,6 +52,7 @@ def report(
     missing: Missing = "error",
     n_resamples: int = 1000,
     seed: int = 0,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Everything that is said about a detector on a labelled set.
 
@@ -64,10 +66,12 @@ def report(
              at -inf and a real at +inf. A video lacks a score where none of its frames has one; otherwise
              its frames with a score speak for it.
              n_resamples: of the bootstrap; 0 leaves the intervals out.
-             seed: of the bootstrap.
+             seed: of the bootstrap. workers: its threads.
     Returns: JSON-ready: n, n_real, n_fake, scored, uncertain, failed, coverage (share with a verdict real
-             or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, decided {n, wrong,
-             fpr, fnr, recall}, by {dataset, generator, video}, detector, manifest, split, missing.
+             or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, aurc (area under
+             the risk-coverage curve of the samples with a score, at the threshold), decided {n, wrong, risk
+             (wrong among the verdicts), fpr, fnr, recall}, by {dataset, generator, video}, detector,
+             manifest, split, missing.
     Raises:  ConfigError: there are no rows, a label is neither 0 nor 1, or a score is missing and `missing`
              is error.
     """
@@ -80,7 +84,8 @@ def report(
         raise ConfigError(f"labels must be 0 (real) or 1 (fake): found {unknown[:3]}; leave such rows out")
     # Of all rows at once, so that an error counts them all.
     with_missing(rows.label, rows.score, missing, names=_reasons(rows))
-    block = partial(_block, missing=missing, estimates=partial(summary, n_resamples=n_resamples, seed=seed))
+    estimates = partial(summary, n_resamples=n_resamples, seed=seed, workers=workers)
+    block = partial(_block, missing=missing, estimates=estimates)
     datasets = _by_dataset(rows, block)
     # A part that is the whole is not measured twice.
     (whole,) = datasets.values() if len(datasets) == 1 else (block(rows),)
@@ -90,7 +95,7 @@ def report(
         "by": {
             "dataset": datasets,
             "generator": _by_generator(rows, datasets, block),
-            "video": _by_video(rows, missing, partial(summary, n_resamples=n_resamples, seed=seed)),
+            "video": _by_video(rows, missing, estimates),
         },
         "detector": rows.detector,
         "manifest": rows.manifest,
@@ -111,6 +116,7 @@ def _reasons(rows: Predictions) -> list[str]:
 def _block(rows: Predictions, *, missing: Missing, estimates: Estimates) -> Block:
     has_verdict = np.isin(rows.verdict, list(LABELS.values()))
     right = np.where(rows.label == FAKE, "fake", "real")
+    n_decided, wrong = int(has_verdict.sum()), int((has_verdict & (rows.verdict != right)).sum())
     return {
         "n": len(rows),
         "n_real": int((rows.label == REAL).sum()),
@@ -120,10 +126,12 @@ def _block(rows: Predictions, *, missing: Missing, estimates: Estimates) -> Bloc
         "failed": int((rows.verdict == "").sum()),
         "coverage": float(has_verdict.mean()),
         "metrics": _metrics(rows, missing, estimates),
+        "aurc": _aurc(rows),
         "decided": {
-            "n": int(has_verdict.sum()),
-            "wrong": int((has_verdict & (rows.verdict != right)).sum()),
-            **_verdict_rates(rows, estimates),
+            "n": n_decided,
+            "wrong": wrong,
+            "risk": wrong / n_decided if n_decided else None,
+            **_verdict_rates(rows, missing, estimates),
         },
     }
 
@@ -136,18 +144,31 @@ def _metrics(rows: Predictions, missing: Missing, estimates: Estimates) -> Block
         kept.scores,
         threshold=rows.threshold,
         probabilities=kept.probabilities if known else None,
-        groups=rows.group[kept.rows],
+        groups=rows.source[kept.rows],
     )
     return {**{name: _shown(estimate) for name, estimate in found.items()}, "recall": _rest(found["fnr"])}
 
 
-def _verdict_rates(rows: Predictions, estimates: Estimates) -> Block:
+def _aurc(rows: Predictions) -> float | None:
+    """Area under the risk-coverage curve of what has a score; None where nothing has."""
+    known = np.isfinite(rows.score)
+    if not known.any():
+        return None
+    return risk_coverage(rows.label[known], rows.score[known], threshold=rows.threshold).aurc
+
+
+def _verdict_rates(rows: Predictions, missing: Missing, estimates: Estimates) -> Block:
     """Shares of all reals and of all fakes; uncertain and failed samples stay in the denominator."""
+    groups = rows.source
 
     def rates(is_high: NDArray[np.bool_]) -> dict[str, Estimate | None]:
-        return estimates(rows.label, is_high.astype(float), threshold=0.5, groups=rows.group)
+        return estimates(rows.label, is_high.astype(float), threshold=0.5, groups=groups, ranks=False)
 
     is_fake, is_real = rows.verdict == "fake", rows.verdict == "real"
+    if missing == "worst":
+        lost = np.isnan(rows.score)
+        is_fake = np.where(lost, rows.label == REAL, is_fake)
+        is_real = np.where(lost, rows.label == FAKE, is_real)
     called_fake = rates(is_fake)
     not_called_real = called_fake if (is_fake | is_real).all() else rates(~is_real)
     return {
@@ -187,12 +208,17 @@ def _by_video(rows: Predictions, missing: Missing, estimates: Estimates) -> Bloc
     columns = (_named(frames.dataset), frames.generator, frames.video, frames.label)
     for index, key in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         members[key].append(index)
-    videos = [_video(frames, key, members[key]) for key in sorted(members)]
+    sources = frames.source
+    videos = [
+        _video(frames, key, members[key]) | {"group": sources[members[key][0]]} for key in sorted(members)
+    ]
     datasets = _distinct(np.array([video["dataset"] for video in videos]))
     measured = partial(_video_block, threshold=frames.threshold, missing=missing, estimates=estimates)
+    blocks = {name: measured([v for v in videos if v["dataset"] == name]) for name in datasets}
+    (whole,) = blocks.values() if len(blocks) == 1 else (measured(videos),)
     return {
-        **measured(videos),
-        "dataset": {name: measured([v for v in videos if v["dataset"] == name]) for name in datasets},
+        **whole,
+        "dataset": blocks,
         "videos": [{key: value for key, value in video.items() if key != "group"} for video in videos],
     }
 
@@ -215,7 +241,6 @@ def _video(frames: Predictions, key: tuple[str, str, str, int], rows: list[int])
         "decision": None if mean is None else LABELS[int(mean >= frames.threshold)],
         "fake_frames": votes,
         "vote": LABELS[int(balance > 0)] if balance else None,  # None: a tie, or no frame has a score
-        "group": frames.group[rows[0]],
     }
 
 
@@ -233,7 +258,7 @@ def _video_block(
         for y, v in zip(kept.labels, own, strict=True)
     ]
     by_mean = estimates(kept.labels, kept.scores, threshold=threshold, groups=groups)
-    by_vote = estimates(kept.labels, votes, threshold=0.5, groups=groups)
+    by_vote = estimates(kept.labels, votes, threshold=0.5, groups=groups, ranks=False)
     return {
         "n": len(videos),
         "n_real": sum(video["label"] == "real" for video in videos),
@@ -269,114 +294,3 @@ def _rest(estimate: Estimate | None) -> Block | None:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-HEADER = ("source", "real", "fake", "AUROC [95 % CI]", "FPR [95 % CI]", "recall (TPR) [95 % CI]", "coverage")
-LEGEND = """\
-AUROC: {which}. FPR and recall: shares of all real and of all fake samples that get
-the verdict fake; for videos, by the mean score of their frames. Where such a rate is 0 among n samples, the
-bootstrap has no interval; its 95 % bound is 3/n."""
-_SCORED = "over the samples that have a score"
-_LEGENDS = {
-    "error": _SCORED,
-    "exclude": _SCORED,
-    "worst": "a fake without a score ranks below all others, such a real above",
-}
-_MISSING = {"exclude": "left out of the metrics", "worst": "counted as the worst possible in the metrics"}
-
-
-def text(result: dict[str, Any]) -> str:
-    """A report for the terminal: one aligned line a source, then the pooled metrics.
-
-    Args:    result: of `report`.
-    Returns: plain text.
-    """
-    lines = [
-        *_heading(result),
-        "",
-        *aligned([HEADER, *_source_rows(result)], n_left=1),
-        "",
-        _legend(result),
-        "",
-    ]
-    several = len(result["by"]["dataset"]) > 1
-    lines.append(
-        "All samples pooled, which data sets of different kind make hard to read:" if several else "Metrics:"
-    )
-    pooled = [(f"  {name}", _with_interval(value)) for name, value in result["metrics"].items()]
-    lines += aligned(pooled, n_left=1)
-    if videos := result["by"]["video"]:
-        right = [_with_interval(videos[way]["accuracy"]) for way in ("metrics", "vote")]
-        lines += ["", f"Videos: accuracy {right[0]} by mean score, {right[1]} by majority vote of frames."]
-    return "\n".join(lines)
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """A report for a card: one table row a source.
-
-    Args:    result: of `report`.
-    Returns: Markdown, without a heading.
-    """
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in (HEADER, *_source_rows(result))]
-    rule = ["---", *["---:"] * (len(HEADER) - 1)]
-    table = [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
-    return "\n".join([*(f"{line}  " for line in _heading(result)), "", *table, "", _legend(result), ""])
-
-
-def _heading(result: dict[str, Any]) -> list[str]:
-    split = f", split {result['split']}" if result["split"] else ""
-    decided = result["decided"]
-    counts = (
-        f"{result['n']} samples: {decided['n']} with a verdict ({result['coverage']:.1%}), "
-        f"{decided['wrong']} of these wrong; {result['uncertain']} uncertain, {result['failed']} failed"
-    )
-    lines = [f"Detector {printable(result['detector'])} on manifest {result['manifest'][:12]}{split}", counts]
-    if n_missing := result["n"] - result["scored"]:
-        share = result["scored"] / result["n"]
-        lines.append(f"{n_missing} without a score are {_MISSING[result['missing']]}; {share:.1%} have one")
-    return lines
-
-
-def _legend(result: dict[str, Any]) -> str:
-    return LEGEND.format(which=_LEGENDS[result["missing"]])
-
-
-def _source_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Each data set, then its generators where it has several, then its videos."""
-    by, rows = result["by"], []
-    for name, block in by["dataset"].items():
-        own = [b for b in by["generator"].values() if b["dataset"] == name]
-        only = len(own) == 1 and own[0]["generator"] != UNNAMED
-        rows.append(_source_row(f"{name} ({own[0]['generator']})" if only else name, block))
-        if len(own) > 1:
-            rows += [_source_row(f"{name}: {b['generator']}", b) for b in own]
-        if videos := by["video"].get("dataset", {}).get(name):
-            rates = (videos["metrics"]["fpr"], videos["metrics"]["recall"])
-            rows.append(_row(f"{name}, videos", videos, rates, videos["scored"] / videos["n"]))
-    return rows
-
-
-def _source_row(name: str, block: Block) -> tuple[str, ...]:
-    return _row(name, block, (block["decided"]["fpr"], block["decided"]["recall"]), block["coverage"])
-
-
-def _row(
-    name: str, block: Block, rates: tuple[Block | None, Block | None], coverage: float
-) -> tuple[str, ...]:
-    return (
-        printable(name),
-        str(block["n_real"]),
-        str(block["n_fake"]),
-        _with_interval(block["metrics"]["auroc"]),
-        *(_with_interval(rate) for rate in rates),
-        f"{coverage:.3f}",
-    )
-
-
-def _with_interval(value: Block | None) -> str:
-    if value is None:
-        return "–"
-    shown = f"{value['value']:.3f}"
-    if value["ci"] is not None and value["ci"][0] < value["ci"][1]:
-        shown += " [{:.3f}, {:.3f}]".format(*value["ci"])
-    return shown

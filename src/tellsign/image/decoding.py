@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellsign.image.exif import exif_text
-from tellsign.image.jpeg import estimate_jpeg_quality, is_standard_jpeg, quantisation_tables
+from tellsign.image.jpeg import (
+    chroma_subsampling,
+    estimate_jpeg_quality,
+    is_standard_jpeg,
+    quantisation_tables,
+)
 from tellsign.image.pixels import image_array, read_samples
 from tellsign.image.sniff import SUFFIXES, image_format
 from tellsign.types import ConfigError, ImageError
@@ -70,6 +75,8 @@ class ImageMeta:
     jpeg_standard: bool | None  # whether the tables are exactly libjpeg's at that quality
     exif: dict[str, str]  # tag name → text
     warnings: tuple[str, ...]
+    jpeg_subsampling: str | None = None  # of the chroma, such as 4:2:0; None: no JPEG
+    jpeg_progressive: bool | None = None  # None: no JPEG
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,6 +164,8 @@ def _decode(data: bytes, kind: str, suffix: str, max_pixels: int) -> Image:
             jpeg_standard=is_standard_jpeg(tables),
             exif=exif,
             warnings=tuple(dict.fromkeys(notes)),
+            jpeg_subsampling=chroma_subsampling(picture),
+            jpeg_progressive="progressive" in picture.info if tables else None,
         ),
     )
 

@@ -24,6 +24,15 @@ Tables = tuple[tuple[int, ...], ...]
 
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
+# Sampling factors of luma and of both chroma planes, across and down.
+_SUBSAMPLING_NAMES: dict[tuple[tuple[int, int], ...], str] = {
+    ((1, 1), (1, 1), (1, 1)): "4:4:4",
+    ((2, 1), (1, 1), (1, 1)): "4:2:2",
+    ((2, 2), (1, 1), (1, 1)): "4:2:0",
+    ((1, 2), (1, 1), (1, 1)): "4:4:0",
+    ((4, 1), (1, 1), (1, 1)): "4:1:1",
+}
+
 # ITU-T T.81, tables K.1 (luminance) and K.2 (chrominance).
 _LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -116,6 +125,20 @@ def quantisation_tables(picture: Any) -> Tables | None:
     found: dict[int, list[int]] = getattr(picture, "quantization", None) or {}
     used = dict.fromkeys(component[3] for component in getattr(picture, "layer", ()))
     return tuple(tuple(found[number]) for number in used if number in found) or None
+
+
+def chroma_subsampling(picture: Any) -> str | None:
+    """How an opened JPEG samples its components.
+
+    Args:    picture: as opened by Pillow.
+    Returns: 4:4:4, 4:2:2, 4:2:0, 4:4:0 or 4:1:1; grey for one component; the factors of each component, such
+             as 2x2 1x2 1x2, for whatever else; None for other formats.
+    """
+    layers = getattr(picture, "layer", ())
+    if len(layers) < 2:
+        return "grey" if layers else None
+    factors = tuple((layer[1], layer[2]) for layer in layers)
+    return _SUBSAMPLING_NAMES.get(factors) or " ".join(f"{across}x{down}" for across, down in factors)
 
 
 def fast_pixels(data: bytes, mode: str) -> tuple[NDArray[np.uint8] | None, str]:

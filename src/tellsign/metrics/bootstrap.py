@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from tellsign.groups import Groups
     from tellsign.metrics.ranking import Counts, Floats, Ints
-    from tellsign.metrics.resampling import Estimate, Groups, Measure
+    from tellsign.metrics.resampling import Estimate, Measure
     from tellsign.metrics.values import Bools
 
 _RUN = 64  # cells of one bin that lie together on average, for which their order is good enough
@@ -56,6 +57,7 @@ def summary(
     probabilities: ArrayLike | None = None,
     groups: Groups = None,
     fpr_targets: tuple[float, ...] = (0.05,),
+    ranks: bool = True,
     n_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -77,7 +79,9 @@ def summary(
              probabilities: (N,) of fake, calibrated, for ECE and Brier.
              groups: (N,) source of each row; "" or None is a row of its own. None: every row is one.
              n_resamples: of the bootstrap; 0 for none.
-             fpr_targets: allowed shares of false alarms. level: of the intervals, between 0 and 1.
+             fpr_targets: allowed shares of false alarms. ranks: also measure the order of the scores, which
+             takes most of the time; without it AUROC, AP, EER and TPR are left out.
+             level: of the intervals, between 0 and 1.
              seed: resample i depends on (seed, i) alone, not on how many there are. workers: threads.
     Returns: keys auroc, ap, eer, tpr_at_fpr_0.05 (one for each target), accuracy, balanced_accuracy, fpr and
              fnr at the threshold, ece, brier. None where a metric is undefined: a class that it reads is
@@ -89,15 +93,8 @@ def summary(
     is_fake, values = checked(labels, scores)
     order = np.argsort(values, kind="stable")
     design = Design.of(is_fake, order, groups, n_resamples=n_resamples, seed=seed, workers=workers)
-    table = Table.of(
-        is_fake,
-        values,
-        design.numbers,
-        order,
-        threshold=threshold,
-        probabilities=probabilities,
-        fpr_targets=fpr_targets,
-    )
+    options: Any = {"threshold": threshold, "probabilities": probabilities, "fpr_targets": fpr_targets}
+    table = Table.of(is_fake, values, design.numbers, order, ranks=ranks, **options)
     point = table.point()
     draws = design.draws(table.row).reshape(-1, len(point))
     known = design.varies(is_fake)
@@ -221,6 +218,7 @@ class Table:
     threshold: float | None
     calibration: _Residuals | None
     fpr_targets: tuple[float, ...]
+    ranks: bool  # measures the order of the scores, too
     n_groups: int
 
     @classmethod
@@ -234,17 +232,18 @@ class Table:
         threshold: float | None,
         probabilities: ArrayLike | None,
         fpr_targets: tuple[float, ...],
+        ranks: bool = True,
     ) -> Table:
         """The table of one detector's predictions.
 
         Args:    is_fake: (N,) which rows are fake. scores: (N,) higher = more fake.
                  numbers: (N,) group of each row. order: (N,) rows by ascending score.
-                 threshold, probabilities, fpr_targets: as for `summary`.
+                 threshold, probabilities, fpr_targets, ranks: as for `summary`.
         Returns: the table.
         """
         calibration = None if probabilities is None else _Residuals.of(is_fake, probabilities, numbers)
         ranked = _Scores.of(is_fake, scores, numbers, order)
-        return cls(ranked, threshold, calibration, fpr_targets, int(numbers.max(initial=-1)) + 1)
+        return cls(ranked, threshold, calibration, fpr_targets, ranks, int(numbers.max(initial=-1)) + 1)
 
     def measure(self) -> Callable[[Counts], dict[str, float | None]]:
         """A function from (G,) counts to all metrics, None where one is undefined; for one thread alone."""
@@ -255,7 +254,7 @@ class Table:
             _look_up(counts, self.scores.real_groups, out=mass.real)
             _look_up(counts, self.scores.fake_groups, out=mass.fake)
             mass.add_up()
-            found = self._ranks(mass) | self._decisions(mass)
+            found = (self._ranks(mass) if self.ranks else {}) | self._decisions(mass)
             if calibration is None:
                 return {**found, "ece": None, "brier": None}
             return found | calibration.metrics(counts, mass.reals + mass.fakes)

@@ -20,12 +20,13 @@ from tellsign.metrics.values import checked
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
+    from tellsign.groups import Groups
     from tellsign.metrics.ranking import Counts, Floats
-    from tellsign.metrics.resampling import Groups, Measure
+    from tellsign.metrics.resampling import Measure
     from tellsign.metrics.values import Bools
 
     Verdict = Literal["first", "second", "undecided"]
@@ -41,7 +42,7 @@ class Difference:
     value: float  # the first's metric minus the second's
     ci: tuple[float, float] | None  # None where the data do not show how much the difference varies
     p: float | None  # two-sided, of no difference; None where `ci` is
-    verdict: Verdict  # which is better; undecided where the interval holds zero, or there is none
+    verdict: Verdict  # which is better; undecided where the interval holds zero or p is too large
     names: tuple[str, str] = NAMES
 
     @property
@@ -143,7 +144,8 @@ def differences(
 
     Each resample of groups is drawn once, as `summary` draws it, and both detectors are measured on it: what
     makes a resample easy or hard for both cancels. The interval is the percentiles of the differences; p is
-    twice the smaller share of resamples on either side of zero, of which zero itself counts for both.
+    twice the smaller share of resamples on either side of zero, of which zero itself counts for both. The
+    verdict takes both: an interval without zero and a p of at most 1 - level, which few resamples can't show.
 
     Args:    labels: (N,) 0 real or 1 fake.
              first, second: (N,) scores of the two detectors, higher = more fake; infinities are allowed.
@@ -168,20 +170,21 @@ def differences(
         scores, orders, thresholds or (None, None), probabilities or (None, None), strict=True
     ):
         check_metric_options(threshold, fpr_targets)
-        tables.append(
-            Table.of(
-                is_fake,
-                values,
-                design.numbers,
-                order,
-                threshold=threshold,
-                probabilities=chances,
-                fpr_targets=fpr_targets,
-            )
-        )
+        options: Any = {"threshold": threshold, "probabilities": chances, "fpr_targets": fpr_targets}
+        tables.append(Table.of(is_fake, values, design.numbers, order, **options))
+    return _judged(tables, design, design.varies(is_fake), level, names)
+
+
+def _judged(
+    tables: Sequence[Table],
+    design: Design,
+    known: Mapping[int | None, bool],
+    level: float,
+    names: tuple[str, str],
+) -> dict[str, Difference | None]:
+    """The difference of two tables in every metric, measured on the same resamples."""
     points = [table.point() for table in tables]
     draws = design.draws(lambda: _differences(tables)).reshape(-1, len(points[0]))
-    known = design.varies(is_fake)
     found: dict[str, Difference | None] = {}
     for column, (name, one) in enumerate(points[0].items()):
         other = points[1][name]
@@ -250,7 +253,8 @@ def _drawn_difference(
     ci = (min(float(low), value), max(float(high), value))
     # The sample itself is one of the draws: no bootstrap shows that p is 0.
     tail = (1 + min(int((draws <= 0).sum()), int((draws >= 0).sum()))) / (1 + len(draws))
-    return Difference(value, ci, min(1.0, 2 * tail), _verdict(ci, falls=falls), names)
+    p = min(1.0, 2 * tail)
+    return Difference(value, ci, p, _verdict(ci, falls=falls) if p <= 1 - level else "undecided", names)
 
 
 def _verdict(ci: tuple[float, float], *, falls: bool = False) -> Verdict:

@@ -21,8 +21,9 @@ from tellsign.metrics.resampling import Design, check_options, estimate
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from tellsign.groups import Groups
     from tellsign.metrics.ranking import Counts, Floats, Ints
-    from tellsign.metrics.resampling import Estimate, Groups, Measure
+    from tellsign.metrics.resampling import Estimate, Measure
     from tellsign.metrics.values import Bools
 
 
@@ -137,11 +138,13 @@ class _Ties:
 
 def _weighted(first: Floats, second: Floats, weight: Floats) -> float | None:
     """Pearson's correlation where row i is there weight[i] times; None where one side is constant."""
-    total = weight.sum()
-    # Differences from the mean of a constant are rounding alone: a constant is told by its range.
+    # Without the rows that don't count: one of these may be so large that the others vanish beside it.
     there = weight > 0
-    if not there.any() or any(np.ptp(values[there]) == 0 for values in (first, second)):
+    first, second, weight = first[there], second[there], weight[there]
+    # Differences from the mean of a constant are rounding alone: a constant is told by its range.
+    if not len(weight) or any(np.ptp(values) == 0 for values in (first, second)):
         return None
+    total = weight.sum()
     one, other = (_centred(values, weight, total) for values in (first, second))
     weighted = weight * one
     product = total_product(weighted, other)

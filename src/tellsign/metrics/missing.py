@@ -54,8 +54,9 @@ def with_missing(
 ) -> Scored:
     """Rows for a metric, where a NaN score is none.
 
-    `exclude` leaves such rows out; state the coverage beside the metric. `worst` gives a fake -inf and a real
-    +inf (as probabilities 0 and 1), so that no score that the row might have had makes a metric worse.
+    `exclude` leaves such rows out; state the share that is scored beside the metric. `worst` gives a fake
+    -inf and a real +inf (as probabilities 0 and 1), so that no score that the row might have had makes a
+    metric worse.
 
     Args:    labels: (N,) 0 real or 1 fake. scores: (N,) higher = more fake; NaN where there is none.
              policy: error, exclude or worst.
@@ -124,6 +125,6 @@ def _complaint(lost: NDArray[np.bool_], names: Sequence[str] | NDArray[np.str_] 
     more = f" and {len(rows) - len(shown)} more" if len(rows) > len(shown) else ""
     coverage = 1 - len(rows) / len(lost)
     return (
-        f"{len(rows)} of {len(lost)} samples have no score (coverage {coverage:.1%}): "
+        f"{len(rows)} of {len(lost)} samples have no score ({coverage:.1%} scored): "
         f"{', '.join(shown)}{more}; `missing` is error: exclude leaves them out, worst counts them as wrong"
     )

@@ -148,6 +148,8 @@ def blocks(start: int, stop: int) -> Iterator[slice]:
 
 def total_product(left: Floats, right: Floats) -> float:
     """Sum of the products of two rows of numbers."""
+    if len(left) < _ROW:
+        return float(np.vecdot(left, right))
     # Row by row of a table, for which BLAS starts no threads: they would fight with ours.
     n_even = len(left) // _ROW * _ROW
     table = np.vecdot(left[:n_even].reshape(-1, _ROW), right[:n_even].reshape(-1, _ROW))

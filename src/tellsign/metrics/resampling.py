@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellsign.groups import group_numbers
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from tellsign.groups import Groups
     from tellsign.metrics.ranking import Counts, Floats, Ints
     from tellsign.metrics.values import Bools
 
-    Groups = Collection[Hashable] | NDArray[Any] | None
     Strata = tuple[int, int, int]  # groups of reals, of fakes and of both
     Measure = Callable[[Counts], Sequence[float | None]]  # (G,) counts → (M,) values
 
@@ -125,25 +126,6 @@ def check_options(*, n_resamples: int, level: float, workers: int) -> None:
         raise ConfigError(f"level must lie between 0 and 1: found {level}; write 95 % as 0.95")
     if workers < 1:
         raise ConfigError(f"workers must be 1 or more: found {workers}")
-
-
-def group_numbers(groups: Groups, n_rows: int) -> Ints:
-    """(N,) group of each row, 0 to G-1 without gaps; a row whose group is "" or None is one of its own."""
-    if groups is None:
-        return np.arange(n_rows)
-    # A list and not an array: a million paths as an array of text fill hundreds of megabytes.
-    names = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
-    if len(names) != n_rows:
-        raise ConfigError(f"groups must name one group a row: found {len(names)} groups and {n_rows} labels")
-    seen: dict[Hashable, int] = {}
-    numbers = np.fromiter(
-        (-1 if name is None or name == "" else seen.setdefault(name, len(seen)) for name in names),
-        dtype=np.int64,
-        count=n_rows,
-    )
-    alone = numbers < 0
-    numbers[alone] = len(seen) + np.arange(np.count_nonzero(alone))
-    return numbers
 
 
 def stratified(is_fake: Bools, numbers: Ints, order: Ints) -> tuple[Ints, Strata]:

@@ -35,6 +35,9 @@ from tellsign.perturb.operations import (
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 Classes = Literal["both", "fake", "real"]
@@ -146,11 +149,12 @@ def suite() -> tuple[str, ...]:
     return _SUITE
 
 
-def parse(text: str) -> Perturbation:
+def parse(text: str, *, folder: Path | None = None) -> Perturbation:
     """The perturbation of a name.
 
     Args:    text: [CLASS@]OPERATION[:PARAMETER…], as in docs/perturbations.md.
-    Returns: the perturbation, its name made canonical.
+             folder: of a relative file that is named; None: the working directory.
+    Returns: the perturbation, its name made canonical; a file in it stays as it is written.
     Raises:  ConfigError: there is no such operation or class, or a parameter is missing, unknown or out of
              range; the message lists what exists.
 
@@ -170,12 +174,16 @@ def parse(text: str) -> Perturbation:
     if name not in OPERATIONS:
         raise ConfigError(f"there is no perturbation {name!r}; there are {', '.join(usages())}")
     try:
-        operation = OPERATIONS[name](**_arguments(name, _words(name, rest) if colon else []))
+        arguments = _arguments(name, _words(name, rest) if colon else [])
+        # The name keeps the file as it is written, since a folder of this machine is no part of it.
+        own = {key: value for key, value in arguments.items() if key == "file"}
+        placed = {key: str(folder / value) for key, value in own.items()} if folder is not None else {}
+        operation = OPERATIONS[name](**(arguments | placed))
     except ConfigError as error:
         raise ConfigError(f"perturbation {text!r}: {error}; it is written {usage(name)}") from None
     chosen = cast("Classes", classes or "both")
     prefix = "" if chosen == "both" else f"{chosen}@"
-    return Perturbation(prefix + _text(operation), operation, chosen)
+    return Perturbation(prefix + _text(operation, own), operation, chosen)
 
 
 def usage(name: str) -> str:
@@ -279,13 +287,13 @@ def _value(parameter: _Parameter, text: str) -> Any:
         raise ConfigError(f"{parameter.name} is {expected}, found {text!r}") from None
 
 
-def _text(operation: Operation) -> str:
-    """The canonical name of an operation."""
+def _text(operation: Operation, own: Mapping[str, str] | None = None) -> str:
+    """The canonical name of an operation, with its own texts in place of some values."""
     operation_name = next(name for name, form in OPERATIONS.items() if form is type(operation))
     parts = [operation_name]
     in_place = True
     for parameter in _parameters(operation_name):
-        value = getattr(operation, parameter.name)
+        value = (own or {}).get(parameter.name, getattr(operation, parameter.name))
         if not parameter.needed and value == parameter.default:
             in_place = False  # what follows cannot be told by its place
             continue

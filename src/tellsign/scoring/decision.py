@@ -66,15 +66,18 @@ class Decision:
     domain_limit: float  # largest distance at which the detector is trusted
 
     @classmethod
-    def of(cls, artifact: Artifact, *, fpr: float | None = None, prior: float | None = None) -> Decision:
+    def of(
+        cls, artifact: Artifact, *, fpr: float | Literal["eer"] | None = None, prior: float | None = None
+    ) -> Decision:
         """The decision stored in an artifact, moved to a user's rate and prior.
 
         Args:    artifact: a calibrated detector.
-                 fpr: false-positive rate to aim at instead of the stored one.
+                 fpr: false-positive rate to aim at instead of the stored one; "eer": the stored point of
+                 equal error.
                  prior: share of fakes the user expects instead of the calibration data's.
         Returns: the decision.
         Raises:  NotFittedError: the detector was never calibrated.
-                 ArtifactError: an array is missing that a decision needs.
+                 ArtifactError: an array or a key of detector.json is missing that a decision needs.
                  ConfigError: the prior is not between 0 and 1, or the data can't support the rate.
         """
         spec = artifact.spec
@@ -82,13 +85,16 @@ class Decision:
             raise NotFittedError(
                 f"{artifact.name} is not calibrated; run: tellsign calibrate {artifact.path} --data MANIFEST"
             )
-        missing = [name for name in DOMAIN_ARRAYS if name not in artifact.arrays]
+        missing = [f"array {name!r}" for name in DOMAIN_ARRAYS if name not in artifact.arrays]
+        missing += [f"key {name!r}" for name in ("operating_point", "domain") if name not in spec]
         if missing:
-            raise ArtifactError(f"{artifact.path}: array {missing[0]!r} is missing; train the detector again")
+            raise ArtifactError(f"{artifact.path}: {missing[0]} is missing; train the detector again")
         calibration = Calibration.from_dict(spec["calibration"])
         point = OperatingPoint.from_dict(spec["operating_point"])
-        if fpr is not None:
-            high = threshold_at_fpr(artifact.arrays["scores.real"], fpr)
+        if fpr == "eer":
+            point = _equal_error(artifact)
+        elif fpr is not None:
+            high = threshold_at_fpr(artifact.arrays["scores.real"], fpr, n_groups=score_groups(artifact)[0])
             point = replace(point, high=high, low=min(point.low, high), fpr=fpr, rule="rates")
         if prior is not None and not 0 < prior < 1:
             raise ConfigError(f"--prior is a share between 0 and 1, found {prior}")
@@ -110,9 +116,7 @@ class Decision:
 
     def label(self, score: float) -> Label:
         """The label that the score alone gives."""
-        if score >= self.operating_point.high:
-            return "fake"
-        return "real" if score < self.operating_point.low else "uncertain"
+        return self.operating_point.label(score)
 
     def domain_warning(self, distance: float) -> str | None:
         """Why an input is outside what the detector knows, or None."""
@@ -131,3 +135,25 @@ class Decision:
             "high": self.operating_point.high,
             "domain_limit": self.domain_limit,
         }
+
+
+def score_groups(artifact: Artifact) -> tuple[int, int]:
+    """In how many groups the stored calibration scores of reals and of fakes lie.
+
+    Where a detector doesn't say, as those written before groups were counted, every score is one.
+    """
+    found = artifact.spec.get("calibration_groups", {})
+    real, fake = (found.get(kind, len(artifact.arrays[f"scores.{kind}"])) for kind in ("real", "fake"))
+    return int(real), int(fake)
+
+
+def _equal_error(artifact: Artifact) -> OperatingPoint:
+    stored = artifact.spec.get("operating_points", {}).get("eer")
+    if stored is None:
+        raise ConfigError(
+            f"{artifact.name} holds no thresholds of equal error; calibrate it again: "
+            f"tellsign calibrate {artifact.path} --data MANIFEST"
+        )
+    if "refused" in stored:
+        raise ConfigError(stored["refused"])
+    return OperatingPoint.from_dict(stored)

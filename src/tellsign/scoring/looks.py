@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,7 +30,7 @@ NO_FACE = "no face was found, and this run looks at faces only; without a face t
 class Options:
     """How files are looked at."""
 
-    fpr: float | None = None  # false-positive rate to aim at; None: the detector's own
+    fpr: float | Literal["eer"] | None = None  # false-positive rate to aim at; None: the detector's own
     prior: float | None = None  # share of fakes expected; None: the detector's own
     faces: bool = False  # look at faces although the detector was made for whole images
     n_frames: int = 20  # frames of a video

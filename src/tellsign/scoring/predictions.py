@@ -51,6 +51,18 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.path)
 
+    @property
+    def source(self) -> NDArray[np.str_]:
+        """(N,) what rows share that are not independent: the group, or else the video; empty: nothing.
+
+        A video is known by its data set, generator and name.
+        """
+        is_frame = (self.group == "") & (self.video != "")
+        found = self.group.astype(object)
+        for index in np.flatnonzero(is_frame):
+            found[index] = f"{self.dataset[index]}/{self.generator[index]}/{self.video[index]}"
+        return found.astype(np.str_)
+
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
         """The rows of a mask or an index."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 LIMIT = 0.6  # AUROC above which a cue is a finding, unless the user names a limit
 LOPSIDED = 2.0  # ratio of the classes from which on it is said
-HOW_SAVED = ("format", "size", "jpeg", "exif")  # cues that harmonising makes equal for all files
-FROM_CONTENT = ("bytes", "bits_per_pixel", "metadata")  # cues that follow the picture once these are equal
-SPLIT = "`tellsign data split MANIFEST --part train=0.6 --part valid=0.2 --part test=0.2 -o SPLIT.csv`"
+FROM_CONTENT = ("bytes", "bits_per_pixel", "metadata")  # cues that follow the picture in files saved alike
+SPLIT = "`tellsign data split MANIFEST --part train=0.6 --part valid=0.2 --part test=0.2 --anew -o SPLIT.csv`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def cue_findings(
     """
     where = "" if dataset is None else f" of the data set {dataset!a}"
     told = {name: r.auroc.value for name, r in cues.items() if r.auroc is not None and tells(r, limit)}
-    saved_alike = not any(name in told for name in HOW_SAVED)
+    saved_alike = _saved_alike(rows)
     return tuple(
         Finding(
             name,
@@ -106,6 +105,28 @@ def cue_findings(
         )
         for name in sorted(told, key=lambda name: -told[name])
     )
+
+
+def _saved_alike(rows: Sequence[FileCues]) -> bool:
+    """Whether all files are JPEGs saved in one way, as harmonising leaves them.
+
+    An AUROC of 0.5 does not say so: chance hides what differs in few files or within both classes.
+    """
+    ways = {
+        (
+            r.suffix,
+            r.mode,
+            r.width,
+            r.height,
+            r.jpeg_tables,
+            r.jpeg_subsampling,
+            r.jpeg_progressive,
+            r.exif,
+            r.icc,
+        )
+        for r in rows
+    }
+    return len(ways) == 1 and all(row.format == "JPEG" for row in rows)
 
 
 def _cue_advice(name: str, rows: Sequence[FileCues], *, saved_alike: bool) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tellsign.groups import group_numbers
 from tellsign.metrics import Estimate, summary
 from tellsign.types import FAKE, REAL, ConfigError
 
@@ -96,7 +97,7 @@ def cue_results(
     y = np.asarray(labels, dtype=np.int64)
     if reason := _too_few(y):
         return {name: CueResult(None, reason) for name in features}
-    numbers = group_numbers(groups)
+    numbers = group_numbers(groups, len(y))
     n_groups = min(len(np.unique(numbers[y == label])) for label in (REAL, FAKE))
     note = ONE_GROUP if n_groups < 2 else ""
     # With one group, each of its files has to be one.
@@ -138,17 +139,6 @@ def _too_few(y: Ints) -> str:
     if counts[fewest] < MIN_ROWS:
         return f"{counts[fewest]} {fewest} images are too few; {MIN_ROWS} of each class are needed"
     return ""
-
-
-def group_numbers(groups: Sequence[str]) -> Ints:
-    """Groups as numbers; a row without a group is one of its own.
-
-    Args:    groups: a name for each row.
-    Returns: (N,) from 0 on.
-    """
-    seen: dict[str, int] = {}
-    keys = (name or f"\0{index}" for index, name in enumerate(groups))
-    return np.fromiter((seen.setdefault(key, len(seen)) for key in keys), np.int64, len(groups))
 
 
 def columns(features: Sequence[Features]) -> Floats:

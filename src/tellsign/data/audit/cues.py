@@ -65,6 +65,8 @@ class FileCues:
     icc: str | None  # description of the colour profile
     thumbnail: NDArray[np.float32]  # (SIDE, SIDE, 3) in [0, 1]
     phash: int | None  # 64 bits; None where the picture has too little structure for one
+    jpeg_subsampling: str | None = None  # of the chroma, such as 4:2:0; None: no JPEG
+    jpeg_progressive: bool | None = None  # None: no JPEG
 
     @property
     def bits_per_pixel(self) -> float:
@@ -109,6 +111,8 @@ def file_cues(path: Path) -> FileCues:
         icc=meta.icc,
         thumbnail=np.ascontiguousarray(thumbnail, np.float32),
         phash=perceptual_hash(grid),
+        jpeg_subsampling=meta.jpeg_subsampling,
+        jpeg_progressive=meta.jpeg_progressive,
     )
 
 
@@ -233,7 +237,12 @@ def _bytes(cues: FileCues) -> Features:
 
 def _jpeg(cues: FileCues) -> Features:
     sums = (*cues.jpeg_sums, 0, 0)[:2]
-    return Features((cues.jpeg_quality or 0, *sums), (f"tables {cues.jpeg_tables}",))
+    tokens = (
+        f"tables {cues.jpeg_tables}",
+        f"chroma {cues.jpeg_subsampling}",
+        f"progressive {cues.jpeg_progressive}",
+    )
+    return Features((cues.jpeg_quality or 0, *sums), tokens)
 
 
 def _exif(cues: FileCues) -> Features:
@@ -289,6 +298,9 @@ def cue_text(name: str, cues: FileCues) -> str:
     Returns: a few words; of a thumbnail its mean colour.
     """
     quality = "no JPEG" if cues.jpeg_quality is None else f"JPEG near quality {cues.jpeg_quality}"
+    if cues.jpeg_quality is not None:
+        scans = "progressive" if cues.jpeg_progressive else "baseline"
+        quality += f", chroma {cues.jpeg_subsampling}, {scans}"
     profile = f", profile {cues.icc}" if cues.icc else ""
     texts: dict[str, Any] = {
         "format": f"{cues.format} named {cues.suffix or 'without extension'}, {cues.mode}",

@@ -19,7 +19,7 @@ from tellsign.data.audit.advice import Finding, Leak
 from tellsign.data.audit.classify import CueResult, check_folds, check_train_extra, cue_results
 from tellsign.data.audit.cues import FEATURES, FileCues, all_file_cues, cue_text
 from tellsign.data.audit.duplicates import DISTANCE, DuplicateSet, duplicate_sets
-from tellsign.data.manifest import LABEL_NAMES, Manifest
+from tellsign.data.manifest import LABEL_NAMES, Manifest, require_images
 from tellsign.types import FAKE, REAL, ConfigError, Sample
 
 if TYPE_CHECKING:
@@ -91,13 +91,9 @@ def audit(
              n_resamples: of the bootstrap. on_done: called after each file.
     Returns: the audit.
     Raises:  ConfigError: an option is out of range, the manifest is empty, or the train extra is missing.
+             ManifestError: rows are videos.
     """
-    check_folds(folds)
-    if not 0 <= limit <= 1:
-        raise ConfigError(f"the limit of an AUROC lies between 0 and 1, found {limit}")
-    if not len(manifest):
-        raise ConfigError("the manifest has no rows; there is nothing to audit")
-    check_train_extra()
+    _check(manifest, folds, limit)
     rows = list(all_file_cues([s.path for s in manifest], workers=workers, on_done=on_done))
     read = [(s, row) for s, row in zip(manifest, rows, strict=True) if not isinstance(row, str)]
     unreadable = [(s, row) for s, row in zip(manifest, rows, strict=True) if isinstance(row, str)]
@@ -107,18 +103,10 @@ def audit(
     leaks += tuple(Leak(found.kind, found.samples) for found in duplicates if found.crosses_splits)
     labelled = [(s, row) for s, row in read if s.label is not None]
     cues, by_dataset = _results(labelled, folds=folds, seed=seed, n_resamples=n_resamples, workers=workers)
-    findings = (
-        advice.cue_findings(cues, [row for _, row in labelled], limit=limit)
-        + _hidden_findings(cues, by_dataset, labelled, limit)
-        + advice.duplicate_findings(duplicates)
-        + advice.file_findings(unreadable, changed, leaks)
-        + advice.balance_findings(manifest.samples)
-    )
-    labels = Counter(s.label for s in manifest)
     return Audit(
         n=len(manifest),
-        n_real=labels[REAL],
-        n_fake=labels[FAKE],
+        n_real=len(manifest.filter(label=REAL)),
+        n_fake=len(manifest.filter(label=FAKE)),
         limit=limit,
         cues=cues,
         datasets=by_dataset,
@@ -129,9 +117,26 @@ def audit(
         unreadable=tuple(unreadable),
         changed=tuple(changed),
         balance=_balance(manifest),
-        findings=findings,
+        findings=(
+            advice.cue_findings(cues, [row for _, row in labelled], limit=limit)
+            + _hidden_findings(cues, by_dataset, labelled, limit)
+            + advice.duplicate_findings(duplicates)
+            + advice.file_findings(unreadable, changed, leaks)
+            + advice.balance_findings(manifest.samples)
+        ),
         manifest=manifest.digest(),
     )
+
+
+def _check(manifest: Manifest, folds: int, limit: float) -> None:
+    """Raises for what can't be audited, before any file is read."""
+    check_folds(folds)
+    if not 0 <= limit <= 1:
+        raise ConfigError(f"the limit of an AUROC lies between 0 and 1, found {limit}")
+    if not len(manifest):
+        raise ConfigError("the manifest has no rows; there is nothing to audit")
+    require_images(manifest)
+    check_train_extra()
 
 
 def _hidden_findings(

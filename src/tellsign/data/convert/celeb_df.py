@@ -108,7 +108,7 @@ def _celeb_df(dataset: str, root: Path, warn: Warn, group: str, test_list: str) 
                 split=("test" if (folder, name) in listed else "train") if listed else "",
             )
         )
-    return trees.manifest(_without_leaks(samples, group, warn), root, TREE)
+    return trees.manifest(_without_leaks(samples, group, warn), root, TREE, warn=warn)
 
 
 def _videos(root: Path) -> dict[tuple[str, str], tuple[Path, tuple[str, ...]]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellsign.data.convert import trees
-from tellsign.types import REAL, ManifestError, Sample
+from tellsign.data.paths import SPLIT_NAMES
+from tellsign.types import REAL, ConfigError, ManifestError, Sample
 
 if TYPE_CHECKING:
     from tellsign.data.convert.trees import Warn
@@ -36,8 +37,11 @@ MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png", "img_celeba")
 # Everything that is found becomes real: a folder that is not known to be of the data set must not slip in.
 HQ_FOLDERS = re.compile(
-    r"celeba.?hq.*|celeba.?\d+|data\d+x\d+|\d+(x\d+)?|images?|imgs?|train|val|valid|test|(fe)?male"
+    r"celeba(mask)?[-_ ]?hq([-_ ]?(images?|imgs?|resized|train|val|valid|test|png|jpe?g|\d+k?(x\d+)?))*"
+    r"|celeba.?\d+|data\d+x\d+|\d+(x\d+)?|images?|imgs?|train|val|valid|test|(fe)?male"
 )
+# celebahq_pggan_fake, pggan, synthesis: fakes that others made after CelebA-HQ. Not organised.
+FAKES = re.compile(r"fake|gan(?![a-z])|syn")
 PUBLISHED, HQ_PUBLISHED = 202_599, 30_000
 
 
@@ -87,6 +91,8 @@ def celeba_hq(
 
     CelebA-HQ has no official split of its own. With the mapping and CelebA's partition a picture is in the
     split of its CelebA picture; otherwise folders train, val and test count, and without them split is empty.
+    The files of train/female and its like, as StarGAN v2 passes them on, have CelebA's numbers and not
+    CelebA-HQ's: they have the split of their folder and no group.
 
     Args:    root: a folder with the images anywhere below; masks are left out.
              warn: called with what is worth knowing.
@@ -94,28 +100,39 @@ def celeba_hq(
              partition: CelebA's list; by default list_eval_partition.txt in ROOT or ROOT/Eval.
              identities: CelebA's list; by default identity_CelebA.txt in ROOT or ROOT/Anno.
     Returns: the manifest.
-    Raises:  ConfigError: an option names no file.
+    Raises:  ConfigError: an option names no file, or a mapping is given for files with CelebA's numbers.
              ManifestError: the tree differs, a name is no number, or a list can't be understood.
     """
-    source = _mapping(root, mapping)
+    if FAKES.search(root.resolve().name.lower()):
+        raise trees.wrong_tree(root, HQ_TREE, "its name is one of fakes, and CelebA-HQ is real")
+    paths = _hq_files(root)
+    # Path → split of those with CelebA's numbers.
+    renumbered = {path: split for path in paths if (split := _split_of_celeba_number(root, path))}
+    if renumbered and mapping:
+        raise ConfigError(
+            f"mapping is for CelebA-HQ's numbers, and {str(min(renumbered))!a} has CelebA's, as files in "
+            "train/female and its like do; leave the option out"
+        )
+    all_renumbered = bool(paths) and len(renumbered) == len(paths)
+    source = {} if all_renumbered else _mapping(root, mapping)
     split_of = _partition(root, partition) or {}
     person_of = _identities(root, identities, warn) if source else {}
-    if not source:
+    if renumbered:
+        warn(
+            f"{len(renumbered)} files have CelebA's numbers, as those in train/female and its like do: split "
+            "is that of the folder, no list is applied, and group is empty"
+        )
+    if not source and not all_renumbered:
         warn(f"no {MAPPING}: which pictures are of one person or of CelebA is not known, and group is empty")
-    elif not split_of:
+    elif not split_of and not all_renumbered:
         warn("no list_eval_partition.txt: split is that of the folders, empty where they say none")
     samples = []
-    for path in trees.files(root, trees.IMAGES) if root.is_dir() else ():
-        folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
-        if any("mask" in name for name in folders):  # CelebAMask-HQ-mask-anno holds drawings
-            continue
-        if unknown := [name for name in folders if not HQ_FOLDERS.fullmatch(name)]:
-            raise trees.wrong_tree(root, HQ_TREE, f"the folder {unknown[0]!a} is not one of CelebA-HQ")
+    for path, folders in paths.items():
         match = re.fullmatch(r"(?:imgHQ)?(\d{1,6})", path.stem)
         if not match:
             raise trees.wrong_tree(root, HQ_TREE, f"{str(path.relative_to(root))!a} is not named by a number")
-        named = next((trees.SPLIT_NAMES[name] for name in folders if name in trees.SPLIT_NAMES), "")
-        if source:
+        named = renumbered.get(path) or next((SPLIT_NAMES[f] for f in folders if f in SPLIT_NAMES), "")
+        if source and path not in renumbered:
             listed = source.get(int(match.group(1)))
             if listed is None or (split_of and listed not in split_of):
                 raise ManifestError(f"{str(path)!a} is not in {MAPPING}, or its picture not in the partition")
@@ -126,6 +143,28 @@ def celeba_hq(
     if samples:
         trees.compare_counts({"images": len(samples)}, {"images": HQ_PUBLISHED}, warn)
     return trees.manifest(samples, root, HQ_TREE, classes=(REAL,))
+
+
+def _hq_files(root: Path) -> dict[Path, tuple[str, ...]]:
+    """Image → the folders between it and the root, in lower case; drawings of masks are left out."""
+    found = {}
+    for path in trees.files(root, trees.IMAGES) if root.is_dir() else ():
+        folders = tuple(part.lower() for part in path.relative_to(root).parts[:-1])
+        unknown = [name for name in folders if not HQ_FOLDERS.fullmatch(name)]
+        if any("mask" in name for name in unknown):  # CelebAMask-HQ-mask-anno holds drawings
+            continue
+        if unknown:
+            raise trees.wrong_tree(root, HQ_TREE, f"the folder {unknown[0]!a} is not one of CelebA-HQ")
+        found[path] = folders
+    return found
+
+
+def _split_of_celeba_number(root: Path, path: Path) -> str:
+    """Split of a file such as train/female/000004.jpg; empty for files that are laid out otherwise."""
+    folders = (root.resolve() / path.relative_to(root)).parts[-3:-1]
+    split, sex = folders[0].lower(), folders[-1].lower()
+    is_one = re.fullmatch(r"\d{6}", path.stem) and sex in {"male", "female"}
+    return SPLIT_NAMES.get(split, "") if is_one else ""
 
 
 def _sample(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellsign.data.convert import trees
+from tellsign.data.paths import SPLIT_NAMES, split_in
 from tellsign.types import FAKE, REAL, ManifestError, Sample
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ TREE = """
 dfdc_train_part_0/metadata.json  ({"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}, ...})
 dfdc_train_part_0/a.mp4          (parts may lie in train/; one part alone will do)
 validation/labels.csv            (filename,label with 1 for fake; the videos beside it or in videos/)
-test/metadata.json               ({"c.mp4": {"is_fake": 1}, ...}; or labels.csv)
+test/metadata.json               ({"c.mp4": {"is_fake": 1}, ...}; or labels.csv; also dfdc_test/ and so on)
 """
 PREVIEW_TREE = """
 dataset.json  ({"method_A/1/1_A/2_1_A_001.mp4": {"label": "fake", "set": "train", "target_id": 2, ...}, ...})
@@ -35,7 +36,6 @@ method_B/1/1_A/2_1_A_001.mp4
 LABELS = {"REAL": REAL, "FAKE": FAKE}
 BINARY = {"0": REAL, "1": FAKE}
 PREVIEW_FOLDERS = {"original_videos": REAL, "method_A": FAKE, "method_B": FAKE}
-SPLITS_OF_FOLDERS = {"validation": "valid", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def dfdc(
              group: original, or part for everything in a part of train.
              orphans: error refuses a fake of train whose original is not named; keep makes it a group of
                  its own.
-    Returns: the manifest; split is that of the list, or of the folder validation or test.
+    Returns: the manifest; split is that of the list, or of a word in its folder's name (dfdc_test).
     Raises:  ConfigError: an option has a value that it can't have.
              ManifestError: the tree differs, a class is missing, or a list can't be understood.
     """
@@ -102,7 +102,7 @@ def dfdc(
             )
     if lone := unknown - known:
         warn(f"{len(lone)} originals that fakes name are in no list: {trees.few(lone)}")
-    return trees.manifest(samples, root, TREE)
+    return trees.manifest(samples, root, TREE, warn=warn)
 
 
 def _lists(root: Path) -> list[Path]:
@@ -120,7 +120,7 @@ def _lists(root: Path) -> list[Path]:
 
 def _entries(path: Path) -> Iterator[Entry]:
     folder = path.parent
-    default = SPLITS_OF_FOLDERS.get(folder.name.lower(), "")
+    default = split_in(folder.resolve().name)
     # The videos of test and validation lie beside their list in one release, in videos/ in another.
     places = [folder, folder / "videos"]
 
@@ -142,7 +142,7 @@ def _entries(path: Path) -> Iterator[Entry]:
                 f'{str(path)!a}, {name!a}: expected "label": "REAL" or "FAKE", or "is_fake": 0 or 1, '
                 f"found {facts!a:.80}"
             )
-        split = trees.SPLIT_NAMES.get(str(facts.get("split", "")).lower(), default)
+        split = SPLIT_NAMES.get(str(facts.get("split", "")).lower(), default)
         original = facts.get("original")
         if label == REAL and original:
             raise ManifestError(f"{str(path)!a}, {name!a}: a real video with an original, {original!a}")
@@ -163,6 +163,11 @@ def _label(facts: dict[str, Any]) -> int | None:
 
 
 def _warn_of_gaps(path: Path, entries: list[Entry], absent: set[Path], warn: Warn) -> None:
+    if lost := sum(not entry.split for entry in entries):
+        warn(
+            f"{lost} videos of {str(path)!a} have no split: neither the list says one nor the folder's "
+            "name, such as validation or dfdc_test"
+        )
     if absent:
         names = {entry.name for entry in absent}
         warn(f"{len(absent)} videos of {str(path)!a} are not there: {trees.few(names)}")
@@ -193,7 +198,7 @@ def dfdc_preview(root: Path, *, warn: Warn = trees.unheard) -> Manifest:
     for name, facts in entries.items():
         folder = name.split("/")[0]
         label = LABELS.get(str(facts.get("label", "")).upper())
-        split = trees.SPLIT_NAMES.get(str(facts.get("set", "")).lower())
+        split = SPLIT_NAMES.get(str(facts.get("set", "")).lower())
         if folder not in PREVIEW_FOLDERS or PREVIEW_FOLDERS[folder] != label or split is None:
             raise ManifestError(
                 f"{str(path)!a}, {name!a}: expected a video below {', '.join(PREVIEW_FOLDERS)} with a label "
@@ -214,7 +219,7 @@ def dfdc_preview(root: Path, *, warn: Warn = trees.unheard) -> Manifest:
         )
     if absent:
         warn(f"{len(absent)} videos of {str(path)!a} are not there: {trees.few(absent)}")
-    return trees.manifest(samples, root, PREVIEW_TREE)
+    return trees.manifest(samples, root, PREVIEW_TREE, warn=warn)
 
 
 def _people(path: Path, name: str, facts: dict[str, Any]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellsign.data.convert import trees
+from tellsign.data.paths import SPLIT_NAMES
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _meaning(root: Path, folder: Path) -> tuple[str, int | None]:
     """Split and label that a folder's name tells."""
     below = folder.relative_to(root)
     words = re.split(r"[^a-z]+", str(below).lower())
-    splits = {trees.SPLIT_NAMES[word] for word in words if word in trees.SPLIT_NAMES}
+    splits = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
     labels = {LABELS[word] for word in words if word in LABELS}
     if len(splits) != 1 or len(labels) > 1 or (not labels and splits != {"test"}):
         raise trees.wrong_tree(

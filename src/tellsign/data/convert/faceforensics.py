@@ -119,7 +119,7 @@ def faceforensics(
         )
         for video in videos
     ]
-    return trees.manifest(samples, root, TREE)
+    return trees.manifest(samples, root, TREE, warn=warn)
 
 
 def _videos(root: Path, compressions: Iterable[str], methods: Iterable[str]) -> list[Video]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellsign.data.convert import trees
+from tellsign.data.paths import SPLIT_NAMES
 from tellsign.types import FAKE, REAL, ManifestError, Sample
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ LSUN_CATEGORIES = frozenset((
 LSUN_TREE = """
 bedroom_train/NAME.webp           (exported images, in any folders below; or bedroom/train/, or bedroom/)
 bedroom_val/NAME.webp
-church_outdoor_train/NAME.webp
+church_outdoor_train/NAME.webp    (or train/church_outdoor/)
 """
 
 
@@ -67,7 +69,7 @@ def faces_hq(root: Path, *, warn: Warn = trees.unheard) -> Manifest:
             raise trees.wrong_tree(root, FACES_HQ_TREE, f"there are no images in {name}")
         trees.compare_counts({name: len(found)}, {name: 10_000}, warn)
         samples += [Sample(path=p, label=label, dataset="faces-hq", generator=generator) for p in found]
-    return trees.manifest(samples, root, FACES_HQ_TREE)
+    return trees.manifest(samples, root, FACES_HQ_TREE, warn=warn)
 
 
 def ffhq(root: Path, *, warn: Warn = trees.unheard, images: str = "") -> Manifest:
@@ -120,15 +122,14 @@ def lsun(root: Path, *, warn: Warn = trees.unheard, categories: str = "") -> Man
     Args:    root: the folder of the categories' folders.
              warn: called with what is worth knowing.
              categories: to take, separated by commas; empty takes all.
-    Returns: the manifest; split is train or valid where a folder's name ends so.
+    Returns: the manifest; split is train or valid where a folder is named so or its name ends so.
     Raises:  ConfigError: a category is not there.
              ManifestError: there are no images, only databases that have not been exported, or a folder of
                  images that is no category.
     """
     samples = []
     databases = []
-    for folder in trees.subfolders(root) if root.is_dir() else ():
-        name, split = _category(folder.name)
+    for folder, name, split in _categories(root) if root.is_dir() else ():
         if (folder / "data.mdb").is_file():
             databases.append(folder.name)
         found = trees.files(folder, trees.IMAGES)
@@ -137,7 +138,7 @@ def lsun(root: Path, *, warn: Warn = trees.unheard, categories: str = "") -> Man
             raise trees.wrong_tree(root, LSUN_TREE, f"{folder.name!a} is no category of LSUN")
         for path in found:
             first = path.relative_to(folder).parts[0]
-            own = split or (trees.SPLIT_NAMES.get(first, "") if first != path.name else "")
+            own = split or (SPLIT_NAMES.get(first, "") if first != path.name else "")
             samples.append(Sample(path=path, label=REAL, dataset=f"lsun/{name}", split=own))
     if databases and not samples:
         raise trees.wrong_tree(
@@ -155,8 +156,27 @@ def lsun(root: Path, *, warn: Warn = trees.unheard, categories: str = "") -> Man
     return trees.manifest(samples, root, LSUN_TREE, classes=(REAL,))
 
 
+def _categories(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """(folder, category, split) of what lies below the root, or below a folder of it that is a split.
+
+    `train` is a category too: it is a split where another category lies in it.
+    """
+    for folder in trees.subfolders(root):
+        split = SPLIT_NAMES.get(folder.name.lower(), "")
+        below = [(path, *_category(path.name)) for path in trees.subfolders(folder)] if split else []
+        if not any(name in LSUN_CATEGORIES - SPLIT_NAMES.keys() for _, name, _ in below):
+            yield folder, *_category(folder.name)
+            continue
+        if loose := [path.name for path in folder.iterdir() if path.suffix.lower() in trees.IMAGES]:
+            raise trees.wrong_tree(
+                root, LSUN_TREE, f"{folder.name} holds images beside categories: {loose[0]!a}"
+            )
+        for path, name, own in below:
+            yield path, name, own or split
+
+
 def _category(folder: str) -> tuple[str, str]:
     """Category and split in a name such as church_outdoor_train_lmdb."""
     name = folder.lower().removesuffix("_lmdb")
     first, _, last = name.rpartition("_")
-    return (first, trees.SPLIT_NAMES[last]) if first and last in trees.SPLIT_NAMES else (name, "")
+    return (first, SPLIT_NAMES[last]) if first and last in SPLIT_NAMES else (name, "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tellsign.data.manifest import LABEL_NAMES, Manifest
+from tellsign.data.paths import walked
 from tellsign.image import sniff
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 from tellsign.video import VIDEO_SUFFIXES
@@ -20,18 +21,6 @@ Warn = Callable[[str], None]
 IMAGES = frozenset(sniff.SUFFIXES)
 VIDEOS = VIDEO_SUFFIXES
 MEDIA = IMAGES | VIDEOS
-# What the lists of data sets call our splits.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "dev": "valid",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-}
 
 
 def unheard(text: str) -> None:
@@ -99,25 +88,7 @@ def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
              on a Mac hold a `._NAME` beside each NAME.
     Raises:  ManifestError: a folder can't be read.
     """
-    found: list[Path] = []
-    visited = set()
-    for where, below, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        status = Path(where).stat()
-        if (status.st_dev, status.st_ino) in visited:
-            below.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        found.extend(
-            Path(where, name)
-            for name in sorted(names)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes  # noqa: PTH122
-        )
-    return found
-
-
-def _unreadable(error: OSError) -> None:
-    raise ManifestError(f"cannot read the folder {str(error.filename)!a}: {error.strerror}") from error
+    return [path for path in walked(folder) if path.suffix.lower() in suffixes]
 
 
 def read_text(path: Path) -> str:
@@ -202,7 +173,12 @@ def components(links: Iterable[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
 
 
 def manifest(
-    samples: Iterable[Sample], root: Path, tree: str, *, classes: Collection[int] = (REAL, FAKE)
+    samples: Iterable[Sample],
+    root: Path,
+    tree: str,
+    *,
+    classes: Collection[int] = (REAL, FAKE),
+    warn: Warn = unheard,
 ) -> Manifest:
     """Samples as a manifest, once they are found to hold together.
 
@@ -210,6 +186,7 @@ def manifest(
              root: of the data set, for messages.
              tree: what was expected, for messages.
              classes: labels that each data set among the samples must have.
+             warn: called where a split of a data set lacks one of them.
     Returns: the manifest.
     Raises:  ManifestError: there is nothing, a class is missing, or a group is in two splits.
     """
@@ -222,7 +199,19 @@ def manifest(
             there = sum(sample.dataset == dataset for sample in rows)
             raise wrong_tree(root, tree, f"{dataset} has {there} files, but no {missing[0]} ones")
     check_groups(rows)
+    _warn_of_classes(rows, classes, warn)
     return Manifest(rows)
+
+
+def _warn_of_classes(rows: Iterable[Sample], classes: Collection[int], warn: Warn) -> None:
+    held: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for sample in rows:
+        if sample.label is not None:  # test sets come without labels
+            held[sample.dataset, sample.split].add(sample.label)
+    for (dataset, split), labels in sorted(held.items()):
+        if missing := [LABEL_NAMES[label] for label in classes if label not in labels]:
+            where = f"its split {split}" if split else "what has no split"
+            warn(f"{dataset}: there is nothing {missing[0]} in {where}; nothing can be told apart in it")
 
 
 def check_groups(samples: Iterable[Sample]) -> None:

@@ -2,7 +2,8 @@
 
 A cell is one metric of one detector on one test set under one perturbation or attack, over all samples, over
 the fakes of one generator with the test set's reals, or over one of its data sets; by frames (whatever has a
-row) and by videos (the mean score of a video's frames) apart.
+row) and by videos (the mean score of a video's frames) apart. Rows of one source (group, or video) are drawn
+together in the bootstrap.
 
 Shapes: N rows (predictions).
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tellsign.evaluate.benchmark.contestants import Contestant
+    from tellsign.evaluate.benchmark.sets import DataSet
     from tellsign.metrics import Missing
 
     Block = dict[str, Any]
@@ -45,21 +47,21 @@ class Measurement:
     resamples: int
     seed: int
     clean: Path | None = None  # predictions of the same detector without the attack
+    places: NDArray[np.int64] | None = None  # (N,) row of each in `clean`; a kept table's paths may be old
+    is_detailed: bool = True  # whether generators and data sets are measured apart as well
 
 
-def known_rows(predictions: Predictions, contestant: Contestant) -> NDArray[np.bool_]:
+def known_rows(test: DataSet, contestant: Contestant) -> NDArray[np.bool_]:
     """Rows that say nothing, since the detector learnt from their source.
 
-    Args:    predictions: of any detector.
+    Args:    test: the samples, N of them.
              contestant: the detector; where it does not say what it learnt from, no row is known.
-    Returns: (N,) True where the group or the file itself was in its training or validation split.
+    Returns: (N,) True where the group, the file, or the file that it was harmonised from was in its training
+             or validation split.
     """
     groups, contents = contestant.groups or frozenset(), contestant.contents or frozenset()
     return np.array(
-        [
-            group in groups or content in contents
-            for group, content in zip(predictions.group.tolist(), predictions.sha256.tolist(), strict=True)
-        ],
+        [s.group in groups or not contents.isdisjoint(test.contents(s)) for s in test.manifest],
         dtype=np.bool_,
     )
 
@@ -88,38 +90,44 @@ def measured(task: Measurement) -> list[Block]:
     rows = table.take(~task.known)
     shared = {**task.head, "excluded": int(task.known.sum())}
     cells = []
-    for level, part in levels(rows):
+    for level, part in levels(rows, task.missing):
         done: dict[bytes, list[Block]] = {}
-        for names, mask in _selections(part):
+        for names, mask in _selections(part, is_detailed=task.is_detailed):
             key = mask.tobytes()
             if key not in done:  # one generator alone is the whole, and is not measured twice
-                done[key] = _block(part.take(mask), task)
+                share = _frame_share(rows, names) if level == VIDEO else {}
+                done[key] = [{**cell, **share} for cell in _block(part.take(mask), task)]
             cells += [{**shared, "level": level, **names, **cell} for cell in done[key]]
-    if task.clean is not None:
+    if task.clean is not None and task.places is not None:
         names = {"level": FRAME, "generator": None, "dataset": None}
-        cells += [{**shared, **names, **cell} for cell in _attack_cells(rows, read(task.clean), task)]
+        before = read(task.clean).take(task.places[~task.known])
+        cells += [{**shared, **names, **cell} for cell in _attack_cells(rows, before, task)]
     return cells
 
 
-def levels(rows: Predictions) -> Iterator[tuple[str, Predictions]]:
+def levels(rows: Predictions, missing: Missing) -> Iterator[tuple[str, Predictions]]:
     """The rows themselves, and where some are frames of videos, one row a video.
 
     Args:    rows: predictions.
+             missing: what becomes of frames without a score.
     Returns: pairs of "frame" or "video" and a table.
     """
     yield FRAME, rows
     frames = rows.take(rows.video != "")
     if len(frames):
-        yield VIDEO, videos(frames)
+        yield VIDEO, videos(frames, missing)
 
 
-def videos(frames: Predictions) -> Predictions:
+def videos(frames: Predictions, missing: Missing) -> Predictions:
     """One row a video, with the mean of its frames' scores.
 
     Frames are joined by data set, generator, video and label. A video has no probability: those of frames
-    are calibrated for frames. It has no score where none of its frames has one.
+    are calibrated for frames. With `exclude` the frames that have a score speak for it, and it has none where
+    no frame has one. Otherwise it has none as soon as one frame lacks it: `worst` gives that frame of a fake
+    the lowest score there is, of a real the highest, and so gives it to the mean.
 
     Args:    frames: predictions with a video each.
+             missing: what becomes of frames without a score.
     Returns: a table in the order of the names.
     """
     columns = (frames.dataset, frames.generator, frames.video, frames.label)
@@ -128,8 +136,10 @@ def videos(frames: Predictions) -> Predictions:
         members.setdefault(key, []).append(index)
     order = [members[key] for key in sorted(members)]
     first = frames.take(np.array([indices[0] for indices in order]))
-    known = [frames.score[indices][~np.isnan(frames.score[indices])] for indices in order]
-    scores = np.array([part.mean() if len(part) else math.nan for part in known])
+    parts = [frames.score[indices] for indices in order]
+    if missing == "exclude":
+        parts = [part[~np.isnan(part)] for part in parts]
+    scores = np.array([part.mean() if len(part) else math.nan for part in parts])
     verdicts = np.where(np.isnan(scores), "", np.where(scores >= frames.threshold, "fake", "real"))
     return replace(first, score=scores, probability=np.full(len(scores), math.nan), verdict=verdicts)
 
@@ -166,18 +176,38 @@ def averages(cells: Sequence[Block]) -> list[Block]:
     return found
 
 
-def _selections(rows: Predictions) -> Iterator[tuple[Block, NDArray[np.bool_]]]:
-    """All rows; the fakes of each generator with all reals; each data set that has both classes."""
+def _selections(rows: Predictions, *, is_detailed: bool) -> Iterator[tuple[Block, NDArray[np.bool_]]]:
+    """All rows; the fakes of each generator with their reals; each data set that has both classes."""
     yield {"generator": None, "dataset": None}, np.ones(len(rows), dtype=np.bool_)
+    if not is_detailed:
+        return
     fake = rows.label == FAKE
     for generator in sorted(set(rows.generator[fake].tolist()) - {""}):
-        yield {"generator": generator, "dataset": None}, ~fake | (rows.generator == generator)
+        yield {"generator": generator, "dataset": None}, _with_reals(rows, generator)
     whole = [
         name for name in sorted(set(rows.dataset.tolist())) if len(set(rows.label[rows.dataset == name])) == 2
     ]
     if len(set(rows.dataset.tolist())) > 1:
         for name in whole:
             yield {"generator": None, "dataset": name}, rows.dataset == name
+
+
+def _with_reals(rows: Predictions, generator: str) -> NDArray[np.bool_]:
+    """A generator's fakes with the reals of their own data sets, or with all where these have none."""
+    real = rows.label == REAL
+    fakes = ~real & (rows.generator == generator)
+    own = real & np.isin(rows.dataset, rows.dataset[fakes])
+    return np.asarray(fakes | (own if own.any() else real))
+
+
+def _frame_share(rows: Predictions, names: Block) -> Block:
+    """The share of the frames of a selection's videos that have a score."""
+    chosen = rows.video != ""
+    if names["generator"] is not None:
+        chosen &= _with_reals(rows, names["generator"])
+    if names["dataset"] is not None:
+        chosen &= rows.dataset == names["dataset"]
+    return {"frame_coverage": float((~np.isnan(rows.score[chosen])).mean())}
 
 
 def _block(rows: Predictions, task: Measurement) -> list[Block]:
@@ -189,7 +219,7 @@ def _block(rows: Predictions, task: Measurement) -> list[Block]:
         kept.scores,
         threshold=rows.threshold,
         probabilities=kept.probabilities if known else None,
-        groups=rows.group[kept.rows],
+        groups=rows.source[kept.rows],
         n_resamples=task.resamples,
         seed=task.seed,
     )
@@ -206,12 +236,10 @@ def _block(rows: Predictions, task: Measurement) -> list[Block]:
     ]
 
 
-def _attack_cells(rows: Predictions, clean: Predictions, task: Measurement) -> list[Block]:
+def _attack_cells(rows: Predictions, before: Predictions, task: Measurement) -> list[Block]:
     """Figures of the same samples before the attack, and the share of right decisions that flipped."""
     from tellsign.perturb.attacks.evaluation import outcome
 
-    places = {path: index for index, path in enumerate(clean.path.tolist())}
-    before = clean.take(np.array([places[path] for path in rows.path.tolist()], dtype=np.int64))
     # With `worst` each table gets its own; without, both must have a score.
     one, other = (with_missing(part.label, part.score, task.missing) for part in (before, rows))
     shared, first, second = np.intersect1d(one.rows, other.rows, return_indices=True)

@@ -14,6 +14,7 @@ from tellsign.train import TrainConfig, config_from
 from tellsign.types import ConfigError
 
 Missing = Literal["error", "exclude", "worst"]
+Detail = Literal["plain", "all"]
 NONE = "none"  # the perturbation, or the attack, that changes nothing
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}")  # it becomes a folder
 
@@ -25,7 +26,9 @@ class SourceConfig:
     manifest: str  # a CSV: a manifest, or a table whose columns have other names; relative to `root`
     columns: Mapping[str, str] = field(default_factory=dict)  # our column = theirs, as `data index` takes it
     skip_labels: tuple[str, ...] = ()  # rows with these labels are none of the data
-    paths: tuple[str, ...] = ()  # patterns such as fake_1024/*, from the table's folder on; none: all
+    paths: tuple[
+        str, ...
+    ] = ()  # of whole paths from the table's folder on: fake_1024/*, or **/*.png; none: all
     datasets: tuple[str, ...] = ()  # to keep; none: all
     generators: tuple[str, ...] = ()  # of the fakes to keep; the reals stay
     splits: tuple[str, ...] = ()  # to keep
@@ -104,7 +107,7 @@ class BenchmarkConfig:
     data: Mapping[str, DataConfig]  # [data.NAME]
     tests: tuple[str, ...]  # names of the data that are test sets
     root: str = "."  # folder of relative data paths; from this file's folder on (of --set, from here on)
-    perturbations: tuple[str, ...] = (NONE,)  # e.g. jpeg:75
+    perturbations: tuple[str, ...] = (NONE,)  # e.g. jpeg:75; a file that one names is relative to `root`
     attacks: tuple[str, ...] = (NONE,)  # e.g. fgsm:0.01; on images that are not perturbed
     attack_limit: int | None = None  # images a class and test set that are attacked; none: all
     limit: int | None = None  # images a class of each test set, for a first look; none: all
@@ -112,6 +115,7 @@ class BenchmarkConfig:
     seed: int = 0  # of everything random
     resamples: int = 1000  # of the bootstrap
     missing: Missing = "error"  # what metrics do where a score is missing: error, exclude or worst
+    detail: Detail = "plain"  # tables that have generators and data sets apart: of plain images, or all
     published: tuple[str, ...] = ()  # papers whose values stand beside the tables
 
     def __post_init__(self) -> None:
@@ -127,6 +131,8 @@ class BenchmarkConfig:
         _check_whole("resamples", self.resamples, least=0)
         if self.missing not in get_args(Missing):
             raise ConfigError(f"missing is one of {', '.join(get_args(Missing))}, found {self.missing!r}")
+        if self.detail not in get_args(Detail):
+            raise ConfigError(f"detail is one of {', '.join(get_args(Detail))}, found {self.detail!r}")
         self._check_references()
 
     def _check_references(self) -> None:

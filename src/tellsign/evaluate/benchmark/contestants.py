@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellsign import __version__, artifacts, hub
+from tellsign import artifacts, hub
 from tellsign.scoring.decision import Decision
-from tellsign.train import train
+from tellsign.train import train, versions
 from tellsign.types import ArtifactError, ConfigError, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tellsign.artifacts import Artifact
+    from tellsign.data import Manifest
     from tellsign.evaluate.benchmark.config import BenchmarkConfig, DetectorConfig
     from tellsign.evaluate.benchmark.sets import DataSet
 
@@ -33,7 +34,8 @@ class Contestant:
     threshold: float  # score from which on the verdict is fake
     datasets: frozenset[str] | None  # that it learnt from; None: it doesn't say
     groups: frozenset[str] | None  # that it learnt from; None: the benchmark does not name its data
-    contents: frozenset[str] | None  # checksums of the files that it learnt from; None as above
+    contents: frozenset[str] | None  # checksums of the files that it learnt from, and of their sources
+    is_checked: bool = False  # whether these are what it learnt from, as far as it says
 
 
 def contestant(
@@ -70,8 +72,16 @@ def contestant(
         threshold=Decision.of(artifact).operating_point.high,
         datasets=_datasets(artifact.spec),
         groups=None if learnt is None else frozenset(s.group for s in learnt if s.group),
-        contents=None if learnt is None else frozenset(s.sha256 for s in learnt),
+        contents=_contents(training, learnt),
+        is_checked=training is not None and _learnt_from(artifact.spec, training),
     )
+
+
+def _contents(training: DataSet | None, learnt: Manifest | None) -> frozenset[str] | None:
+    """Checksums of what was learnt from, and of what that was harmonised from."""
+    if training is None or learnt is None:
+        return None
+    return frozenset(content for sample in learnt for content in training.contents(sample))
 
 
 def _folder(path: str, root: Path) -> Path:
@@ -89,7 +99,7 @@ def _trained(entry: DetectorConfig, training: DataSet, folder: Path, say: Callab
             "them out"
         )
     # By content, so that the order and the names of its columns make no other detector.
-    wanted = {"config": asdict(entry.config), "manifest": training.manifest.digest(), "version": __version__}
+    wanted = {"config": asdict(entry.config), "manifest": training.manifest.digest(), "versions": versions()}
     if folder.exists():
         try:
             artifact = artifacts.load(folder)
@@ -105,8 +115,14 @@ def _made_from(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "config": spec.get("train"),
         "manifest": spec.get("data", {}).get("manifest"),
-        "version": spec.get("versions", {}).get("tellsign"),
+        "versions": spec.get("versions"),
     }
+
+
+def _learnt_from(spec: Mapping[str, Any], training: DataSet) -> bool:
+    """Whether a detector's own record, where it has one, is of the data that the benchmark names."""
+    recorded = spec.get("data", {}).get("manifest")
+    return recorded is None or bool(recorded == training.manifest.digest())
 
 
 def _datasets(spec: Mapping[str, Any]) -> frozenset[str] | None:

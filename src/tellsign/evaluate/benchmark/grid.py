@@ -12,13 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tellsign.evaluate.benchmark.config import NONE
-from tellsign.evaluate.benchmark.sets import library_versions
+from tellsign.evaluate.benchmark.sets import installed, library_versions
 from tellsign.evaluate.benchmark.worker import GridScorer, Task
 from tellsign.scoring.names import escape
 from tellsign.scoring.predictions import Predictions, from_rows, read
@@ -61,10 +63,19 @@ class Cell:
             "perturbation": self.perturbation_identity,
             "attack": self.attack,
             "seed": None if self.is_plain else self.seed,
-            "versions": library_versions(),
+            "versions": library_versions() | self._gradients,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{digest[:32]}.parquet"
+
+    @property
+    def _gradients(self) -> dict[str, str]:
+        """The version of what computes gradients, where the attack needs any."""
+        if self.attack == NONE:
+            return {}
+        from tellsign.perturb.attacks import parse
+
+        return installed(["torch"]) if parse(self.attack).needs_gradient else {}
 
     @property
     def place(self) -> str:
@@ -87,23 +98,31 @@ def finished(cell: Cell) -> Predictions | None:
     except ConfigError:
         return None
     lost = any(str(reason).startswith(LOST) for reason in found.reason.tolist())
-    return None if lost or len(found) != len(cell.test.manifest) else found
+    if lost or len(found) != len(cell.test.manifest):
+        return None
+    # The data, or the benchmark's folder, may have moved since.
+    return replace(
+        found, path=np.array([escape(sample.path) for sample in cell.test.manifest], dtype=np.str_)
+    )
 
 
 def fill(
     cells: Sequence[Cell],
     limits: Limits,
     *,
+    root: Path = Path(),
     on_row: Callable[[], None] = lambda: None,
 ) -> dict[Path, Predictions]:
     """Score what has not been scored yet, and write each table as soon as it is complete.
 
     Args:    cells: of one grid, with one seed.
              limits: workers and what they may take.
+             root: folder of the files that perturbations name.
              on_row: called after each image of each table, those of an earlier run included.
     Returns: file of a cell → its predictions.
     Raises:  ManifestError: a file has changed since its checksum was taken.
-             ConfigError: a table can't be written. TellsignError: a worker can't load the detectors.
+             ConfigError: a table can't be written. TellsignError: a worker can't load the detectors, or a
+             perturbation's file has changed.
     """
     done: dict[Path, Predictions] = {}
     waiting: list[Cell] = []
@@ -120,11 +139,20 @@ def fill(
     detectors = list({cell.detector.digest: cell.detector for cell in waiting}.values())
     places = {detector.digest: place for place, detector in enumerate(detectors)}
     tasks = tuple(
-        Task(unit[0].perturbation, unit[0].attack, tuple(places[c.detector.digest] for c in unit))
+        Task(
+            unit[0].perturbation,
+            unit[0].attack,
+            tuple(places[c.detector.digest] for c in unit),
+            unit[0].perturbation_identity,
+        )
         for unit in units
     )
     load = partial(
-        GridScorer, tuple((d.path, d.digest, d.threshold) for d in detectors), tasks, waiting[0].seed
+        GridScorer,
+        tuple((d.path, d.digest, d.threshold) for d in detectors),
+        tasks,
+        waiting[0].seed,
+        root,
     )
     with Pool(load, limits) as pool:
         results = pool.rows(_jobs(units))

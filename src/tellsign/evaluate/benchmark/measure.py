@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tellsign import processes
 from tellsign.evaluate.benchmark.cells import Measurement, domain, known_rows, measured
 from tellsign.evaluate.benchmark.config import NONE
@@ -20,6 +22,8 @@ from tellsign.evaluate.benchmark.sets import library_versions
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tellsign.evaluate.benchmark.config import BenchmarkConfig
     from tellsign.evaluate.benchmark.contestants import Contestant
     from tellsign.evaluate.benchmark.grid import Cell
@@ -67,46 +71,61 @@ def head(detector: Contestant, test: DataSet, perturbation: str, attack: str) ->
 def cells_of(grid: Scored) -> list[Block]:
     """The cells of all tables, in the order of the grid."""
     config, cells = grid.config, grid.cells
-    clean = {(cell.detector.name, cell.test.name): cell.file for cell in cells if cell.is_plain}
+    clean = {(cell.detector.name, cell.test.name): cell for cell in cells if cell.is_plain}
+    digests = _digests(grid)
     tasks, facts = [], []
     for cell in cells:
         before = None if cell.attack == NONE else clean[cell.detector.name, cell.test.name]
         task = Measurement(
             file=cell.file,
             head=head(cell.detector, cell.test, cell.perturbation, cell.attack),
-            known=known_rows(grid.tables[cell.file], cell.detector),
+            known=known_rows(cell.test, cell.detector),
             missing=config.missing,
             resamples=config.resamples,
             seed=config.seed,
-            clean=before,
+            clean=None if before is None else before.file,
+            places=None if before is None else _places(cell.test, before.test),
+            is_detailed=cell.is_plain or config.detail == "all",
         )
         tasks.append(task)
-        facts.append([task.head, before and before.name, *_settings(config, [cell.file], task.known)])
+        files = [digests[file] for file in (task.file, task.clean) if file is not None]
+        places = None if task.places is None else task.places.tolist()
+        facts.append([task.head, task.is_detailed, places, *_settings(config, files, task.known)])
     return _worked(grid, measured, tasks, facts, title="measure")
 
 
 def comparisons_of(grid: Scored) -> list[Block]:
     """Every pair of detectors on every test set, on images as they are."""
-    config, tables = grid.config, grid.tables
+    config, digests = grid.config, _digests(grid)
     tasks, facts = [], []
     plain = [cell for cell in grid.cells if cell.is_plain]
     for one, other in itertools.combinations(plain, 2):
         if one.test.name != other.test.name:
             continue
-        known = known_rows(tables[one.file], one.detector) | known_rows(tables[other.file], other.detector)
+        known = known_rows(one.test, one.detector) | known_rows(other.test, other.detector)
         shared = {"test": one.test.name, "perturbation": NONE, "attack": NONE}
         files, names = (one.file, other.file), (one.detector.name, other.detector.name)
         tasks.append(Comparison(files, names, shared, known, config.missing, config.resamples, config.seed))
-        facts.append([shared, names, *_settings(config, files, known)])
+        facts.append([shared, names, *_settings(config, [digests[file] for file in files], known)])
     return _worked(grid, compared, tasks, facts, title="compare")
 
 
-def _settings(config: BenchmarkConfig, files: Sequence[Path], known: Any) -> list[Any]:
-    """What a measurement depends on beside the names."""
-    digest = hashlib.sha256(known.tobytes()).hexdigest()
+def _digests(grid: Scored) -> dict[Path, str]:
+    """File of a table → checksum of its bytes: one with lost rows is made again under the same name."""
+    return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in grid.tables}
+
+
+def _places(part: DataSet, whole: DataSet) -> NDArray[np.int64]:
+    """(N,) row of each sample in the whole, by the paths of this run: those of a kept table may be old."""
+    rows = {sample.path: row for row, sample in enumerate(whole.manifest)}
+    return np.array([rows[sample.path] for sample in part.manifest], dtype=np.int64)
+
+
+def _settings(config: BenchmarkConfig, files: Sequence[str], known: NDArray[np.bool_]) -> list[Any]:
+    """What a measurement depends on beside the names; `files` are checksums."""
     return [
-        [file.name for file in files],
-        digest,
+        files,
+        hashlib.sha256(known.tobytes()).hexdigest(),
         config.missing,
         config.resamples,
         config.seed,

@@ -20,7 +20,7 @@ from tellsign.types import FAKE, REAL
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tellsign.metrics import Missing
+    from tellsign.metrics import DeLong, Missing
 
     Block = dict[str, Any]
 
@@ -45,12 +45,12 @@ def compared(task: Comparison) -> list[Block]:
 
     Args:    task: what is compared.
     Returns: JSON-ready, one a level: delong (None, with a reason in delong_note, where rows depend on each
-             other), differences {metric: {"value", "ci", "p", "verdict"}}, correlations.
+             other or there is no p), differences {metric: {"value", "ci", "p", "verdict"}}, correlations.
     Raises:  ConfigError: a table can't be read, or lacks scores although that is an error.
     """
     tables = [read(path).take(~task.known) for path in task.files]
     found = []
-    for (level, first), (_, second) in zip(*map(levels, tables), strict=True):
+    for (level, first), (_, second) in zip(*(levels(table, task.missing) for table in tables), strict=True):
         found.append(
             {"first": task.names[0], "second": task.names[1], **task.head, "level": level}
             | _compared(first, second, task)
@@ -66,7 +66,7 @@ def _compared(first: Predictions, second: Predictions, task: Comparison) -> Bloc
         for table in (first, second)
     ]
     rows, *places = np.intersect1d(parts[0].rows, parts[1].rows, return_indices=True)
-    labels, groups = first.label[rows], first.group[rows]
+    labels, groups = first.label[rows], first.source[rows]
     one, other = (part.scores[place] for part, place in zip(parts, places, strict=True))
     chances = [
         part.probabilities[place]
@@ -87,16 +87,23 @@ def _compared(first: Predictions, second: Predictions, task: Comparison) -> Bloc
         **options,
     )
     note = _dependence(labels, groups)
+    test = None if note else delong(labels, one, other, names=task.names)
+    if test is not None and test.difference.p is None:
+        test, note = None, "the data do not show how much the difference varies"
+    # What stands in for a missing score would make two detectors agree that fail on the same files.
+    both = ~np.isnan(first.score[rows]) & ~np.isnan(second.score[rows])
     return {
         "n": len(rows),
-        "delong": None if note else _delong(labels, one, other, task.names),
+        "delong": None if test is None else _shown(test),
         "delong_note": note,
         "differences": {
             name: None if value is None or lacks else value.to_dict() for name, value in different.items()
         },
         "correlations": {
             part: value.to_dict()
-            for part, value in correlations(labels, one, other, n_resamples=0, **options).items()
+            for part, value in correlations(
+                labels[both], one[both], other[both], groups=groups[both], n_resamples=0
+            ).items()
         },
     }
 
@@ -107,10 +114,9 @@ def _dependence(labels: NDArray[np.int64], groups: NDArray[np.str_]) -> str:
         return "a class has fewer than two samples"
     named = Counter(group for group in groups.tolist() if group)
     if named and max(named.values()) > 1:
-        return "samples share groups, and the test takes them to be independent: read the bootstrap"
+        return "samples share groups or videos, and the test takes them to be independent: read the bootstrap"
     return ""
 
 
-def _delong(labels: NDArray[np.int64], one: Any, other: Any, names: tuple[str, str]) -> Block:
-    test = delong(labels, one, other, names=names)
+def _shown(test: DeLong) -> Block:
     return {"first": test.first, "second": test.second, "z": test.z, **test.difference.to_dict()}

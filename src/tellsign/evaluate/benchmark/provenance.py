@@ -44,7 +44,7 @@ def run_facts(cell: Cell, table: Predictions, out: Path) -> Block:
         "scored": int((~np.isnan(table.score)).sum()),
         "uncertain": int((table.verdict == "uncertain").sum()),
         "failed": int((table.verdict == "").sum()),
-        "excluded": int(known_rows(table, cell.detector).sum()),
+        "excluded": int(known_rows(cell.test, cell.detector).sum()),
     }
 
 
@@ -74,7 +74,7 @@ def provenance(
                 "digest": detector.digest,
                 "train": trained_on[detector.name],
                 "datasets": None if detector.datasets is None else sorted(detector.datasets),
-                "leaks": "checked" if detector.groups is not None else "unknown",
+                "leaks": "checked" if detector.is_checked else "unknown",
             }
             for detector in contestants
         ],

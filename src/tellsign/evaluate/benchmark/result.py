@@ -34,8 +34,8 @@ class BenchmarkResult:
     provenance: Block  # digests, versions, seeds
     out: Path  # the benchmark's folder
     failures: tuple[Block, ...] = ()  # samples without a verdict: path, reason, places; of a fresh run
-    # (detector, test) → predictions on images as they are that a metric reads: without samples that the
-    # detector learnt from, and without those that have no score; of a fresh run.
+    # (detector, test) → predictions on images as they are, as a metric reads them: without samples that the
+    # detector learnt from; those that have no score are left out or the worst, by `missing`; of a fresh run.
     plain: Mapping[tuple[str, str], Predictions] = field(default_factory=dict)
 
     def predictions(self, run: Block) -> Predictions:

@@ -22,6 +22,7 @@ from tellsign.evaluate.benchmark.result import BenchmarkResult
 from tellsign.evaluate.benchmark.sets import capped, data_set
 from tellsign.evaluate.benchmark.worker import unfit
 from tellsign.lock import locked
+from tellsign.metrics import with_missing
 from tellsign.scoring.workers import Limits
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
@@ -80,7 +81,7 @@ def run(
         ]
         cells, skipped = _cells(config, contestants, tests, changes, out)
         with progress("score", sum(len(cell.test.manifest) for cell in cells)) as step:
-            tables = fill(cells, limits, on_row=step)
+            tables = fill(cells, limits, root=Path(config.root), on_row=step)
         _refuse_missing(config, cells, tables)
         grid = Scored(config, cells, tables, out, limits.workers, progress)
         found = cells_of(grid)
@@ -95,7 +96,7 @@ def run(
             provenance=provenance(config, contestants, sets, tests),
             out=out,
             failures=tuple(_failures(cells, tables)),
-            plain=_plain(cells, tables),
+            plain=_plain(config, cells, tables),
         )
         result.write()
     return result
@@ -110,7 +111,7 @@ def _changes(config: BenchmarkConfig) -> list[Change]:
         else:
             from tellsign import perturb
 
-            perturbation = perturb.parse(text)
+            perturbation = perturb.parse(text, folder=Path(config.root))
             found.append((perturbation.name, perturbation.identity, NONE))
     attacks = [text for text in config.attacks if text != NONE]
     # An attack is measured against the same images without it, and pairs are compared there.
@@ -169,7 +170,7 @@ def _refuse_missing(config: BenchmarkConfig, cells: Sequence[Cell], tables: Tabl
     faults: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         table = tables[cell.file]
-        lacks = table.take(np.isnan(table.score) & ~known_rows(table, cell.detector))
+        lacks = table.take(np.isnan(table.score) & ~known_rows(cell.test, cell.detector))
         for path, reason in zip(lacks.path.tolist(), lacks.reason.tolist(), strict=True):
             faults.setdefault((path, reason), []).append(cell.place)
     if faults:
@@ -206,11 +207,19 @@ def _shown(config: BenchmarkConfig, changes: Sequence[Change]) -> Block:
     return {key: value for key, value in shown.to_dict().items() if key != "root"}
 
 
-def _plain(cells: Sequence[Cell], tables: Tables) -> dict[tuple[str, str], Predictions]:
+def _plain(
+    config: BenchmarkConfig, cells: Sequence[Cell], tables: Tables
+) -> dict[tuple[str, str], Predictions]:
+    """What curves are drawn of: the scores that the metrics beside them read."""
     found = {}
     for cell in cells:
         if cell.is_plain:
-            table = tables[cell.file]
-            rows = ~np.isnan(table.score) & ~known_rows(table, cell.detector)
-            found[cell.detector.name, cell.test.name] = table.take(rows)
+            table = tables[cell.file].take(~known_rows(cell.test, cell.detector))
+            kept = with_missing(
+                table.label, table.score, config.missing, probabilities=table.probability, names=table.path
+            )
+            rows = replace(table.take(kept.rows), score=kept.scores)
+            if kept.probabilities is not None and not np.isnan(kept.probabilities).any():
+                rows = replace(rows, probability=kept.probabilities)
+            found[cell.detector.name, cell.test.name] = rows
     return found

@@ -52,7 +52,7 @@ def sections(
     Args:    cells, comparisons: as in benchmark.json.
              facts: what was run, as names and values.
              plain: (detector, test) → the predictions on images as they are, without samples that the
-             detector learnt from and without those that have no score.
+             detector learnt from, and with the scores that metrics read.
              published: values that stand beside, marked as published.
     Returns: its sections; those that nothing was run for are left out.
     """
@@ -125,7 +125,8 @@ def _by_generator(cells: Sequence[Block]) -> Section:
     table = pivot(found, name="generators", title="AUROC by generator", rows="generator", columns="detector")
     return Section(
         "Generators",
-        "The fakes of one generator against all reals of its test set.",
+        "The fakes of one generator against the reals of their data set, or of the test set where it has "
+        "none.",
         tables=(table,),
         plots=(matrix_plot(replace(table, name="generators-matrix")),),
     )
@@ -272,7 +273,7 @@ def _calibration(plain: Mapping[tuple[str, str], Predictions]) -> Section:
     for (detector, test), rows in plain.items():
         known = rows.take(np.isfinite(rows.probability))
         if len(known) >= 100 and len(set(known.label.tolist())) == 2:
-            plot = reliability_plot(reliability(known.label, known.probability, groups=known.group.tolist()))
+            plot = reliability_plot(reliability(known.label, known.probability, groups=known.source.tolist()))
             drawn.append(
                 replace(
                     plot, name=f"reliability-{slug(detector)}-{slug(test)}", title=f"{detector} on {test}"

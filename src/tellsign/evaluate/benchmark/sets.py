@@ -6,11 +6,13 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import tellsign
 from tellsign import __version__
 from tellsign.data import Manifest, read, write
 from tellsign.data.harmonise import harmonise
@@ -19,14 +21,18 @@ from tellsign.data.manifest import COLUMNS, LABELS
 from tellsign.types import FAKE, ConfigError, ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tellsign.evaluate.benchmark.config import BenchmarkConfig, DataConfig, SourceConfig
     from tellsign.types import Sample
 
 RECORD = "harmonised.json"  # what a folder of harmonised files was made from
-PIXEL_PACKAGES = ("numpy", "pillow", "scipy", "simplejpeg")  # what pixels and scores depend on
+# What pixels and scores depend on.
+PIXEL_PACKAGES = ("array-api-compat", "dlib-bin", "numpy", "pillow", "scipy", "simplejpeg")
 MAX_NAMED = 10
+# Code of this package that no number depends on.
+_PAGE = tuple(f"evaluate/benchmark/{name}.py" for name in ("page", "plots", "report", "sections", "tables"))
+ONLY_SHOW = ("cli/", "explain/", "terminal.py", *_PAGE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,12 +42,17 @@ class DataSet:
     name: str
     manifest: Manifest  # every sample with the checksum of its file
     failed: Mapping[Path, str] = field(default_factory=dict)  # what could not be harmonised, and why
-    digest: str = field(init=False)  # of everything but the places of the files
+    origins: Mapping[Path, str] = field(default_factory=dict)  # harmonised file → checksum of its source
+    digest: str = field(init=False)  # of everything but the places and the sources of the files
 
     def __post_init__(self) -> None:
         failed = sorted((s.sha256, self.failed[s.path]) for s in self.manifest if s.path in self.failed)
         text = json.dumps([rows_digest(self.manifest), failed])
         object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
+
+    def contents(self, sample: Sample) -> tuple[str, str]:
+        """Checksums by which a sample is known: of its file, and of what that was harmonised from."""
+        return sample.sha256, self.origins.get(sample.path, sample.sha256)
 
 
 def data_set(
@@ -138,14 +149,33 @@ def verified(manifest: Manifest, name: str) -> Manifest:
 
 @lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
-    """Of this package and of what pixels and scores depend on."""
-    found = {"tellsign": __version__}
-    for package in PIXEL_PACKAGES:
+    """Of this package, its code included, and of what pixels and scores depend on."""
+    return {"tellsign": __version__, "code": code_digest()[:12], **installed(PIXEL_PACKAGES)}
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are there."""
+    found = {}
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
     return found
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over this package's own code: a version says nothing of what was changed since."""
+    return folder_digest(Path(tellsign.__file__).parent)
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over names and contents of the .py files below a folder, but for those that only show."""
+    paths = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py"))
+    files = sorted((name, path) for name, path in paths if not name.startswith(ONLY_SHOW))
+    parts = [[name, hashlib.sha256(path.read_bytes()).hexdigest()] for name, path in files]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _source(source: SourceConfig, root: Path, name: str) -> Manifest:
@@ -166,12 +196,21 @@ def _wanted(sample: Sample, source: SourceConfig, folder: Path) -> bool:
         sample.path.relative_to(folder) if sample.path.is_relative_to(folder) else sample.path
     )
     return (
-        (not source.paths or any(place.match(pattern) for pattern in source.paths))
+        (not source.paths or any(_matches(place.parts, PurePosixPath(text).parts) for text in source.paths))
         and (not source.datasets or sample.dataset in source.datasets)
         and (not source.generators or sample.label != FAKE or sample.generator in source.generators)
         and (not source.splits or sample.split in source.splits)
         and (not source.labels or sample.label in {LABELS[label] for label in source.labels})
     )
+
+
+def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a whole path is meant; `**` is any number of folders. `PurePath.match` goes from the right."""
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_matches(parts[start:], patterns[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
 
 
 def _listed(names: Any) -> str:
@@ -187,7 +226,8 @@ def _harmonised(found: DataSet, entry: DataConfig, folder: Path, say: Callable[[
     if not _made_from(folder, record):
         say(f"harmonising {found.name}: {len(found.manifest)} images")
         _write_harmonised(found.manifest, options, folder, record)
-    failed = {found.manifest[index]: why for index, why in _failed(folder)}
+    reasons = dict(_failed(folder))
+    failed = {found.manifest[index]: why for index, why in reasons.items()}
     try:
         written = read(folder / "manifest.csv")
     except ManifestError as error:
@@ -196,12 +236,17 @@ def _harmonised(found: DataSet, entry: DataConfig, folder: Path, say: Callable[[
         written = verified(written, found.name)
     except ManifestError as error:
         raise ManifestError(f"{error}\n{_AGAIN.format(folder)}") from error
+    # Written in the order of the sources.
+    sources = [sample.sha256 for index, sample in enumerate(found.manifest) if index not in reasons]
+    if len(sources) != len(written):
+        raise ManifestError(f"{folder} holds {len(written)} of {len(sources)} files\n{_AGAIN.format(folder)}")
     # What failed stays a sample: no metric may lose it in silence.
     samples = (*written, *failed)
     return replace(
         found,
         manifest=Manifest(samples),
         failed={sample.path: f"it could not be harmonised: {why}" for sample, why in failed.items()},
+        origins={sample.path: source for sample, source in zip(written, sources, strict=True)},
     )
 
 

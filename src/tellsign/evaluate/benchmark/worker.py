@@ -22,6 +22,7 @@ from tellsign.scoring.workers import NO_MEMORY
 from tellsign.types import ConfigError, TellsignError
 
 if TYPE_CHECKING:
+    from tellsign.perturb import Perturbation
     from tellsign.types import FloatArray
 
 Shared = dict[tuple[object, int], "Inputs | Look"]  # what detectors take of a region, one entry an input
@@ -35,24 +36,31 @@ class Task:
     perturbation: str
     attack: str  # on the one detector that looks
     detectors: tuple[int, ...]  # places in the worker's list
+    identity: str = NONE  # of the perturbation, with the digest of a file that it names
 
 
 class GridScorer:
     """Changes images and shows them to detectors: a `RowMaker` for `tellsign.scoring.workers.Pool`."""
 
     def __init__(
-        self, detectors: Sequence[tuple[Path, str, float]], tasks: Sequence[Task], seed: int
+        self,
+        detectors: Sequence[tuple[Path, str, float]],
+        tasks: Sequence[Task],
+        seed: int,
+        root: Path = Path(),
     ) -> None:
-        """Load the detectors.
+        """Load the detectors, and what perturbations read.
 
         Args:    detectors: folder, digest and threshold of each.
                  tasks: all there are.
                  seed: of perturbations and attacks.
-        Raises:  TellsignError: a detector can't be loaded, or is another one by now.
+                 root: folder of the files that perturbations name.
+        Raises:  TellsignError: a detector or a perturbation can't be loaded, or is another one by now.
         """
         self.lookers = [Looker(path, digest=digest) for path, digest, _ in detectors]
         self.thresholds = [threshold for _, _, threshold in detectors]
         self.tasks = tasks
+        self.perturbations = {task: _perturbation(task, root) for task in tasks}
         self.seed = seed
         self._targets: dict[tuple[int, bool], Any] = {}
 
@@ -85,7 +93,7 @@ class GridScorer:
         key = hashlib.sha256(content).hexdigest()
         try:
             picture = image.decode(content, name=path.name)
-            pixels = _perturbed(picture.array, task.perturbation, label, key=key, seed=self.seed)
+            pixels = self._perturbed(picture.array, task, label, key)
         except Exception as error:
             return {"sha256": key, "rows": [{"error": _reason(error)} for _ in task.detectors]}
         warnings = list(picture.meta.warnings)
@@ -103,6 +111,13 @@ class GridScorer:
                 # One detector's failure is not the others'.
                 rows.append({"error": _reason(error)})
         return {"sha256": key, "rows": rows}
+
+    def _perturbed(self, pixels: FloatArray, task: Task, label: int, key: str) -> FloatArray:
+        """(3, H, W) → (3, H', W')."""
+        perturbation = self.perturbations[task]
+        if perturbation is None or not perturbation.touches(label):
+            return pixels
+        return perturbation.apply(pixels, key=key, seed=self.seed)
 
     def _attacked(self, pixels: FloatArray, name: str, place: int, label: int, key: str) -> FloatArray:
         """(3, H, W) → the adversarial image for one detector."""
@@ -189,11 +204,16 @@ def unfit(spec: dict[str, Any], attack: str) -> str | None:
     return None
 
 
-def _perturbed(pixels: FloatArray, name: str, label: int, *, key: str, seed: int) -> FloatArray:
-    """(3, H, W) → (3, H', W')."""
-    if name == NONE:
-        return pixels
+def _perturbation(task: Task, root: Path) -> Perturbation | None:
+    """What a task does to an image, read once; None where that is nothing."""
+    if task.perturbation == NONE:
+        return None
     from tellsign import perturb
 
-    perturbation = perturb.parse(name)
-    return perturbation.apply(pixels, key=key, seed=seed) if perturbation.touches(label) else pixels
+    found = perturb.parse(task.perturbation, folder=root)
+    if found.identity != task.identity:
+        raise ConfigError(
+            f"the file of {found.name} has changed while the benchmark ran: it is {found.identity} and was "
+            f"{task.identity}; run the benchmark again"
+        )
+    return found
