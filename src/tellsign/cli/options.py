@@ -87,7 +87,9 @@ def number(text: str, option: str) -> float:
 
 def rate(text: str | None) -> float | Literal["eer"] | None:
     """What --fpr says: a share, "eer" for equal error, or nothing."""
-    return text if text is None or text == "eer" else number(text, "--fpr")  # type: ignore[return-value]
+    if text is None:
+        return None
+    return "eer" if text == "eer" else number(text, "--fpr")
 
 
 def as_json(value: Any) -> str:
