@@ -102,3 +102,14 @@ def test_the_card_is_about_the_detector_beside_it() -> None:
         assert (folder / "LICENSE").is_file()
         spec = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
         assert spec["summary"]
+
+
+def test_the_list_of_commands_says_what_each_of_them_does() -> None:
+    from typer.main import get_command
+
+    from tellsign.cli import Commands, app
+
+    full = get_command(app).commands  # type: ignore[attr-defined]
+    assert list(full) == list(Commands.table)
+    for name, command in Commands.table.items():
+        assert " ".join(full[name].help.split()).startswith(command.summary.rstrip(".")), name

@@ -14,30 +14,34 @@ from typing import Annotated, NoReturn
 import typer
 
 from tellsign import __version__, terminal
-from tellsign.cli import attack, benchmark, data, learn, scan
+from tellsign.cli.lazy import PLAIN, Command, LazyGroup
 from tellsign.types import TellsignError
+
+
+class Commands(LazyGroup):
+    """All of them, in the order in which a newcomer meets them."""
+
+    table = {  # noqa: RUF012
+        "scan": Command("scan", "scan", "Verdicts for images, folders and videos."),
+        "explain": Command("scan", "explain", "The evidence as pictures and one self-contained HTML page."),
+        "train": Command("learn", "train", "Train any detector."),
+        "calibrate": Command("learn", "calibrate", "Refit probability and operating point on other data."),
+        "evaluate": Command("learn", "evaluate", "Predictions of a detector on a manifest, and metrics."),
+        "benchmark": Command("benchmark", "benchmark", "Run detectors on test sets, perturbed and attacked."),
+        "attack": Command("attack", "attack", "Attack a detector."),
+        "reproduce": Command("learn", "reproduce", "One table or figure of a paper."),
+        "models": Command("learn", "models", "What is installed, with its card."),
+        "data": Command("data", "app", "Make, check and prepare manifests of images."),
+    }
+
 
 app = typer.Typer(
     name="tellsign",
-    add_completion=False,
-    rich_markup_mode=None,
+    cls=Commands,
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    **PLAIN,
     help="Tells real photographs and videos from generated and manipulated ones, and shows its evidence.",
 )
-for command in (
-    scan.scan,
-    scan.explain,
-    learn.train,
-    learn.calibrate,
-    learn.evaluate,
-    benchmark.benchmark,
-    attack.attack,
-    learn.reproduce,
-    learn.models,
-):
-    app.command()(command)
-app.add_typer(data.app, name="data")
 
 
 @app.callback(invoke_without_command=True)

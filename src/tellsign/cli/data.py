@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tellsign.cli import options
+from tellsign.cli.lazy import PLAIN
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
     from tellsign.data.face_export import Export
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and prepare manifests of images.")
+app = typer.Typer(no_args_is_help=True, **PLAIN, help="Make, check and prepare manifests of images.")
 
 
 @app.command("index")

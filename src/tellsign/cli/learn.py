@@ -180,7 +180,7 @@ def evaluate(
     timeout: options.Timeout = 60.0,
     memory_limit: options.Memory = 4096,
 ) -> None:
-    """Predictions of a detector on a manifest, and metrics per source, generator and video."""
+    """Predictions of a detector on a manifest, and metrics: by source, generator and video."""
     from tellsign import hub, terminal
     from tellsign.evaluate import report as reports
     from tellsign.evaluate import report_text
