@@ -7,41 +7,24 @@ Pictures of 1024 × 768 pixels as the web has them, and small ones of 256 × 256
 
 from __future__ import annotations
 
-import io
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from tellsign import image
+from benchmarks.decoding import WORKERS, photographs, seconds_to_decode
 from tellsign.data import Manifest
 from tellsign.data.audit import audit
 from tellsign.types import FAKE, REAL, Sample
 
-N_FILES, N_PICTURES, WORKERS, REPEATS = 10_000, 20, 2, 3
+N_FILES, N_PICTURES, REPEATS = 10_000, 20, 3
 SIZES = ((1024, 768), (256, 256))
 
 
 def write_pictures(folder: Path, width: int, height: int, n_files: int) -> Manifest:
-    """JPEGs with the spectrum of photographs; a picture's copies differ in a comment, so none is equal."""
-    rng = np.random.default_rng(0)
-    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
-    falloff = 1 / np.maximum(np.hypot(fy, fx), 1 / max(width, height))
-    contents = []
-    for _ in range(N_PICTURES):
-        waves = np.fft.rfft2(rng.standard_normal((3, height, width)), axes=(1, 2)) * falloff
-        planes = np.fft.irfft2(waves, s=(height, width), axes=(1, 2))
-        planes = 128 + 50 * (0.9 * planes[:1] + 0.1 * planes) / planes.std()
-        file = io.BytesIO()
-        pixels = planes.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
-        Image.fromarray(pixels).save(file, "JPEG", quality=90)
-        contents.append(file.getvalue())
+    """Photographs, of which copies differ in a comment, so that none is equal."""
+    contents = list(photographs(width, height, N_PICTURES))
     samples = []
     for number in range(n_files):
         content = contents[number % N_PICTURES]
@@ -52,20 +35,6 @@ def write_pictures(folder: Path, width: int, height: int, n_files: int) -> Manif
         label = FAKE if number % N_PICTURES % 2 else REAL
         samples.append(Sample(path, label, "made", group=f"group-{number // 40}-{label}"))
     return Manifest(tuple(samples))
-
-
-def decode(path: Path) -> None:
-    """What an audit can't do without."""
-    image.decode(path)
-
-
-def seconds_to_decode(manifest: Manifest) -> float:
-    """All files decoded by worker processes."""
-    start = time.perf_counter()
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(decode, [sample.path for sample in manifest], chunksize=16):
-            pass
-    return time.perf_counter() - start
 
 
 def seconds_to_audit(manifest: Manifest) -> float:
@@ -83,7 +52,8 @@ def rows(n_files: int = N_FILES, repeats: int = REPEATS) -> list[dict[str, Any]]
     for width, height in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             manifest = write_pictures(Path(folder), width, height, n_files)
-            pairs = [(seconds_to_decode(manifest), seconds_to_audit(manifest)) for _ in range(repeats)]
+            paths = [sample.path for sample in manifest]
+            pairs = [(seconds_to_decode(paths), seconds_to_audit(manifest)) for _ in range(repeats)]
         rate = statistics.median(n_files / audited for _, audited in pairs)
         found.append(
             {

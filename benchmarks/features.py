@@ -69,11 +69,13 @@ def profile_rows(size: int) -> list[Row]:
         reference=lambda: official_profile(images[0]),
         fft=lambda: torch.fft.rfft2(single_tensor),
         float32=lambda: profile(single_tensor),
+        float64=lambda: profile(double_tensor),
     )
     torch.set_num_threads(1)
     one = medians(
         rounds,
         reference=lambda: official_profile(images[0]),
+        float32=lambda: profile(single_tensor),
         float64=lambda: profile(double_tensor),
         numpy32=lambda: profile(single),
         numpy64=lambda: profile(images),
@@ -91,6 +93,8 @@ def profile_rows(size: int) -> list[Row]:
             "unit": "×",
             "at_most": True,
         },
+        speed("torch float64, 2 threads", count * two["reference"] / two["float64"], 13),
+        speed("torch float32, 1 thread", count * one["reference"] / one["float32"], 13),
         speed("torch float64, 1 thread", count * one["reference"] / one["float64"], 13),
         speed("NumPy float32, 1 thread", count * one["reference"] / one["numpy32"], 8),
         speed("NumPy float64, 1 thread", count * one["reference"] / one["numpy64"], 8),

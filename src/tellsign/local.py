@@ -24,7 +24,7 @@ from tellsign.calibration import (
 )
 from tellsign.data import Manifest
 from tellsign.data.index import FOLDER_LABELS
-from tellsign.groups import n_groups
+from tellsign.groups import n_groups, sources
 from tellsign.scoring.decision import Decision, score_groups
 from tellsign.scoring.inputs import files
 from tellsign.train import counts, raw_scores, save_refitted, thresholds, validation_halves
@@ -171,7 +171,7 @@ def calibrate_on_reals(
 
 def _groups(manifest: Manifest, artifact: Artifact) -> tuple[int, int]:
     """In how many groups the new reals and the detector's own fakes lie."""
-    return n_groups([sample.group for sample in manifest]), score_groups(artifact)[1]
+    return n_groups(sources(manifest)), score_groups(artifact)[1]
 
 
 def stored_rule(artifact: Artifact) -> CalibrationConfig | None:
@@ -231,13 +231,12 @@ def _after(
     def point(real: FloatArray, _: FloatArray) -> OperatingPoint:
         return chosen_point(real, fake, config, supported=False)
 
-    groups = [sample.group for sample in manifest]
     try:
-        return cross_fitted(manifest.labels, scores, point, groups=groups).fpr
+        return cross_fitted(manifest.labels, scores, point, groups=sources(manifest)).fpr
     except ConfigError:  # a conformal point of nine images has no ninth to spare
         return None
 
 
 def _share(of: NDArray[np.bool_], manifest: Manifest) -> Share:
     """A share of images, with an interval in which each group is one trial."""
-    return wilson(float(np.mean(of)), n_groups([sample.group for sample in manifest]))
+    return wilson(float(np.mean(of)), n_groups(sources(manifest)))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from tellsign.perturb.attacks.gradient import apgd_ce, fgsm, pgd  # noqa: E402
 from tellsign.perturb.attacks.score import module_score, streams  # noqa: E402
@@ -31,15 +32,6 @@ class TwoLogits(torch.nn.Module):
     def forward(self, images):
         score = self.module(images.double())
         return torch.stack([torch.zeros_like(score), score], dim=1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors on a busy machine: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tensors(images):

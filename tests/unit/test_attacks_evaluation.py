@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from tellsign.perturb.attacks import evaluation, parse  # noqa: E402
 from tellsign.perturb.attacks.evaluation import masking_report, outcome, robustness, transfer  # noqa: E402
@@ -13,15 +14,6 @@ from tellsign.types import ConfigError  # noqa: E402
 from victims import Linear, Wrapped, network, pictures, scores_of  # noqa: E402
 
 LABELS = np.arange(8) % 2
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors on a busy machine: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def task(module, seed=0):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from tellsign.perturb.attacks import parse  # noqa: E402
 from tellsign.perturb.attacks.gradient import apgd_ce, checkpoints, fgsm, pgd  # noqa: E402
@@ -16,15 +17,6 @@ from victims import Linear, Wrapped, network, pictures, scores_of  # noqa: E402
 TEXTS = ("fgsm:0.03", "pgd:0.03,steps=10", "apgd:0.03,steps=20", "square:0.03,queries=50")
 LABELS = np.array([0, 1, 1, 0, 1])
 KEYS = ["a", "b", "c", "d", "e"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors on a busy machine: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def best_corner(module, images, labels, eps):

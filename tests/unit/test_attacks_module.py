@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from detector import write_detector  # noqa: E402
 from pictures import natural, upsampled  # noqa: E402
@@ -18,15 +19,6 @@ from tellsign.systems.spectrum.system import SpectrumSystem  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ImageError, TooSmallError  # noqa: E402
 
 N = 12  # training images a class
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors on a busy machine: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(n, height, width, seed=0):

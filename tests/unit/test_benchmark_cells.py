@@ -17,12 +17,13 @@ from tellsign.evaluate.benchmark.cells import (
     domain,
     known_rows,
     measured,
-    videos,
 )
 from tellsign.evaluate.benchmark.contestants import Contestant
 from tellsign.evaluate.benchmark.pairs import Comparison, compared
 from tellsign.evaluate.benchmark.sets import DataSet
 from tellsign.evaluate.report import report
+from tellsign.groups import sources
+from tellsign.metrics import auroc, delong, differences
 from tellsign.scoring.predictions import Predictions
 from tellsign.types import ConfigError, Sample
 
@@ -120,6 +121,13 @@ def test_rows_that_were_learnt_from_are_left_out_and_counted(mixed: Predictions,
     assert value(cells(mixed, tmp_path, known=np.ones(70, dtype=bool)), "accuracy")["coverage"] is None
 
 
+def knowing(**facts: frozenset[str]) -> Contestant:
+    """A detector that says what it learnt from, as far as it is given."""
+    unknown = dict.fromkeys(("datasets", "groups", "contents"))
+    known: dict[str, Any] = {**unknown, **facts}
+    return Contestant(name="d", path=Path("d"), digest="1", artifact="d@1", threshold=0, **known)
+
+
 def test_which_rows_were_learnt_from() -> None:
     places = [Path(f"{i}.png") for i in range(4)]
     samples = [
@@ -128,16 +136,8 @@ def test_which_rows_were_learnt_from() -> None:
     ]
     # The last was harmonised from a file that was learnt from, whatever it looks like now.
     rows = DataSet("t", Manifest(tuple(samples)), origins={places[3]: f"{7:064x}"})
-    detector = Contestant(
-        name="d",
-        path=Path("d"),
-        digest="1",
-        artifact="d@1",
-        threshold=0,
-        datasets=frozenset({"x"}),
-        groups=frozenset({"b", ""}) - {""},
-        contents=frozenset({f"{1:064x}", f"{7:064x}"}),
-    )
+    contents = frozenset({f"{1:064x}", f"{7:064x}"})
+    detector = knowing(datasets=frozenset({"x"}), groups=frozenset({"b"}), contents=contents)
     assert known_rows(rows, detector).tolist() == [False, True, True, True]
     unknown = replace(detector, groups=None, contents=None)
     assert not known_rows(rows, unknown).any()
@@ -167,11 +167,6 @@ def test_videos_are_means_of_their_frames(tmp_path: Path) -> None:
         video=["v", "v", "v", "v", "w", "u", ""],
         generator=["", "", "g", "g", "g", "g", ""],
     )
-    found = videos(rows.take(rows.video != ""), "exclude")
-    # The real and the fake of one name are two videos.
-    assert dict(
-        zip(zip(found.video.tolist(), found.label.tolist(), strict=True), found.score.tolist(), strict=True)
-    ) == pytest.approx({("v", 0): -0.5, ("v", 1): 1, ("w", 1): nan, ("u", 1): -1}, nan_ok=True)
     made = cells(rows, tmp_path, missing="exclude")
     cell = value(made, "auroc", level="video")
     assert (cell["n"], cell["scored"], cell["value"]) == (4, 3, 0.5)
@@ -288,3 +283,90 @@ def test_delong_is_not_given_for_rows_that_share_groups(mixed: Predictions, tmp_
     (found,) = compared(task)
     assert found["delong"] is None
     assert "read the bootstrap" in found["delong_note"]
+
+
+def compared_under(missing: str, tables: list[Predictions], folder: Path) -> list[dict[str, Any]]:
+    files = (folder / "a.parquet", folder / "b.parquet")
+    for file, rows in zip(files, tables, strict=True):
+        rows.write(file)
+    known = np.zeros(len(tables[0]), dtype=bool)
+    found = compared(Comparison(files, ("a", "b"), {}, known, missing, 40, 0))  # type: ignore[arg-type]
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def lost(rows: Predictions, *which: int) -> Predictions:
+    return replace(rows, score=np.where(np.isin(np.arange(len(rows)), which), np.nan, rows.score))
+
+
+def test_the_worst_scores_are_compared_as_the_metrics_read_them(mixed: Predictions, tmp_path: Path) -> None:
+    """Against the metrics and SciPy on scores that were filled in by hand."""
+    stats = pytest.importorskip("scipy.stats")
+    other = replace(mixed, score=mixed.score[::-1].copy() + mixed.label)
+    first, second = lost(mixed, 0, 1, 40), lost(other, 1, 41, 42)
+    worst = np.where(mixed.label == 1, -np.inf, np.inf)
+    filled = [np.where(np.isnan(rows.score), worst, rows.score) for rows in (first, second)]
+    (found,) = compared_under("worst", [first, second], tmp_path)
+    assert found["n"] == 70
+    areas = [auroc(mixed.label, scores) for scores in filled]
+    assert found["delong"]["first"] == pytest.approx(areas[0])
+    assert found["delong"]["second"] == pytest.approx(areas[1])
+    assert found["differences"]["auroc"]["value"] == pytest.approx(areas[0] - areas[1])
+    test = delong(mixed.label, *filled)
+    assert found["delong"]["ci"] == pytest.approx(test.difference.ci)
+    pairs = differences(mixed.label, *filled, thresholds=(0, 0), groups=mixed.source, n_resamples=40, seed=0)
+    assert found["differences"]["auroc"]["ci"] == pytest.approx(pairs["auroc"].ci)  # type: ignore[union-attr]
+    for part, rows in (("pooled", mixed.label < 2), ("real", mixed.label == 0), ("fake", mixed.label == 1)):
+        entry = found["correlations"][part]
+        assert entry["n"] == rows.sum()
+        assert entry["spearman"]["value"] == pytest.approx(
+            stats.spearmanr(filled[0][rows], filled[1][rows]).statistic
+        )
+        assert entry["pearson"] is None  # of an infinite score there is none
+    (excluded,) = compared_under("exclude", [first, second], tmp_path)
+    assert (excluded["n"], excluded["correlations"]["pooled"]["n"]) == (65, 65)
+    assert excluded["correlations"]["pooled"]["pearson"] is not None
+
+
+def test_two_that_fail_on_the_same_files_err_together(mixed: Predictions, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    other = replace(mixed, score=rng.normal(size=70) + mixed.label)
+    gone = range(30, 45)
+    same, apart = (
+        compared_under("worst", [lost(mixed, *gone), lost(other, *more)], tmp_path)[0]["correlations"]
+        for more in (gone, range(45, 60))
+    )
+    assert same["fake"]["spearman"]["value"] > 0.4
+    assert apart["fake"]["spearman"]["value"] < 0
+    (undecided,) = compared_under("worst", [lost(mixed, *gone), lost(mixed, *gone)], tmp_path)
+    assert undecided["differences"]["auroc"]["verdict"] == "undecided"
+
+
+def test_a_detector_that_fails_loses_under_the_worst_alone(mixed: Predictions, tmp_path: Path) -> None:
+    worse = lost(mixed, *range(0, 30, 3), *range(30, 70, 3))
+    (found,) = compared_under("worst", [mixed, worse], tmp_path)
+    assert found["differences"]["auroc"]["verdict"] == "a is better"
+    (found,) = compared_under("exclude", [mixed, worse], tmp_path)
+    assert found["differences"]["auroc"]["verdict"] == "undecided"
+
+
+def test_videos_are_compared_under_the_worst_as_they_are_measured(tmp_path: Path) -> None:
+    rows = table(
+        [0, 0, 0, 0, 1, 1, 1, 1],
+        [-2, -1, -1, 0.5, 3, 1, 2, 2],
+        video=["r", "r", "s", "s", "v", "v", "w", "w"],
+    )
+    worse = lost(rows, 4)
+    by_level = {found["level"]: found for found in compared_under("worst", [rows, worse], tmp_path)}
+    assert by_level["video"]["n"] == 4
+    # v is the lowest of four: one of two fakes above both reals.
+    assert by_level["video"]["differences"]["auroc"]["value"] == pytest.approx(1 - 0.5)
+    measured_apart = value(cells(worse, tmp_path, missing="worst"), "auroc", level="video")
+    assert measured_apart["value"] == 0.5
+
+
+def test_an_own_video_is_known_without_a_group() -> None:
+    samples = [Sample(Path(f"{i}.png"), 1, "x", "g", video=name) for i, name in enumerate(["v", "w", ""])]
+    learnt = [Sample(Path("other.png"), 1, "x", "g", video="v")]
+    detector = knowing(groups=frozenset(sources(learnt)))
+    assert known_rows(DataSet("t", Manifest(tuple(samples))), detector).tolist() == [True, False, False]

@@ -19,6 +19,7 @@ from tellsign.data.index import with_checksums
 from tellsign.evaluate.benchmark import BenchmarkResult, contestants, grid, read, run, sets
 from tellsign.evaluate.benchmark import result as results
 from tellsign.evaluate.benchmark import worker as worker_module
+from tellsign.evaluate.benchmark.report import write_report
 from tellsign.evaluate.benchmark.worker import FACES, GridScorer, Task, unfit
 from tellsign.lock import lock, release
 from tellsign.metrics import auroc
@@ -342,6 +343,42 @@ def test_sources_are_joined_and_filtered(root: Path) -> None:
                 body='[data.a]\nsources = [{ manifest = "a/manifest.csv" }, { manifest = "a/manifest.csv" }]',
             )
         )
+
+
+def test_how_a_table_was_read_is_told(root: Path) -> None:
+    """Labels as numbers and splits that nobody understands: in the messages, the result and the page."""
+    manifest = root / "a" / "manifest.csv"
+    text = manifest.read_text().replace(",real,", ",0,").replace(",fake,", ",1,")
+    (root / "a" / "numbers.csv").write_text(text)
+    said: list[str] = []
+    path = config(root, body='[data.a]\nmanifest = "a/numbers.csv"')
+    result = run(read(path), root / "out", say=said.append)
+    (note,) = result.provenance["tests"][0]["notes"]
+    assert note.startswith(
+        "'numbers.csv' was read as `tellsign data index` reads it: 0 was read as real and 1"
+    )
+    assert f"in {2 * N} rows" in note
+    assert f"[data.a] {note}" in said
+    write_report(result)
+    assert "0 was read as real and 1 was read as fake" in (root / "out" / "index.html").read_text()
+    assert "0 was read as real and 1 was read as fake" in (root / "out" / "tables.md").read_text()
+    # Whoever goes on where a run was stopped hears it again, and the result is the same.
+    again: list[str] = []
+    assert run(read(path), root / "out", say=again.append).provenance == result.provenance
+    assert f"[data.a] {note}" in again
+    samples = [replace(sample, split="") for sample in data.read(manifest)]
+    data.write(data.Manifest(tuple(samples)), manifest)
+    lines = manifest.read_text().splitlines()
+    column = lines[0].split(",").index("split")
+    rows = [line.split(",") for line in lines[1:]]
+    rows[0][column] = "holdout"
+    manifest.write_text("\n".join([lines[0], *(",".join(row) for row in rows)]) + "\n")
+    (note,) = ran(config(root)).provenance["tests"][0]["notes"]
+    assert "1 rows have a split that is not understood, and are not split: 1 with 'holdout'" in note
+
+
+def test_a_plain_table_has_no_note(root: Path) -> None:
+    assert ran(config(root)).provenance["tests"][0]["notes"] == []
 
 
 def test_a_limit_takes_the_same_images_every_time(root: Path) -> None:

@@ -201,6 +201,18 @@ def test_images_of_one_source_count_once(detector, reals, tmp_path):
         local.calibrate_on_reals(detector, single, CalibrationConfig(fpr=0.9), tmp_path / "c")
 
 
+def test_frames_of_a_video_without_a_group_count_once(detector, reals, tmp_path):
+    frames = Manifest(tuple(replace(s, video=f"{i // 2}", frame=float(i)) for i, s in enumerate(reals)))
+    with pytest.raises(ConfigError, match=r"60 real scores of 30 groups, .* found 30, needed 60"):
+        local.calibrate_on_reals(detector, frames, out=tmp_path / "a")
+    fit = local.calibrate_on_reals(detector, frames, CalibrationConfig(fpr=0.1), tmp_path / "b")
+    assert fit.before.n == fit.after.n == fit.outside.n == 30
+    assert fit.artifact.spec["calibration_groups"]["real"] == 30
+    grouped = Manifest(tuple(replace(s, group=f"{i // 2}") for i, s in enumerate(reals)))
+    other = local.calibrate_on_reals(detector, grouped, CalibrationConfig(fpr=0.1), tmp_path / "c")
+    assert other.artifact.spec["operating_points"] == fit.artifact.spec["operating_points"]
+
+
 def test_a_level_that_leaves_none_to_spare_has_no_rate_after(detector, reals, tmp_path):
     fit = local.calibrate_on_reals(detector, reals[:9], CalibrationConfig(conformal=0.1), tmp_path / "a")
     assert fit.after is None
@@ -259,7 +271,13 @@ def test_what_cannot_be_cross_fitted_says_why(fit, tmp_path):
 
 def test_frames_of_few_sources_calibrate_nothing(detector, tmp_path):
     data = read(write_dataset(tmp_path / "data", 60, size=CROP, seed=9))
+    videos = Manifest(tuple(replace(s, group="", video=f"{i % 20}") for i, s in enumerate(data)))
     frames = Manifest(tuple(replace(s, group=f"{s.label}-{i % 20}") for i, s in enumerate(data)))
+    with pytest.raises(ConfigError, match=r"60 real scores of 20 groups, .* found 20, needed 60"):
+        calibrate(detector, videos, CalibrationConfig(), tmp_path / "a")
+    new = calibrate(detector, videos, CalibrationConfig(fpr=0.15, fnr=0.15), tmp_path / "v")
+    assert new.spec["calibration_groups"] == {"real": 20, "fake": 20}
+    assert new.spec["cross_fitted"]["fpr"]["n"] == 20
     with pytest.raises(ConfigError, match=r"60 real scores of 20 groups, .* found 20, needed 60"):
         calibrate(detector, frames, CalibrationConfig(), tmp_path / "a")
     new = calibrate(detector, frames, CalibrationConfig(fpr=0.15, fnr=0.15), tmp_path / "b")

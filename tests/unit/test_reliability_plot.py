@@ -56,20 +56,18 @@ def test_it_is_drawn_as_svg_too():
     assert not any(colour in text for colour in figures.LIGHT.values())
 
 
-def table(probability):
+def table(probability, source=""):
     """Predictions as far as the plot reads them."""
 
     class Table(SimpleNamespace):
         def take(self, rows):
-            return table_of(self.label[rows], self.probability[rows])
+            return Table(**{name: column[rows] for name, column in vars(self).items()})
 
         def __len__(self):
             return len(self.label)
 
-    def table_of(label, values):
-        return Table(label=label, probability=values, group=np.full(len(label), ""))
-
-    return table_of(LABELS, probability)
+    sources = np.broadcast_to(np.asarray(source), len(LABELS))
+    return Table(label=LABELS, probability=probability, source=sources)
 
 
 def test_rows_without_a_probability_are_left_out(tmp_path):
@@ -84,6 +82,14 @@ def test_rows_without_a_probability_are_left_out(tmp_path):
     )
     with pytest.raises(ConfigError, match="none of 200 samples has a probability"):
         write_reliability(table(np.full(200, np.nan)), path)
+
+
+def test_frames_of_a_video_are_one_trial(tmp_path):
+    names = np.array([f"v{i // 4}" for i in range(len(LABELS))])
+    write_reliability(table(PROBABILITY, names), tmp_path / "r.png")
+    found = reliability(LABELS, PROBABILITY, groups=names.tolist())
+    assert (tmp_path / "r.png").read_bytes() == figures.png(reliability_plot(found))
+    assert found.bins != FOUND.bins
 
 
 @pytest.mark.parametrize(

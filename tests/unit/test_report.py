@@ -336,7 +336,7 @@ def test_the_worst_counts_samples_without_a_score_as_wrong() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_a_video_without_any_score_is_the_worst_and_one_with_some_is_not() -> None:
+def test_a_video_of_which_a_frame_has_no_score_is_the_worst() -> None:
     rows = [
         *video(1, [0.9, 0.8], video="x"),
         {"label": 1, "video": "x"},
@@ -344,11 +344,15 @@ def test_a_video_without_any_score_is_the_worst_and_one_with_some_is_not() -> No
         *video(0, [0.1], video="y"),
     ]
     worst = report(table(rows), missing="worst", n_resamples=0)["by"]["video"]
-    assert (worst["n"], worst["scored"]) == (3, 2)
-    assert worst["metrics"]["fnr"]["value"] == worst["vote"]["fnr"]["value"] == 1 / 2
-    assert worst["metrics"]["auroc"]["value"] == 1 / 2
-    assert next(v for v in worst["videos"] if v["video"] == "z")["score"] is None
+    assert (worst["n"], worst["scored"]) == (3, 1)
+    assert worst["metrics"]["fnr"]["value"] == 1
+    assert worst["metrics"]["auroc"]["value"] == 0
+    # Two of the frames of x vote fake, whatever the third would have said.
+    assert worst["vote"]["fnr"]["value"] == 1 / 2
+    by_name = {v["video"]: (v["score"], v["vote"], v["scored"]) for v in worst["videos"]}
+    assert by_name == {"x": (None, "fake", 2), "y": (0.1, "real", 1), "z": (None, "real", 0)}
     excluded = report(table(rows), missing="exclude", n_resamples=0)["by"]["video"]
+    assert excluded["scored"] == 2
     assert excluded["metrics"]["fnr"]["value"] == excluded["vote"]["fnr"]["value"] == 0
 
 

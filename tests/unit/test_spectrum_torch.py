@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from tellsign.features import spectrum  # noqa: E402
 from tellsign.features.spectrum import grey, interpolate, log_spectrum, power_spectrum, profile  # noqa: E402
@@ -13,15 +14,6 @@ from tellsign.types import ImageError  # noqa: E402
 
 PRESETS = ("official", "paper")
 NORMALISATIONS = ("none", "first", "minmax")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors on a busy machine: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def noise(*shape, dtype=torch.float64, seed=0):

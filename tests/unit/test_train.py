@@ -261,6 +261,17 @@ def test_a_group_in_train_and_valid_is_refused(data, tmp_path):
         train(CONFIG, leaking, tmp_path / "out")
 
 
+def test_a_video_in_train_and_valid_is_refused(data, tmp_path):
+    leaking = Manifest(
+        tuple(
+            replace(s, group="", video="v", generator="") if s.path.name == "0001.png" and not s.label else s
+            for s in data
+        )
+    )
+    with pytest.raises(ManifestError, match=r"1 groups are in train and in valid, e.g. '\w*//v'"):
+        train(CONFIG, leaking, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [

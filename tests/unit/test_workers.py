@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from orphans import worker_outlives_parent
 from tellsign.processes import THREAD_VARIABLES
 from tellsign.scoring import workers
 from tellsign.scoring.workers import WINDOW, Job, Limits, Pool
@@ -297,24 +298,7 @@ if __name__ == "__main__":
 
 
 def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
-    script = tmp_path / "orphans.py"
-    script.write_text(ORPHANS)
-    command = [sys.executable, script, Path(__file__).parent, Path(__file__).parents[1]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout
-        worker = int(parent.stdout.readline())
-        os.kill(worker, 0)
-        parent.kill()
-    for _ in range(200):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{worker}/stat").is_file() and " Z " in Path(f"/proc/{worker}/stat").read_text():
-            return  # ended; whoever adopted it has not looked yet
-        time.sleep(0.05)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker went on without its parent")
+    assert not worker_outlives_parent(tmp_path, ORPHANS)
 
 
 @pytest.mark.parametrize(("asked", "most", "given"), [(100, -1, 100), (100, 200, 100), (100, 50, 50)])

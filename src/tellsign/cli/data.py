@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tellsign.cli import options
+from tellsign.cli import images, options
 from tellsign.cli.lazy import PLAIN
 from tellsign.types import ConfigError
-
-if TYPE_CHECKING:
-    from tellsign.data import Manifest
-    from tellsign.data.face_export import Export
 
 app = typer.Typer(no_args_is_help=True, **PLAIN, help="Make, check and prepare manifests of images.")
 
@@ -69,7 +65,7 @@ def index(
     if checksums:
         manifest = with_checksums(manifest)
     write(manifest, output)
-    _describe(manifest, output)
+    options.describe(manifest, output)
 
 
 @app.command("convert")
@@ -105,7 +101,7 @@ def convert(
     if checksums:
         manifest = with_checksums(manifest)
     write(manifest, output)
-    _describe(manifest, output)
+    options.describe(manifest, output)
 
 
 @app.command("audit")
@@ -176,6 +172,7 @@ def split(
 
     from tellsign.data import Manifest, write
     from tellsign.data.manifest import SPLITS
+    from tellsign.groups import sources
 
     manifest = options.read_manifest(source)
     shares = {
@@ -195,7 +192,7 @@ def split(
         )
     kept = manifest.filter(split="test") if keep_test else Manifest(())
     rest = manifest.filter(lambda sample: not (keep_test and sample.split == "test"))
-    if shared := {sample.group for sample in kept if sample.group} & {sample.group for sample in rest}:
+    if shared := {*sources(kept)} & {*sources(rest)} - {""}:
         raise ConfigError(
             f"{len(shared)} groups are in the split test and outside of it, e.g. {min(shared)!a}; "
             "put their other rows into test too, or leave --keep-test out"
@@ -203,180 +200,10 @@ def split(
     divided = rest.split(shares, seed=seed)
     result = Manifest(tuple(sample for part in divided.values() for sample in part) + kept.samples)
     write(result, output)
-    _describe(result, output)
+    options.describe(result, output)
 
 
-@app.command("harmonise")
-def harmonise(
-    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder; manifest.csv is written into it.")
-    ],
-    size: Annotated[int, typer.Option(min=16, help="Side of the native centre crop in pixels.")],
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEG.")],
-    resize: Annotated[str | None, typer.Option(help="Resize with this filter instead of cropping.")] = None,
-) -> None:
-    """Give both classes one size and one JPEG quality, and strip metadata."""
-    from tellsign import terminal
-    from tellsign.data import write
-    from tellsign.data.harmonise import harmonise as run
-
-    result = run(options.read_manifest(source), output, size=size, quality=quality, resize=resize)
-    write(result.manifest, output / "manifest.csv")
-    for path, reason in result.failed:
-        terminal.complain_of({"path": str(path), "error": reason})
-    _describe(result.manifest, output / "manifest.csv")
-    if result.failed:
-        raise typer.Exit(1)
-
-
-@app.command("faces")
-def faces(
-    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest of videos and images.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder; a run that was stopped in it goes on.")
-    ],
-    frames: Annotated[int, typer.Option(min=1, help="Frames taken of a video, evenly spaced.")] = 270,
-    margin: Annotated[float, typer.Option(help="Side of the square as a multiple of the face's.")] = 1.3,
-    which: Annotated[
-        str, typer.Option("--faces", help="Of several in a video: the largest track (largest), or all.")
-    ] = "largest",
-    whole_frames: Annotated[
-        bool, typer.Option("--whole-frames", help="Write whole frames; no face is sought.")
-    ] = False,
-    balance: Annotated[
-        str, typer.Option(help="none; repeat: more frames of real videos; sample: fewer of fake ones.")
-    ] = "none",
-    factor: Annotated[
-        float | None, typer.Option(help="How many times, with --balance; by default as the manifest has it.")
-    ] = None,
-    jpeg: Annotated[
-        int | None, typer.Option(min=1, max=100, help="JPEG of this quality, 4:4:4, instead of PNG.")
-    ] = None,
-    max_pixels: options.MaxPixels = options.MAX_PIXELS,
-    workers: options.Workers = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one frame may take.")] = 300.0,
-    json: options.Json = False,
-) -> None:
-    """Write the face crops of videos and images, with time stamps and a manifest of their own."""
-    from tellsign import terminal
-    from tellsign.data import read
-    from tellsign.data.face_crops import CropOptions
-    from tellsign.data.face_export import ExportOptions, export_faces
-
-    asked = ExportOptions(
-        n_frames=frames,
-        balance=balance,
-        factor=factor,
-        crops=CropOptions(
-            margin=margin,
-            region="frame" if whole_frames else "face",
-            which=which,
-            jpeg_quality=jpeg,
-            max_pixels=max_pixels,
-        ),
-    )
-    # Not checked for files that are gone: each of them gets a row that says so.
-    manifest = read(source, check_files=False)
-    processes = options.limits(workers, 1, timeout, 0).workers
-    try:
-        with terminal.progress("faces", len(manifest), wanted=True) as step:
-            result = export_faces(manifest, output, asked, workers=processes, stall=timeout, on_file=step)
-    except KeyboardInterrupt:
-        terminal.complain(f"interrupted; the same command goes on in {output}")
-        raise typer.Exit(130) from None
-    for path, reason in result.failed:
-        terminal.complain_of({"path": str(path), "error": reason})
-    _describe_faces(result)
-    _describe(result.manifest, output / "manifest.csv")
-    if json:
-        print(options.as_json(result.report))
-    if result.failed:
-        raise typer.Exit(1)
-
-
-def _describe_faces(result: Export) -> None:
-    from tellsign import terminal
-
-    rows = {"all": result.report, **result.report["by"]["label"]}
-    for name, row in rows.items():
-        n = row["videos"] + row["images"]
-        text = f"{row['with_crops']} of {n} files with crops ({row['coverage']:.1%})"
-        if row["frame_coverage"] is not None:
-            seen = f"{row['frames_with_face']} of {row['frames']} frames ({row['frame_coverage']:.1%})"
-            text += f", a face in {seen}"
-        terminal.complain(f"{name or 'no label'}: {text}, {row['crops']} crops")
-    if result.n_unchanged:
-        terminal.complain(f"{result.n_unchanged} files were done already")
-    if result.faceless or result.failed:
-        terminal.complain(
-            f"{len(result.failed)} files failed, {len(result.faceless)} show no face; failed.csv lists them"
-        )
-
-
-@app.command("perturb")
-def perturb(
-    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder; manifest.csv is written into it.")
-    ],
-    perturbation: Annotated[
-        str, typer.Option(help="What is done, e.g. jpeg:75 or combined; see docs/perturbations.md.")
-    ],
-    only: Annotated[str | None, typer.Option(help="real or fake: leave the other class as it is.")] = None,
-    seed: options.Seed = 0,
-) -> None:
-    """Write every image as a PNG with the pixels that a benchmark sees under a perturbation."""
-    from tellsign import terminal
-    from tellsign.data import write
-    from tellsign.perturb import parse
-    from tellsign.perturb.files import write_perturbed
-
-    chosen = parse(perturbation)
-    if only is not None:
-        if only not in {"real", "fake"}:
-            raise ConfigError(f"--only takes real or fake, found {only!r}")
-        if chosen.classes != "both":
-            raise ConfigError(f"{chosen.name} names a class already; leave --only out")
-        chosen = parse(f"{only}@{chosen.name}")
-    result = write_perturbed(options.read_manifest(source), output, chosen, seed=seed)
-    write(result.manifest, output / "manifest.csv")
-    for path, reason in result.failed:
-        terminal.complain_of({"path": str(path), "error": reason})
-    _describe(result.manifest, output / "manifest.csv")
-    if result.failed:
-        raise typer.Exit(1)
-
-
-@app.command("equalisation")
-def equalisation(
-    source: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="A manifest with both classes, all of one size.")
-    ],
-    output: options.Output,
-    split: options.Split = None,
-    means: Annotated[str, typer.Option(help="Of the amplitude, or of its log.")] = "amplitude",
-) -> None:
-    """Measure the gains that give fakes the spectrum of real images; for the perturbation equalise:FILE."""
-    from tellsign import terminal
-    from tellsign.perturb.equalise import Equalisation
-    from tellsign.perturb.files import pixels
-    from tellsign.types import FAKE, REAL
-
-    manifest = options.read_manifest(source, split)
-    fakes, reals = (pixels(manifest.filter(label=label)) for label in (FAKE, REAL))
-    fitted = Equalisation.fit(fakes, reals, means=means)
-    fitted.save(output)
-    terminal.complain(f"wrote {output}, from {fitted.counts[0]} fake and {fitted.counts[1]} real images")
-
-
-def _describe(manifest: Manifest, path: Path) -> None:
-    from collections import Counter
-
-    from tellsign import terminal
-    from tellsign.data.manifest import LABEL_NAMES
-
-    counts = Counter((s.dataset, LABEL_NAMES[s.label] or "no label", s.split or "no split") for s in manifest)
-    for (dataset, label, split), n in sorted(counts.items()):
-        terminal.complain(f"{n:6} {label:8} {split:8} {dataset}")
-    terminal.complain(f"wrote {len(manifest)} rows to {path}, digest {manifest.digest()[:12]}")
+app.command("harmonise")(images.harmonise)
+app.command("faces")(images.faces)
+app.command("perturb")(images.perturb)
+app.command("equalisation")(images.equalisation)

@@ -12,13 +12,11 @@ import hashlib
 import math
 import os
 import re
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 from tellsign.types import FAKE, REAL, ManifestError, Sample
 
@@ -27,9 +25,6 @@ LABELS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE, "": None}
 LABEL_NAMES = {REAL: "real", FAKE: "fake", None: ""}
 SPLITS = ("train", "valid", "test", "")
 SHA256 = re.compile("[0-9a-f]{64}")
-UNEVEN = (
-    1.5  # groups of a generator that a part may lack of its share, or have beyond it, before it is mended
-)
 
 
 @dataclass(frozen=True)
@@ -112,91 +107,27 @@ class Manifest(Sequence[Sample]):
     def split(self, parts: Mapping[str, float], *, seed: int) -> dict[str, Manifest]:
         """Parts that no group crosses, with the share of each data set and label kept.
 
-        Groups are shuffled within their stratum (data set and labels) and each goes to the part that is
-        furthest below its share. Where a part would then have two groups or more too few or too many of a
-        generator, groups of one size change places so that it has its share. A sample without a group is a
-        group of its own.
+        See `tellsign.data.splitting`. Without a group the frames of a video are one, and any other sample is
+        a group of its own.
 
         Args:    parts: name → share; the shares add up to 1.
                  seed: of the shuffle.
         Returns: name → manifest; each sample's `split` says its part.
         Raises:  ManifestError: the shares don't add up to 1, the seed is negative, or a part stays empty.
         """
-        import numpy as np
+        from tellsign.data.splitting import parts_by_source
 
-        # Written so that a share of NaN is refused too.
-        if not (all(share > 0 for share in parts.values()) and abs(sum(parts.values()) - 1) <= 1e-9):
-            raise ManifestError(f"split shares must be positive and add up to 1, found {dict(parts)}")
-        if seed < 0:
-            raise ManifestError(f"a seed is not negative, found {seed}")
-        members: dict[str, list[int]] = defaultdict(list)
-        for index, sample in enumerate(self.samples):
-            members[sample.group or f"\0{index}"].append(index)
-        strata: dict[tuple[Any, ...], list[str]] = defaultdict(list)
-        for group, indices in members.items():
-            key = tuple(sorted({(self[i].dataset, str(self[i].label)) for i in indices}))
-            strata[key].append(group)
-        rng = np.random.default_rng(seed)
-        chosen: dict[int, str] = {}
-        owed: dict[tuple[str, ...], dict[str, float]] = defaultdict(lambda: dict.fromkeys(parts, 0.0))
-        for key in sorted(strata):
-            groups = sorted(strata[key])
-            rng.shuffle(groups)
-            groups.sort(key=lambda g: -len(members[g]))
-            total, largest = sum(len(members[group]) for group in groups), len(members[groups[0]])
-            # Many small data sets would all round in favour of the largest part: what earlier ones with the
-            # same labels owe a part is made up for, by no more than one group, so that each keeps its share.
-            debt = owed[tuple(label for _, label in key)]
-            lack = {name: parts[name] * total + max(-largest, min(debt[name], largest)) for name in parts}
-            slots = []
-            for group in groups:
-                slots.append(max(parts, key=lack.__getitem__))
-                lack[slots[-1]] -= len(members[group])
-            debt.update(lack)
-            kinds = {g: (len(members[g]), *sorted({self[i].generator for i in members[g]})) for g in groups}
-            for group, part in _spread(groups, slots, kinds):
-                chosen.update(dict.fromkeys(members[group], part))
-        result = {
+        places = parts_by_source(self.samples, parts, seed=seed)
+        return {
             name: Manifest(
-                tuple(replace(s, split=name) for i, s in enumerate(self.samples) if chosen[i] == name)
+                tuple(
+                    replace(sample, split=name)
+                    for sample, place in zip(self.samples, places, strict=True)
+                    if place == name
+                )
             )
             for name in parts
         }
-        empty = [name for name, part in result.items() if not part]
-        if empty:
-            raise ManifestError(
-                f"{len(members)} groups are too few for a part {empty[0]!r} of {parts[empty[0]]:.0%}; "
-                "add data or ask for fewer parts"
-            )
-        return result
-
-
-def _spread(
-    groups: Sequence[str], slots: Sequence[str], kinds: Mapping[str, tuple[Any, ...]]
-) -> Iterator[tuple[str, str]]:
-    """(group, part): the parts' slots, given so that each part has its share of each kind of one size.
-
-    Args:    groups: by size. slots: the part that each would have. kinds: group → its size, its generators.
-    """
-    for _, run in groupby(zip(groups, slots, strict=True), key=lambda pair: kinds[pair[0]][0]):
-        names, parts = zip(*run, strict=True)
-        numbers = Counter(kinds[name] for name in names)
-        sizes, found = Counter(parts), Counter(zip(map(kinds.__getitem__, names), parts, strict=True))
-        # Else as they were shuffled.
-        if any(
-            abs(found[kind, part] - numbers[kind] * sizes[part] / len(names)) > UNEVEN
-            for kind in numbers
-            for part in sizes
-        ):
-            seen: Counter[tuple[Any, ...]] = Counter()
-            place = {}
-            for name in names:
-                kind = kinds[name]
-                place[name] = ((seen[kind] + 0.5) / numbers[kind], kind)
-                seen[kind] += 1
-            # Every stretch of this order holds each kind by its share, and each part gets one stretch.
-            names, parts = tuple(sorted(names, key=place.__getitem__)), tuple(sorted(parts))
-        yield from zip(names, parts, strict=True)
 
 
 def common_folder(samples: Iterable[Sample]) -> str:

@@ -40,7 +40,7 @@ def write_reliability(predictions: Predictions, path: Path, *, prior: float | No
     rows = predictions.take(~np.isnan(predictions.probability))
     if not len(rows):
         raise ConfigError(f"none of {len(predictions)} samples has a probability; there is nothing to draw")
-    found = reliability(rows.label, rows.probability, groups=rows.group.tolist())
+    found = reliability(rows.label, rows.probability, groups=rows.source.tolist())
     try:
         path.write_bytes(png(reliability_plot(found, prior=prior)))
     except OSError as error:

@@ -19,22 +19,24 @@ Shapes: N rows (predictions), V videos.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign.calibration import risk_coverage
+from tellsign.evaluate.videos import videos
 from tellsign.metrics import summary, with_missing
 from tellsign.scoring.names import printable
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from tellsign.evaluate.videos import Videos
     from tellsign.metrics import Estimate, Missing
     from tellsign.scoring.predictions import Predictions
 
@@ -63,8 +65,8 @@ def report(
     Args:    predictions: the table.
              split: only rows of this split; None takes all.
              missing: what the metrics do with samples that have no score: error; exclude; or worst, a fake
-             at -inf and a real at +inf. A video lacks a score where none of its frames has one; otherwise
-             its frames with a score speak for it.
+             at -inf and a real at +inf. `tellsign.evaluate.videos` says what becomes of a video of which only
+             some frames have one.
              n_resamples: of the bootstrap; 0 leaves the intervals out.
              seed: of the bootstrap. workers: its threads.
     Returns: JSON-ready: n, n_real, n_fake, scored, uncertain, failed, coverage (share with a verdict real
@@ -204,70 +206,48 @@ def _by_video(rows: Predictions, missing: Missing, estimates: Estimates) -> Bloc
     frames = rows.take(rows.video != "")
     if not len(frames):
         return {}
-    members: dict[tuple[str, str, str, int], list[int]] = defaultdict(list)
-    columns = (_named(frames.dataset), frames.generator, frames.video, frames.label)
-    for index, key in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-        members[key].append(index)
-    sources = frames.source
-    videos = [
-        _video(frames, key, members[key]) | {"group": sources[members[key][0]]} for key in sorted(members)
-    ]
-    datasets = _distinct(np.array([video["dataset"] for video in videos]))
-    measured = partial(_video_block, threshold=frames.threshold, missing=missing, estimates=estimates)
-    blocks = {name: measured([v for v in videos if v["dataset"] == name]) for name in datasets}
-    (whole,) = blocks.values() if len(blocks) == 1 else (measured(videos),)
-    return {
-        **whole,
-        "dataset": blocks,
-        "videos": [{key: value for key, value in video.items() if key != "group"} for video in videos],
+    found = videos(frames, missing)
+    names = _named(found.table.dataset)
+    measured = partial(_video_block, missing=missing, estimates=estimates)
+    blocks = {name: measured(found.take(names == name)) for name in _distinct(names)}
+    (whole,) = blocks.values() if len(blocks) == 1 else (measured(found),)
+    return {**whole, "dataset": blocks, "videos": _video_rows(found)}
+
+
+def _video_rows(found: Videos) -> list[Block]:
+    table = found.table
+    columns = {
+        "dataset": _named(table.dataset).tolist(),
+        "generator": table.generator.tolist(),
+        "video": table.video.tolist(),
+        "label": [LABELS[label] for label in table.label.tolist()],
+        "n": found.n_frames.tolist(),
+        "scored": found.n_scored.tolist(),
+        "score": [None if math.isnan(score) else score for score in table.score.tolist()],
+        "decision": [name or None for name in table.verdict.tolist()],
+        "fake_frames": found.fake_frames.tolist(),
+        "vote": [name or None for name in found.vote.tolist()],
     }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _video(frames: Predictions, key: tuple[str, str, str, int], rows: list[int]) -> Block:
-    dataset, generator, name, label = key
-    scores = frames.score[rows]
-    scores = scores[~np.isnan(scores)]
-    votes = int((scores >= frames.threshold).sum())
-    mean = float(scores.mean()) if len(scores) else None
-    balance = 2 * votes - len(scores)
-    return {
-        "dataset": dataset,
-        "generator": generator,
-        "video": name,
-        "label": LABELS[label],
-        "n": len(rows),
-        "scored": len(scores),
-        "score": mean,
-        "decision": None if mean is None else LABELS[int(mean >= frames.threshold)],
-        "fake_frames": votes,
-        "vote": LABELS[int(balance > 0)] if balance else None,  # None: a tie, or no frame has a score
-    }
-
-
-def _video_block(
-    videos: Sequence[Block], *, threshold: float, missing: Missing, estimates: Estimates
-) -> Block:
-    scored = [video for video in videos if video["score"] is not None]
-    means = [math.nan if video["score"] is None else video["score"] for video in videos]
-    kept = with_missing([video["label"] == "fake" for video in videos], means, missing)
-    own = [videos[row] for row in kept.rows]
-    groups = [video["group"] for video in own]
-    # A tie counts as wrong, as does a video without a score: a vote that is none decides nothing.
-    votes = [
-        1.0 - y if v["vote"] is None else float(v["vote"] == "fake")
-        for y, v in zip(kept.labels, own, strict=True)
-    ]
-    by_mean = estimates(kept.labels, kept.scores, threshold=threshold, groups=groups)
+def _video_block(found: Videos, *, missing: Missing, estimates: Estimates) -> Block:
+    table = found.table
+    kept = with_missing(table.label, table.score, missing)
+    groups = table.source[kept.rows]
+    # A tie counts as wrong: a vote that is none decides nothing.
+    votes = np.where(found.vote == "", table.label == REAL, found.vote == "fake").astype(float)[kept.rows]
+    by_mean = estimates(kept.labels, kept.scores, threshold=table.threshold, groups=groups)
     by_vote = estimates(kept.labels, votes, threshold=0.5, groups=groups, ranks=False)
     return {
-        "n": len(videos),
-        "n_real": sum(video["label"] == "real" for video in videos),
-        "n_fake": sum(video["label"] == "fake" for video in videos),
-        "scored": len(scored),
+        "n": len(found),
+        "n_real": int((table.label == REAL).sum()),
+        "n_fake": int((table.label == FAKE).sum()),
+        "scored": int((~np.isnan(table.score)).sum()),
         "metrics": {**{k: _shown(e) for k, e in by_mean.items()}, "recall": _rest(by_mean["fnr"])},
         "vote": {
             **{k: _shown(by_vote[k]) for k in ("accuracy", "balanced_accuracy", "fpr", "fnr")},
-            "ties": sum(video["vote"] is None for video in scored),
+            "ties": int(((found.vote == "") & (found.n_scored > 0)).sum()),
         },
     }
 

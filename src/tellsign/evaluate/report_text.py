@@ -31,7 +31,8 @@ _SCORED = "over the samples that have a score"
 _LEGENDS = {
     "error": _SCORED,
     "exclude": _SCORED,
-    "worst": "a fake without a score ranks below all others, such a real above",
+    "worst": "a fake without a score ranks below all others, such a real above; a video of which a frame\n"
+    "has none counts as one without",
 }
 _LOST = {
     "error": "",

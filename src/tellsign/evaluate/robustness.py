@@ -20,6 +20,7 @@ import numpy as np
 from tellsign import image
 from tellsign.evaluate.benchmark.worker import system_of, unfit
 from tellsign.evaluate.robustness_result import Failure, Robustness, Row
+from tellsign.groups import sources
 from tellsign.metrics import summary
 from tellsign.perturb.attacks import Attack, detector_score, parse
 from tellsign.perturb.attacks.evaluation import masking_report, outcome
@@ -124,8 +125,15 @@ def robustness(
         report, note = None, "not asked for"
         if masking:
             report, note = _masking(source, manifest, scored, seed=seed)
-    groups = [sample.group for sample in manifest]
-    row = partial(_row, tally.scores, labels, groups, source=source.name, n_resamples=n_resamples, seed=seed)
+    row = partial(
+        _row,
+        tally.scores,
+        labels,
+        sources(manifest),
+        source=source.name,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
     return Robustness(
         detector=source.name,
         manifest=manifest.digest(),

@@ -133,12 +133,23 @@ def _range(numbers: Ints) -> Ints | slice:
     return rising if np.array_equal(numbers, np.arange(rising.start, rising.stop)) else numbers
 
 
-def _look_up(counts: Counts, groups: Ints | slice, *, out: Counts) -> None:
+def _looked_up(counts: Counts, groups: Ints | slice, *, out: Counts) -> Counts:
+    """The counts of some groups, in `out` or where they are."""
     if isinstance(groups, slice):
-        out[:] = counts[groups]
-    else:
-        # With "clip" NumPy writes straight into `out`; no index is out of range.
-        counts.take(groups, out=out, mode="clip")
+        return counts[groups]
+    # With "clip" NumPy writes straight into `out`; no index is out of range.
+    return counts.take(groups, out=out, mode="clip")
+
+
+def _by_group(numbers: Ints) -> Ints:
+    """(N,) rows in the order of their groups' numbers, which have no gaps."""
+    n_groups = int(numbers.max(initial=-1)) + 1
+    if n_groups == len(numbers):
+        order = np.empty_like(numbers)
+        order[numbers] = np.arange(n_groups)
+        return order
+    # Numbers of 16 bits are sorted by their digits, and not by comparing.
+    return np.argsort(numbers.astype(np.min_scalar_type(n_groups)), kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +169,7 @@ class _Residuals:
         bins = calibration_bin(values, N_BINS)
         # In order of groups, which are in order of scores, the bins already lie together where probabilities
         # rise with scores; then counts are read one after the other.
-        order = np.argsort(numbers, kind="stable")
+        order = _by_group(numbers)
         if np.count_nonzero(np.diff(bins[order])) * _RUN > len(order):
             order = np.lexsort((numbers, bins))
         bins, numbers, differences = bins[order], numbers[order], (values - is_fake)[order]
@@ -197,10 +208,10 @@ class _Calibration:
     def metrics(self, counts: Counts, n_rows: int) -> dict[str, float | None]:
         sums = self.sums
         residuals, squared = np.zeros(N_BINS), 0.0
-        _look_up(counts, sums.groups, out=self.drawn)
+        drawn = _looked_up(counts, sums.groups, out=self.drawn)
         for part, bins, starts in sums.parts:
             weight = self.weights[: part.stop - part.start]
-            weight[:] = self.drawn[part]
+            weight[:] = drawn[part]
             if sums.squared is not None:
                 squared += total_product(weight, sums.squared[part])
             weight *= sums.residuals[part]
@@ -247,13 +258,15 @@ class Table:
 
     def measure(self) -> Callable[[Counts], dict[str, float | None]]:
         """A function from (G,) counts to all metrics, None where one is undefined; for one thread alone."""
-        mass = Mass(len(self.scores.ranking.real), len(self.scores.ranking.fake))
+        sizes = len(self.scores.ranking.real), len(self.scores.ranking.fake)
+        mass, (real, fake) = Mass(*sizes), (np.empty(size, dtype=np.int32) for size in sizes)
         calibration = None if self.calibration is None else _Calibration.of(self.calibration)
 
         def metrics(counts: Counts) -> dict[str, float | None]:
-            _look_up(counts, self.scores.real_groups, out=mass.real)
-            _look_up(counts, self.scores.fake_groups, out=mass.fake)
-            mass.add_up()
+            mass.count(
+                _looked_up(counts, self.scores.real_groups, out=real),
+                _looked_up(counts, self.scores.fake_groups, out=fake),
+            )
             found = (self._ranks(mass) if self.ranks else {}) | self._decisions(mass)
             if calibration is None:
                 return {**found, "ece": None, "brier": None}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tellsign.metrics.values import columns
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
@@ -72,51 +73,28 @@ def with_missing(
     """
     if policy not in POLICIES:
         raise ConfigError(f"missing scores are met with one of {', '.join(POLICIES)}: found {policy!r}")
-    truth, values, chances = _columns(labels, scores, probabilities)
+    kind = "numbers, NaN where there is none"
+    is_fake, values = columns(labels, scores, kind=kind)
+    chances = None
+    if probabilities is not None:
+        _, chances = columns(labels, probabilities, what="probabilities", kind=kind)
     lost = np.isnan(values)
     n_missing = int(lost.sum())
     if n_missing and policy == "error":
         raise ConfigError(_complaint(lost, names))
     if policy == "worst":
-        values = np.where(lost, np.where(truth == FAKE, -np.inf, np.inf), values)
+        values = np.where(lost, np.where(is_fake, -np.inf, np.inf), values)
         if chances is not None:
-            chances = np.where(lost, np.where(truth == FAKE, 0.0, 1.0), chances)
+            chances = np.where(lost, np.where(is_fake, 0.0, 1.0), chances)
     rows = np.flatnonzero(~lost) if policy == "exclude" else np.arange(len(values))
     return Scored(
         rows=rows,
-        labels=truth[rows],
+        labels=np.where(is_fake, FAKE, REAL)[rows],
         scores=values[rows],
         probabilities=None if chances is None else chances[rows],
         n=len(values),
         n_missing=n_missing,
     )
-
-
-def _columns(
-    labels: ArrayLike, scores: ArrayLike, probabilities: ArrayLike | None
-) -> tuple[Ints, Floats, Floats | None]:
-    truth = np.asarray(labels)
-    found = (
-        {"scores": scores} if probabilities is None else {"scores": scores, "probabilities": probabilities}
-    )
-    columns = []
-    for what, given in found.items():
-        try:
-            values = np.asarray(given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{what} must be numbers, NaN where there is none: {error}") from error
-        if truth.ndim != 1 or truth.shape != values.shape:
-            raise ConfigError(
-                f"labels and {what} must be 1-D and of one length: found {truth.shape} and {values.shape}"
-            )
-        columns.append(values)
-    wrong = np.flatnonzero(~np.isin(truth, (REAL, FAKE)))
-    if len(wrong):
-        raise ConfigError(
-            f"labels must be {REAL} (real) or {FAKE} (fake): found {truth.tolist()[wrong[0]]!r} in row "
-            f"{wrong[0]} and {len(wrong)} such rows of {len(truth)}; leave out rows of unknown label"
-        )
-    return truth.astype(np.int64), columns[0], columns[1] if len(columns) > 1 else None
 
 
 def _complaint(lost: NDArray[np.bool_], names: Sequence[str] | NDArray[np.str_] | None) -> str:

@@ -58,10 +58,13 @@ class Ranking:
     @cached_property
     def cuts(self) -> tuple[Ints, Ints]:
         """(T + 1,) reals and fakes below each distinct score, ascending, and below infinity."""
-        merged = np.sort(np.concatenate([self.real, self.fake]), kind="stable")
-        distinct = merged[np.concatenate([[True], merged[1:] != merged[:-1]])]
-        real, fake = self.real.searchsorted(distinct), self.fake.searchsorted(distinct)
-        return np.append(real, len(self.real)), np.append(fake, len(self.fake))
+        both = np.concatenate([self.real, self.fake])
+        # Two runs that are in order already, which a stable sort merges.
+        order = np.argsort(both, kind="stable")
+        merged = both[order]
+        ends = np.append(np.flatnonzero(merged[1:] != merged[:-1]) + 1, len(merged))
+        real = np.cumsum(order < len(self.real))[ends - 1]
+        return np.append(0, real), np.append(0, ends - real)
 
 
 class Mass:
@@ -74,19 +77,21 @@ class Mass:
     def __init__(self, n_real: int, n_fake: int) -> None:
         """Every row counts once."""
         dtype = np.int32 if n_real + n_fake < _WIDE else np.int64
-        self.real = np.ones(n_real, dtype=np.int32)  # (R,)
-        self.fake = np.ones(n_fake, dtype=np.int32)  # (F,)
         self.real_sum = np.zeros(n_real + 1, dtype=dtype)  # (R + 1,) [k]: of the k lowest reals
         self.fake_sum = np.zeros(n_fake + 1, dtype=dtype)  # (F + 1,)
         n_block = min(n_fake, BLOCK)
-        self.looked_up = np.empty(n_block, dtype=dtype)  # scratch for a block of fakes, as those below
+        self.looked_up, self.below = np.empty((2, n_block), dtype=dtype)  # scratch for a block of fakes
         self.weight, self.tp, self.called = np.empty((3, n_block), dtype=np.float64)
-        self.add_up()
+        self.count(np.ones(n_real, dtype=np.int32), np.ones(n_fake, dtype=np.int32))
 
-    def add_up(self) -> None:
-        """Brings the sums in line with `real` and `fake`."""
-        np.cumsum(self.real, out=self.real_sum[1:])
-        np.cumsum(self.fake, out=self.fake_sum[1:])
+    def count(self, real: Counts, fake: Counts) -> None:
+        """Every row counts as often as it is said here.
+
+        Args:    real: (R,), fake: (F,) how often; kept, and not to be changed while the sums are read.
+        """
+        self.fake = fake
+        np.cumsum(real, out=self.real_sum[1:])
+        np.cumsum(fake, out=self.fake_sum[1:])
 
     @property
     def reals(self) -> int:
@@ -113,31 +118,42 @@ def area_and_precision(ranking: Ranking, mass: Mass) -> tuple[float, float]:
     """`area` and `step_precision` in one walk over the fakes, since both read the reals below each."""
     won, precision = 0, 0.0
     reals_below, reals_up_to, fakes_below = ranking.reals_below, ranking.reals_up_to, ranking.fakes_below
-    for part in blocks(0, len(ranking.fake)):
+    for part in blocks(0, _counting(ranking, mass)):
         n = part.stop - part.start
-        weight, tp, called, looked_up = mass.weight[:n], mass.tp[:n], mass.called[:n], mass.looked_up[:n]
+        weight, tp, called = mass.weight[:n], mass.tp[:n], mass.called[:n]
+        looked_up, below = mass.looked_up[:n], mass.below[:n]
         weight[:] = mass.fake[part]
         # With "clip" NumPy writes straight into `out`; no index is out of range.
+        if reals_up_to is not None:
+            tp[:] = mass.real_sum.take(reals_up_to[part], out=looked_up, mode="clip")
         called[:] = mass.real_sum.take(reals_below[part], out=looked_up, mode="clip")
         # Whole numbers below 2**53, which floats hold exactly.
         won_here = int(total_product(weight, called))
-        won += won_here
-        if reals_up_to is not None:
-            tp[:] = mass.real_sum.take(reals_up_to[part], out=looked_up, mode="clip")
-            won_here = int(total_product(weight, tp))
-        won += won_here
+        won += won_here + (won_here if reals_up_to is None else int(total_product(weight, tp)))
+        # As integers, which are half as wide: `below` becomes what is called fake rightly, `looked_up` all.
         if fakes_below is None:
-            tp[:] = mass.fake_sum[part]
+            np.subtract(mass.fakes, mass.fake_sum[part], out=below)
         else:
-            tp[:] = mass.fake_sum.take(fakes_below[part], out=looked_up, mode="clip")
-        np.subtract(mass.fakes, tp, out=tp)
-        np.subtract(mass.reals, called, out=called)
-        called += tp
-        # 0 of 0 called fake happens only at fakes that do not count.
-        np.maximum(called, 1, out=called)
+            mass.fake_sum.take(fakes_below[part], out=below, mode="clip")
+            np.subtract(mass.fakes, below, out=below)
+        np.subtract(mass.reals, looked_up, out=looked_up)
+        looked_up += below
+        tp[:], called[:] = below, looked_up
         tp /= called
         precision += total_product(weight, tp)
     return won / (2 * mass.reals * mass.fakes), precision / mass.fakes
+
+
+def _counting(ranking: Ranking, mass: Mass) -> int:
+    """How many of the lowest fakes there are up to the highest score at which one counts.
+
+    Beyond, nothing is won, and the precision may be 0 of 0.
+    """
+    # Of the sums' own type: beside a plain number NumPy widens them all.
+    below = int(mass.fake_sum.searchsorted(mass.fake_sum[-1]))
+    if ranking.fakes_below is None:
+        return below
+    return int(ranking.fakes_below.searchsorted(below))
 
 
 def blocks(start: int, stop: int) -> Iterator[slice]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.groups import group_numbers
+from tellsign.metrics.ranking import BLOCK, blocks
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _MANY = 1 << 14  # groups from which on they are drawn all at once
 _N_CODES = 1 << 16
+_COMMON = 4  # counts up to this one are common: about one group in 280 is drawn more often
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +170,20 @@ def _draw_evenly(counts: Counts, rng: np.random.Generator) -> None:
     # Counts of draws are Poisson counts of which the sum is known, whatever it is. So nearly all draws come
     # at once, as Poisson counts of a mean a little below 1, and those that lack to the sum one by one: the
     # same distribution, several times faster, and in steps that two threads can take side by side.
-    drawn, total = _poisson(_Codes.of(size), size, rng)
+    total = _draw_poisson(counts, _Codes.of(size), rng)
     while total > size:  # by chance of one in a thousand
-        drawn, total = _poisson(_Codes.of(size), size, rng)
-    counts[:] = drawn
+        total = _draw_poisson(counts, _Codes.of(size), rng)
     # A plain 1 is of another type, and a hundred times slower.
     np.add.at(counts, rng.integers(size, size=size - total), np.int32(1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Codes:
     """Which of the 2**16 numbers of 16 bits stand for which Poisson count."""
 
-    firsts: tuple[int, ...]  # the first number that stands for 1, for 2, ...
+    firsts: tuple[int, ...]  # the first number that stands for 1, for 2, ...; up to the last common count
+    rare: int  # the first number that stands for a count beyond these
+    counts: NDArray[np.uint8]  # (2**16,) of each number
     undecided: int  # from here on the numbers stand for none: the shares are no multiples of 2**-16
     rest: tuple[float, ...]  # distribution of the count where the number stands for none
 
@@ -193,31 +196,44 @@ class _Codes:
         ends = list(accumulate(whole))
         rest = np.array(exact) - whole
         return cls(
-            tuple(end for end, share in zip(ends, whole[1:], strict=False) if share),
-            ends[-1],
-            tuple((rest / rest.sum()).tolist()),
+            firsts=tuple(ends[:_COMMON]),
+            rare=ends[_COMMON],
+            counts=np.repeat(np.arange(len(whole) + 1), [*whole, _N_CODES - ends[-1]]).astype(np.uint8),
+            undecided=ends[-1],
+            rest=tuple((rest / rest.sum()).tolist()),
         )
 
 
-def _poisson(codes: _Codes, size: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
-    """(size,) counts and their sum."""
-    bits = rng.bit_generator.random_raw(size // 4 + 1).view(np.uint16)[:size]
-    drawn, reached = np.zeros(size, dtype=np.uint8), np.empty(size, dtype=np.bool_)
-    total = 0
-    for first in codes.firsts:
-        np.greater_equal(bits, first, out=reached)
-        drawn += reached.view(np.uint8)
-        total += int(np.count_nonzero(reached))
-    undecided = _rare(np.greater_equal(bits, codes.undecided, out=reached))
-    decided = rng.choice(len(codes.rest), size=len(undecided), p=codes.rest)
-    total += int(decided.sum()) - int(drawn[undecided].sum(dtype=np.int64))
-    drawn[undecided] = decided
-    return drawn, total
+def _draw_poisson(counts: Counts, codes: _Codes, rng: np.random.Generator) -> int:
+    """Fills (G,) counts, and gives their sum."""
+    total, undecided = 0, []
+    n_block = min(len(counts), BLOCK)
+    whole_drawn, whole_reached = np.empty(n_block, dtype=np.uint8), np.empty(n_block, dtype=np.bool_)
+    for part in blocks(0, len(counts)):
+        n = part.stop - part.start
+        drawn, reached = whole_drawn[:n], whole_reached[:n]
+        bits = rng.bit_generator.random_raw(n // 4 + (part.stop == len(counts))).view(np.uint16)[:n]
+        # Comparing is several times faster than looking a count up, which is left for the rare ones.
+        np.greater_equal(bits, codes.firsts[0], out=drawn.view(np.bool_))
+        for first in codes.firsts[1:]:
+            np.greater_equal(bits, first, out=reached)
+            drawn += reached.view(np.uint8)
+        rare = _rare(np.greater_equal(bits, codes.rare, out=reached))
+        numbers = bits[rare]
+        drawn[rare] = codes.counts[numbers]
+        undecided.append(part.start + rare[numbers >= codes.undecided])
+        counts[part] = drawn
+        total += int(drawn.sum(dtype=np.uint32))
+    rows = np.concatenate(undecided)
+    decided = rng.choice(len(codes.rest), size=len(rows), p=codes.rest)
+    total += int(decided.sum()) - int(counts[rows].sum())
+    counts[rows] = decided
+    return total
 
 
 def _rare(flags: Bools) -> Ints:
     """As `np.flatnonzero`, faster where hardly any flag is set: it looks at eight at once."""
     n_even = len(flags) // 8 * 8
-    eights = np.flatnonzero(flags[:n_even].view(np.uint64))
+    eights = np.flatnonzero(flags[:n_even].view(np.uint64) != 0)
     rows = np.append((eights[:, None] * 8 + np.arange(8)).ravel(), np.arange(n_even, len(flags)))
     return np.asarray(rows[flags[rows]], dtype=np.int64)

@@ -154,13 +154,15 @@ def calibration_bin(probabilities: Floats, n_bins: int) -> Ints:
     return np.linspace(0, 1, n_bins + 1)[1:-1].searchsorted(probabilities, side="left")
 
 
-def checked(labels: ArrayLike, scores: ArrayLike, *, what: str = "scores") -> tuple[Bools, Floats]:
-    """(N,) which rows are fake and (N,) values, or a ConfigError that names the first bad row."""
+def columns(
+    labels: ArrayLike, scores: ArrayLike, *, what: str = "scores", kind: str = "numbers"
+) -> tuple[Bools, Floats]:
+    """(N,) which rows are fake and (N,) values, some perhaps NaN; a ConfigError where they don't fit."""
     truth = np.asarray(labels)
     try:
         values = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what} must be numbers: {error}") from error
+        raise ConfigError(f"{what} must be {kind}: {error}") from error
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ConfigError(
             f"labels and {what} must be 1-D and of one length: found {truth.shape} and {values.shape}"
@@ -172,6 +174,12 @@ def checked(labels: ArrayLike, scores: ArrayLike, *, what: str = "scores") -> tu
             f"labels must be {REAL} (real) or {FAKE} (fake): found {truth.tolist()[wrong[0]]!r} in row "
             f"{wrong[0]} and {len(wrong)} such rows of {len(truth)}; leave out rows of unknown label"
         )
+    return is_fake, values
+
+
+def checked(labels: ArrayLike, scores: ArrayLike, *, what: str = "scores") -> tuple[Bools, Floats]:
+    """As `columns`, and no value is NaN; a ConfigError names the first bad row."""
+    is_fake, values = columns(labels, scores, what=what)
     lost = np.flatnonzero(np.isnan(values))
     if len(lost):
         raise ConfigError(

@@ -20,6 +20,7 @@ from tellsign.data.audit.classify import CueResult, check_folds, check_train_ext
 from tellsign.data.audit.cues import FEATURES, FileCues, all_file_cues, cue_text
 from tellsign.data.audit.duplicates import DISTANCE, DuplicateSet, duplicate_sets
 from tellsign.data.manifest import LABEL_NAMES, Manifest, require_images
+from tellsign.groups import sources
 from tellsign.types import FAKE, REAL, ConfigError, Sample
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _results(
 def _cue_results(rows: Sequence[tuple[Sample, FileCues]], **options: int) -> dict[str, CueResult]:
     features = {name: [of(row) for _, row in rows] for name, of in FEATURES.items()}
     labels = [FAKE if sample.label else REAL for sample, _ in rows]
-    return cue_results(features, labels, [sample.group for sample, _ in rows], **options)
+    return cue_results(features, labels, sources(sample for sample, _ in rows), **options)
 
 
 def _examples(name: str, result: CueResult, rows: Sequence[tuple[Sample, FileCues]]) -> tuple[Example, ...]:

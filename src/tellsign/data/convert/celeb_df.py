@@ -65,13 +65,9 @@ def celeb_df_v2(
 ) -> Manifest:
     """Celeb-DF version 2: videos, with the official test list.
 
-    Args:    root: the folder with Celeb-real, YouTube-real and Celeb-synthesis.
-             warn: called with what is worth knowing.
-             group: recording or identity.
-             test_list: a file, or none to leave split empty; by default the one in ROOT.
-    Returns: the manifest; split is test for what is listed, train for the rest.
-    Raises:  ConfigError: an option has a value that it can't have.
-             ManifestError: the tree differs, a class is missing, or a name or line can't be understood.
+    Args:    root, warn, group, test_list: as for `celeb_df_v1`.
+    Returns: as for `celeb_df_v1`.
+    Raises:  ConfigError, ManifestError: as for `celeb_df_v1`.
     """
     return _celeb_df("celeb-df-v2", root, warn, group, test_list)
 

@@ -2,7 +2,7 @@
 
 A cell is one metric of one detector on one test set under one perturbation or attack, over all samples, over
 the fakes of one generator with the test set's reals, or over one of its data sets; by frames (whatever has a
-row) and by videos (the mean score of a video's frames) apart. Rows of one source (group, or video) are drawn
+row) and by videos (`tellsign.evaluate.videos`) apart. Rows of one source (group, or video) are drawn
 together in the bootstrap.
 
 Shapes: N rows (predictions).
@@ -10,15 +10,16 @@ Shapes: N rows (predictions).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellsign.evaluate.videos import videos
+from tellsign.groups import sources
 from tellsign.metrics import summary, with_missing
 from tellsign.scoring.predictions import Predictions, read
 from tellsign.types import FAKE, REAL
@@ -56,12 +57,15 @@ def known_rows(test: DataSet, contestant: Contestant) -> NDArray[np.bool_]:
 
     Args:    test: the samples, N of them.
              contestant: the detector; where it does not say what it learnt from, no row is known.
-    Returns: (N,) True where the group, the file, or the file that it was harmonised from was in its training
-             or validation split.
+    Returns: (N,) True where the group (without one, the video), the file, or the file that it was harmonised
+             from was in its training or validation split.
     """
-    groups, contents = contestant.groups or frozenset(), contestant.contents or frozenset()
+    learnt, contents = contestant.groups or frozenset(), contestant.contents or frozenset()
     return np.array(
-        [s.group in groups or not contents.isdisjoint(test.contents(s)) for s in test.manifest],
+        [
+            source in learnt or not contents.isdisjoint(test.contents(sample))
+            for source, sample in zip(sources(test.manifest), test.manifest, strict=True)
+        ],
         dtype=np.bool_,
     )
 
@@ -115,33 +119,7 @@ def levels(rows: Predictions, missing: Missing) -> Iterator[tuple[str, Predictio
     yield FRAME, rows
     frames = rows.take(rows.video != "")
     if len(frames):
-        yield VIDEO, videos(frames, missing)
-
-
-def videos(frames: Predictions, missing: Missing) -> Predictions:
-    """One row a video, with the mean of its frames' scores.
-
-    Frames are joined by data set, generator, video and label. A video has no probability: those of frames
-    are calibrated for frames. With `exclude` the frames that have a score speak for it, and it has none where
-    no frame has one. Otherwise it has none as soon as one frame lacks it: `worst` gives that frame of a fake
-    the lowest score there is, of a real the highest, and so gives it to the mean.
-
-    Args:    frames: predictions with a video each.
-             missing: what becomes of frames without a score.
-    Returns: a table in the order of the names.
-    """
-    columns = (frames.dataset, frames.generator, frames.video, frames.label)
-    members: dict[tuple[Any, ...], list[int]] = {}
-    for index, key in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-        members.setdefault(key, []).append(index)
-    order = [members[key] for key in sorted(members)]
-    first = frames.take(np.array([indices[0] for indices in order]))
-    parts = [frames.score[indices] for indices in order]
-    if missing == "exclude":
-        parts = [part[~np.isnan(part)] for part in parts]
-    scores = np.array([part.mean() if len(part) else math.nan for part in parts])
-    verdicts = np.where(np.isnan(scores), "", np.where(scores >= frames.threshold, "fake", "real"))
-    return replace(first, score=scores, probability=np.full(len(scores), math.nan), verdict=verdicts)
+        yield VIDEO, videos(frames, missing).table
 
 
 def averages(cells: Sequence[Block]) -> list[Block]:

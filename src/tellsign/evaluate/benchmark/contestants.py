@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts, hub
+from tellsign.groups import sources
 from tellsign.scoring.decision import Decision
 from tellsign.train import train, versions
 from tellsign.types import ArtifactError, ConfigError, ManifestError
@@ -33,7 +34,8 @@ class Contestant:
     artifact: str  # name@digest, as predictions have it
     threshold: float  # score from which on the verdict is fake
     datasets: frozenset[str] | None  # that it learnt from; None: it doesn't say
-    groups: frozenset[str] | None  # that it learnt from; None: the benchmark does not name its data
+    # Groups, or videos without one, that it learnt from; None: the benchmark does not name its data.
+    groups: frozenset[str] | None
     contents: frozenset[str] | None  # checksums of the files that it learnt from, and of their sources
     is_checked: bool = False  # whether these are what it learnt from, as far as it says
 
@@ -71,7 +73,7 @@ def contestant(
         artifact=artifact.name,
         threshold=Decision.of(artifact).operating_point.high,
         datasets=_datasets(artifact.spec),
-        groups=None if learnt is None else frozenset(s.group for s in learnt if s.group),
+        groups=None if learnt is None else frozenset(sources(learnt)) - {""},
         contents=_contents(training, learnt),
         is_checked=training is not None and _learnt_from(artifact.spec, training),
     )

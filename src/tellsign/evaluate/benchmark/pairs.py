@@ -1,5 +1,10 @@
 """Two detectors on the same samples of a benchmark: the difference of their metrics, and whether it counts.
 
+All that is said of a pair (differences, DeLong's test, correlations) is of the rows and the scores that the
+metrics beside it read. So with `missing` as worst a detector that fails on a file is wrong there, and two
+that fail on the same files err together, which correlates their ranks. Scores that stand for the worst are
+infinite, and have ranks but no Pearson correlation.
+
 Shapes: N rows (predictions).
 """
 
@@ -90,8 +95,6 @@ def _compared(first: Predictions, second: Predictions, task: Comparison) -> Bloc
     test = None if note else delong(labels, one, other, names=task.names)
     if test is not None and test.difference.p is None:
         test, note = None, "the data do not show how much the difference varies"
-    # What stands in for a missing score would make two detectors agree that fail on the same files.
-    both = ~np.isnan(first.score[rows]) & ~np.isnan(second.score[rows])
     return {
         "n": len(rows),
         "delong": None if test is None else _shown(test),
@@ -101,9 +104,7 @@ def _compared(first: Predictions, second: Predictions, task: Comparison) -> Bloc
         },
         "correlations": {
             part: value.to_dict()
-            for part, value in correlations(
-                labels[both], one[both], other[both], groups=groups[both], n_resamples=0
-            ).items()
+            for part, value in correlations(labels, one, other, groups=groups, n_resamples=0).items()
         },
     }
 

@@ -97,4 +97,5 @@ def _described(found: DataSet) -> Block:
         "datasets": sorted({escape(sample.dataset) for sample in samples}),
         "generators": sorted({escape(sample.generator) for sample in samples if sample.generator}),
         "not_harmonised": sum(sample.path in found.failed for sample in samples),
+        "notes": list(found.notes),
     }

@@ -59,6 +59,13 @@ def facts(result: BenchmarkResult) -> list[tuple[str, str]]:
         )
         lines.append((test["name"], _set_words(test) + left_out))
     lines += [(f"{entry['name']} (learnt from)", _set_words(entry)) for entry in known["training"]]
+    notes = {
+        (entry["name"], note): None
+        for key in ("tests", "training")
+        for entry in known[key]
+        for note in entry["notes"]
+    }
+    lines += [(f"{name} (note)", note) for name, note in notes]
     versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
     return [
         *lines,

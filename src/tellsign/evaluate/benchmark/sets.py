@@ -43,6 +43,7 @@ class DataSet:
     manifest: Manifest  # every sample with the checksum of its file
     failed: Mapping[Path, str] = field(default_factory=dict)  # what could not be harmonised, and why
     origins: Mapping[Path, str] = field(default_factory=dict)  # harmonised file → checksum of its source
+    notes: tuple[str, ...] = ()  # how its tables were read, where that may not be how they were meant
     digest: str = field(init=False)  # of everything but the places and the sources of the files
 
     def __post_init__(self) -> None:
@@ -63,20 +64,24 @@ def data_set(
     Args:    name: of the entry.
              config: of the benchmark.
              out: its folder; harmonised files go to `out/data/NAME`, and are reused by the next run.
-             say: told what happens.
+             say: told what happens, and how a table was read that could be meant otherwise.
     Returns: the samples, in the order of the sources.
     Raises:  ManifestError: a table breaks its rules, a file is missing or has changed, or nothing is left.
              ConfigError: an option can't be carried out.
     """
     entry = config.data[name]
-    parts = [_source(source, Path(config.root), name) for source in entry.sources]
+    heard: list[str] = []
+    parts = [_source(source, Path(config.root), name, heard.append) for source in entry.sources]
+    notes = tuple(dict.fromkeys(heard))
+    for note in notes:
+        say(f"[data.{name}] {note}")
     manifest = Manifest(tuple(sample for part in parts for sample in part))
     places = [sample.path.resolve() for sample in manifest]
     if len(set(places)) < len(places):
         twice = next(path for path in places if places.count(path) > 1)
         raise ManifestError(f"[data.{name}] takes {str(twice)!a} from two sources; filter one of them")
     _ = manifest.labels  # refuses what has none
-    found = DataSet(name, verified(manifest, name))
+    found = DataSet(name, verified(manifest, name), notes=notes)
     if entry.harmonise is not None:
         found = _harmonised(found, entry, out / "data" / name, say)
     if entry.split:
@@ -178,9 +183,13 @@ def folder_digest(folder: Path) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _source(source: SourceConfig, root: Path, name: str) -> Manifest:
+def _source(source: SourceConfig, root: Path, name: str, warn: Callable[[str], None]) -> Manifest:
     table = root / source.manifest
-    rows = index_csv(table, columns=source.columns, skip_labels=source.skip_labels)
+
+    def read_as(text: str) -> None:
+        warn(f"{table.name!a} was read as `tellsign data index` reads it: {text}")
+
+    rows = index_csv(table, columns=source.columns, skip_labels=source.skip_labels, warn=read_as)
     kept = rows.filter(lambda sample: _wanted(sample, source, table.parent))
     if not kept:
         raise ManifestError(
