@@ -1,0 +1,1 @@
+"""Torch layers and networks that two systems share, nothing else. They need the `train` extra."""
