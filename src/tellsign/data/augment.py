@@ -1,0 +1,155 @@
+"""What a network sees of an image in training: a random native crop, turned and recoloured where asked.
+
+Shapes: C channels (3), H W pixels, S pixels of a crop's side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+
+from tellsign.features.spectrum import grey
+from tellsign.types import ConfigError, ImageError, TooSmallError
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8] | NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How an image becomes what a network sees in training."""
+
+    size: int = 224  # side of the crop in pixels; nothing is resized
+    flip: bool = True  # left and right exchanged in half of all cases
+    rotation: float = 0.0  # degrees, uniform from -rotation to rotation; 0: pixels are never interpolated
+    jitter: float = 0.0  # brightness, contrast and saturation by factors from 1 - jitter to 1 + jitter
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+            raise ConfigError(f"size is a whole number of pixels from 1, found {self.size!r}")
+        if not isinstance(self.flip, bool):
+            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        for name, most in (("rotation", 180), ("jitter", 1)):
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (is_number and 0 <= value <= most):  # also refuses NaN
+                raise ConfigError(f"{name} is a number from 0 to {most}, found {value!r}")
+
+
+def augmented(image: Pixels, view: View, rng: Generator) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """One training view of an image.
+
+    Drawn in this order whatever the options, so that one that is added leaves the others as they were: row
+    and column of the crop, its flip, its angle, its three factors. A crop is turned about its centre, with
+    the pixels of the image around it; beyond the image's border it goes on as in a mirror that stands on the
+    last pixel. Brightness, contrast (about the crop's mean grey) and saturation follow in this order, each
+    clipped to [0, 1].
+
+    Args:    image: (3, H, W) sRGB in [0, 1], or its uint8 levels.
+             view: what is done to it.
+             rng: the source of all that is random.
+    Returns: (3, S, S), a copy: float32 in [0, 1], or levels where those were given and none is computed anew.
+    Raises:  TooSmallError: the image is smaller than the crop; ImageError: the array is no image.
+
+    Example:
+        >>> image = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
+        >>> augmented(image, View(size=4, flip=False), np.random.default_rng(0)).shape
+        (3, 4, 4)
+    """
+    _check(image, view.size)
+    top, left = (int(rng.integers(length - view.size + 1)) for length in image.shape[1:])
+    flip = rng.random() < 0.5
+    angle = view.rotation * rng.uniform(-1, 1)
+    factors = 1 + view.jitter * rng.uniform(-1, 1, 3)
+    if view.rotation:
+        crop: Pixels = _turned(image, top, left, view.size, math.radians(angle))
+    else:
+        crop = image[:, top : top + view.size, left : left + view.size]
+    if view.flip and flip:
+        crop = crop[:, :, ::-1]
+    if view.jitter:
+        return _recoloured(unit(crop), factors)
+    if crop.dtype == np.uint8:
+        return np.array(crop, dtype=np.uint8, order="C")
+    return np.array(crop, dtype=np.float32, order="C")
+
+
+def unit(pixels: Pixels) -> NDArray[np.float32]:
+    """Levels as the numbers that `image.decode` gives for them.
+
+    Args:    pixels: uint8 levels, or floats in [0, 1] already.
+    Returns: float32 in [0, 1], each level the float32 nearest to level / 255.
+    """
+    if pixels.dtype != np.uint8:
+        return np.asarray(pixels, dtype=np.float32)
+    out = pixels.astype(np.float32)
+    out /= np.float32(255)
+    return out
+
+
+def _check(image: Pixels, size: int) -> None:
+    is_pixels = image.dtype == np.uint8 or np.issubdtype(image.dtype, np.floating)
+    if image.ndim != 3 or image.shape[0] != 3 or not is_pixels:
+        raise ImageError(
+            f"expected an image of shape (3, H, W), floats or uint8; found {image.dtype} {image.shape}"
+        )
+    height, width = image.shape[1:]
+    if min(height, width) < size:
+        raise TooSmallError(
+            f"the image has {width} × {height} pixels, smaller than the {size} × {size} needed; "
+            "enlarging would invent a spectrum, so use a larger original or ask for a smaller size"
+        )
+
+
+def _turned(image: Pixels, top: int, left: int, size: int, angle: float) -> NDArray[np.float32]:
+    """The crop turned by an angle in radians, bilinear."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    # The turned square's bounding box, and a pixel more for the interpolation's neighbours.
+    margin = math.ceil(size * (abs(cosine) + abs(sine) - 1) / 2) + 1
+    side = size + 2 * margin
+    window = unit(_window(image, top - margin, left - margin, side))
+    middle = size / 2
+    shift = margin + middle - middle * cosine
+    coefficients = (cosine, sine, shift - middle * sine, -sine, cosine, shift + middle * sine)
+    out = np.empty((3, size, size), np.float32)
+    for plane, turned in zip(window, out, strict=True):
+        picture = PIL.Image.fromarray(np.ascontiguousarray(plane))
+        turned[...] = np.asarray(
+            picture.transform(
+                (size, size), PIL.Image.Transform.AFFINE, coefficients, PIL.Image.Resampling.BILINEAR
+            )
+        )
+    return out  # means with weights that Pillow adds up in float64: none leaves [0, 1]
+
+
+def _window(image: Pixels, top: int, left: int, side: int) -> Pixels:
+    """A square that may reach beyond the image, which goes on there mirrored."""
+    height, width = image.shape[1:]
+    if min(top, left) >= 0 and top + side <= height and left + side <= width:
+        return image[:, top : top + side, left : left + side]
+    rows, columns = _mirrored(top, side, height), _mirrored(left, side, width)
+    return image.take(rows, axis=1).take(columns, axis=2)
+
+
+def _mirrored(start: int, count: int, length: int) -> NDArray[np.intp]:
+    """Indices from `start` on, folded back into 0 … length - 1."""
+    period = max(1, 2 * (length - 1))
+    folded = np.arange(start, start + count) % period
+    return np.minimum(folded, period - folded) if length > 1 else np.zeros(count, np.intp)
+
+
+def _recoloured(image: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Brightness, contrast and saturation of an image changed by three factors."""
+    brightness, contrast, saturation = factors.astype(np.float32)
+    out: NDArray[np.float32] = np.clip(image * brightness, 0, 1)
+    middle = np.float32(np.mean(np.asarray(grey(out)), dtype=np.float64))
+    np.clip(contrast * out + (1 - contrast) * middle, 0, 1, out=out)
+    np.clip(saturation * out + (1 - saturation) * np.asarray(grey(out)), 0, 1, out=out)
+    return out

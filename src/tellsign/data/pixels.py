@@ -1,0 +1,103 @@
+"""Decoded pictures, kept on disk so that later epochs need no decoder.
+
+An entry is a plain .npy file that is mapped and never read whole: its pages belong to the system's file cache
+and not to the process. It is found by path, time of change and size, so a file that was changed is decoded
+again; entries of earlier contents stay until the folder is removed.
+
+Shapes: C channels (3), H W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign.image import decode
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8] | NDArray[np.floating[Any]]
+
+
+def pixels(path: Path, cache: Path | None = None) -> Pixels:
+    """The picture in a file.
+
+    Args:    path: of an image file.
+             cache: folder of decoded pictures, made and filled here; None: the file is decoded.
+    Returns: (3, H, W) float32 sRGB in [0, 1]; from the cache, uint8 levels where they say the same. An array
+             from the cache can't be written to.
+    Raises:  ImageError: the file is no usable image; ConfigError: the cache can't be written.
+    """
+    if cache is None:
+        return decode(path).array
+    entry = _entry(path, cache)
+    if entry is None:
+        return decode(path).array  # which says what is wrong with it
+    found = _mapped(entry)
+    if found is None:
+        _write(entry, levels(decode(path).array))
+        found = _mapped(entry)
+    if found is None:
+        raise ConfigError(f"{entry} was written and can't be read; use another folder as cache, or none")
+    return found
+
+
+def levels(array: Pixels) -> Pixels:
+    """An image as 8-bit levels if nothing is lost by it.
+
+    Args:    array: float32 in [0, 1], any shape; or levels already.
+    Returns: uint8 levels v where each number is v / 255 exactly; else the array itself.
+    """
+    if array.dtype == np.uint8:
+        return array
+    scaled = array * np.float32(255)
+    np.rint(scaled, out=scaled)
+    found = scaled.astype(np.uint8)
+    scaled /= np.float32(255)
+    return found if np.array_equal(scaled, array) else array
+
+
+def _entry(path: Path, cache: Path) -> Path | None:
+    """Where a file's picture is kept; None where there is no such file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    place = os.fsencode(os.path.abspath(path))  # noqa: PTH100 - links stay
+    key = hashlib.sha256(b"%b\0%d\0%d" % (place, status.st_mtime_ns, status.st_size)).hexdigest()
+    return cache / key[:2] / f"{key[2:]}.npy"  # no folder of a million files
+
+
+def _mapped(entry: Path) -> Pixels | None:
+    """An entry; None where there is none that is whole."""
+    try:
+        found = np.load(entry, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    sound = found.ndim == 3 and found.shape[0] == 3 and found.dtype in (np.uint8, np.float32)
+    return np.asarray(found) if sound else None
+
+
+def _write(entry: Path, array: Pixels) -> None:
+    """Keep a picture: whole or not at all, also where two processes keep the same."""
+    draft = entry.with_name(f".{entry.name}.{os.getpid()}.draft")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        draft.replace(entry)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache of decoded pictures can't be written to {entry.parent.parent}: "
+            f"{error.strerror or error}. It needs 3 bytes a pixel: free some space, or train without cache"
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
