@@ -34,6 +34,24 @@ SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE, CARD_FILE, LICENCE_FILE = (
 DIGESTED = (SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE)
 FILES = (*DIGESTED, CARD_FILE, LICENCE_FILE)
 
+# Weights from this size on stay on disk until an array is looked at: of a network that runs from its graph,
+# every worker would hold a copy that it never reads.
+MAPPED_BYTES = 64 << 20
+TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+}  # safetensors' name of a number type → NumPy's
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Artifact:
@@ -49,6 +67,12 @@ class Artifact:
         """Name and the first twelve digits of the digest, as verdicts show it."""
         return f"{self.spec['name']}@{self.digest[:12]}"
 
+    @property
+    def graph(self) -> Path | None:
+        """Where its graph lies; None where it has none, as a detector that is no network."""
+        graph = self.path / GRAPH_FILE
+        return graph if graph.is_file() else None
+
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and bytes of the files that a verdict depends on.
@@ -60,7 +84,8 @@ def folder_digest(folder: Path) -> str:
     for name in DIGESTED:
         file = folder / name
         if file.is_file():
-            total.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
+            with file.open("rb") as content:  # in chunks: a network's weights needn't fit into memory twice
+                total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\0".encode())
     return total.hexdigest()
 
 
@@ -68,16 +93,15 @@ def load(folder: Path | str) -> Artifact:
     """Read a detector folder.
 
     Args:    folder: where `detector.json` lies.
-    Returns: the artifact, its arrays in memory and read-only.
+    Returns: the artifact, its arrays read-only; those of large weights are read when they are used.
     Raises:  ArtifactError: the folder is missing, incomplete, of another format, or unreadable.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load as load_arrays
 
     folder = Path(folder)
     try:
         spec = json.loads((folder / SPEC_FILE).read_bytes())
-        arrays = load_arrays((folder / WEIGHTS_FILE).read_bytes())
+        arrays = _arrays(folder / WEIGHTS_FILE)
         digest = folder_digest(folder)
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name
@@ -107,6 +131,26 @@ def load(folder: Path | str) -> Artifact:
     return Artifact(folder, spec, arrays, digest)
 
 
+def _arrays(file: Path) -> dict[str, NDArray[Any]]:
+    import numpy as np
+    from safetensors import safe_open
+    from safetensors.numpy import load as load_arrays
+
+    if file.stat().st_size < MAPPED_BYTES:
+        return load_arrays(file.read_bytes())
+    with safe_open(file, framework="numpy"):
+        pass  # the header is sound, and its arrays fill the file
+    content = np.asarray(np.memmap(file, mode="r"))
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:start].tobytes())
+    header.pop("__metadata__", None)
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        arrays[name] = content[begin:end].view(TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
 def check_target(folder: Path) -> None:
     """Refuse, before hours of training, a place where `save` would not write.
 
@@ -132,6 +176,7 @@ def save(
     *,
     spec: Mapping[str, Any],
     arrays: Mapping[str, NDArray[np.generic]],
+    graph: bytes | Path | None = None,
     card: str = "",
     licence: str = "",
 ) -> Artifact:
@@ -140,6 +185,7 @@ def save(
     Args:    folder: where to write; an existing detector there is replaced.
              spec: the content of detector.json; `format` is added.
              arrays: name → array, stored in the order of their names.
+             graph: content of graph.onnx, or a file to copy, which may be the one that is replaced.
              card: text of CARD.md.
              licence: text of the weights' own LICENSE.
     Returns: the artifact as `load` reads it back.
@@ -167,6 +213,10 @@ def save(
         try:
             (draft / SPEC_FILE).write_text(text + "\n", encoding="ascii")
             (draft / WEIGHTS_FILE).write_bytes(weights)
+            if isinstance(graph, bytes):
+                (draft / GRAPH_FILE).write_bytes(graph)
+            elif graph is not None:
+                shutil.copyfile(graph, draft / GRAPH_FILE)
             if card:
                 (draft / CARD_FILE).write_text(card, encoding="utf-8")
             if licence:

@@ -13,6 +13,7 @@ DEFAULT_DETECTOR = "spectrum"
 SHIPPED = Path(__file__).with_name("shipped")
 SYSTEMS = {
     "spectrum": "tellsign.systems.spectrum.system:SpectrumSystem",
+    "cae-net": "tellsign.systems.cae_net.system:CaeNetSystem",
 }
 ENTRY_POINTS = "tellsign.systems"
 

@@ -6,7 +6,7 @@ The two halves share no group. The test split is never read here.
 from __future__ import annotations
 
 import itertools
-import tempfile
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -27,8 +27,9 @@ from tellsign.calibration import (
 )
 from tellsign.configuration import only_known, toml_tree
 from tellsign.data.manifest import LABEL_NAMES
-from tellsign.groups import n_groups
+from tellsign.groups import n_groups, sources
 from tellsign.metrics import auroc
+from tellsign.run_folder import is_first, run_folder
 from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 
@@ -102,14 +103,24 @@ def config_from(options: Mapping[str, Any], *, where: str) -> TrainConfig:
     return TrainConfig(**{**options, "calibration": CalibrationConfig(**calibration)})
 
 
-def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lambda text: None) -> Artifact:
+def train(
+    config: TrainConfig,
+    manifest: Manifest,
+    out: Path,
+    *,
+    resume: bool = False,
+    say: Say = lambda text: None,
+) -> Artifact:
     """Train, choose, calibrate and save a detector.
+
+    Where several processes train a network together (torchrun), each calls this, and the first one writes.
 
     Args:    config: system, options, grid.
              manifest: with splits train and valid; samples of the split test are left alone.
-             out: the detector's folder.
+             out: the detector's folder; a training is kept in `out` with ".run" behind its name meanwhile.
+             resume: go on with a training that was stopped there.
              say: told what happens.
-    Returns: the calibrated artifact.
+    Returns: the calibrated artifact; in the other processes of several, the one that was chosen.
     Raises:  ConfigError, ManifestError: configuration or data don't do.
     """
     artifacts.check_target(out)
@@ -125,11 +136,11 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
     _no_shared_groups(training, valid)
     halves = validation_halves(valid, seed=config.seed)
     _check_support(halves["calibrate"], config.calibration)
-    with tempfile.TemporaryDirectory(prefix="tellsign-") as folder:
+    with run_folder(out, resume=resume) as folder:
         trials = []
         for number, options in enumerate(candidates):
-            path = Path(folder, str(number))
-            system(options).fit(training, halves["select"], out=path, seed=config.seed)
+            path = folder / str(number)
+            system(options).fit(training, halves["select"], out=path, seed=config.seed, say=say)
             scores, _ = raw_scores(artifacts.load(path), halves["select"])
             area = auroc(np.array(halves["select"].labels), scores)
             trials.append((area, path))
@@ -139,6 +150,8 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             )
         area, best = max(trials, key=lambda trial: trial[0])
         draft = artifacts.load(best)
+        if not is_first():
+            return draft
         spec = {
             **draft.spec,
             "name": config.name,
@@ -154,9 +167,14 @@ def train(config: TrainConfig, manifest: Manifest, out: Path, *, say: Say = lamb
             "metrics": {"auroc_select": area, "n_candidates": len(candidates)},
         }
         domain = _domain_statistics(draft, training)
-        chosen = artifacts.save(Path(folder, "chosen"), spec=spec, arrays={**draft.arrays, **domain})
+        chosen = artifacts.save(
+            folder / "chosen", spec=spec, arrays={**draft.arrays, **domain}, graph=draft.graph
+        )
         # Only a calibrated detector takes the place of the one that may be there.
-        return calibrate(chosen, halves["calibrate"], config.calibration, out)
+        found = calibrate(chosen, halves["calibrate"], config.calibration, out)
+        for path in (chosen.path, *(trial for _, trial in trials)):
+            shutil.rmtree(path)
+        return found
 
 
 def validation_halves(valid: Manifest, *, seed: int) -> dict[str, Manifest]:
@@ -224,7 +242,7 @@ def thresholds(
 def save_refitted(
     artifact: Artifact, spec: Mapping[str, Any], arrays: Mapping[str, FloatArray], out: Path | None
 ) -> Artifact:
-    """Write a detector with other numbers, and with its card and licence.
+    """Write a detector with other numbers, and with its graph, card and licence.
 
     Args:    artifact: the detector as it was.
              spec, arrays: what it holds now.
@@ -233,7 +251,9 @@ def save_refitted(
     Raises:  ArtifactError: it can't be written.
     """
     card, licence = (_text(artifact.path / name) for name in (artifacts.CARD_FILE, artifacts.LICENCE_FILE))
-    return artifacts.save(out or artifact.path, spec=spec, arrays=arrays, card=card, licence=licence)
+    return artifacts.save(
+        out or artifact.path, spec=spec, arrays=arrays, graph=artifact.graph, card=card, licence=licence
+    )
 
 
 def _cross_fitted(manifest: Manifest, scores: FloatArray, config: CalibrationConfig) -> dict[str, Any]:
@@ -242,9 +262,8 @@ def _cross_fitted(manifest: Manifest, scores: FloatArray, config: CalibrationCon
     def point(real: FloatArray, fake: FloatArray) -> OperatingPoint:
         return chosen_point(real, fake, config, supported=False)
 
-    groups = [sample.group for sample in manifest]
     try:
-        return cross_fitted(manifest.labels, scores, point, groups=groups).to_dict()
+        return cross_fitted(manifest.labels, scores, point, groups=sources(manifest)).to_dict()
     except ConfigError as error:
         return {"refused": str(error)}
 
@@ -308,11 +327,11 @@ def _short(options: Any, config: TrainConfig) -> str:
 
 
 def _no_shared_groups(training: Manifest, valid: Manifest) -> None:
-    shared = {s.group for s in training if s.group} & {s.group for s in valid if s.group}
+    shared = {*sources(training)} & {*sources(valid)} - {""}
     if shared:
         raise ManifestError(
             f"{len(shared)} groups are in train and in valid, e.g. {min(shared)!a}; "
-            "a group stays in one split (`tellsign data split`)"
+            "a group, or a video without one, stays in one split (`tellsign data split`)"
         )
 
 
@@ -325,8 +344,11 @@ def _check_support(part: Manifest, config: CalibrationConfig) -> None:
 
 
 def class_groups(manifest: Manifest) -> tuple[int, int]:
-    """In how many groups the reals and the fakes lie; an image without a group is one of its own."""
-    real, fake = (n_groups([s.group for s in manifest if s.label == label]) for label in (REAL, FAKE))
+    """In how many groups the reals and the fakes lie.
+
+    Without a group the frames of a video are one, and any other image is one of its own.
+    """
+    real, fake = (n_groups(sources(s for s in manifest if s.label == label)) for label in (REAL, FAKE))
     return real, fake
 
 

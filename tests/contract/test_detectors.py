@@ -35,6 +35,25 @@ SMALL = {
         "kmeans": {"classifier": "kmeans", "crop": 32, "normalise": "minmax"},
         "whole_image": {"classifier": "linear_svm", "crop": None, "length": 20, "standardise": True},
     },
+    "cae-net": {
+        "bands": {
+            # Crops smaller than the images: at one place alone, the phase of the up-sampling would be learnt.
+            "size": 32,
+            "branches": {"bands": {"backbone": "test_resnet", "input": "dwt"}},
+            "dwt": "native",
+            "weights": "scratch",
+            "strategy": "plain",
+            "fusion": "fit",
+            "training": {
+                "epochs": 24,
+                "batch_size": 8,
+                "learning_rate": 6e-3,
+                "optimiser": "adamw",
+                "schedule": "cosine",
+                "workers": 0,
+            },
+        },
+    },
 }
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
@@ -82,9 +101,8 @@ def subject(request, data, tmp_path_factory):
     else:
         path = fitted(*request.param, data, tmp_path_factory.mktemp("detector") / "d")
     artifact = artifacts.load(path)
-    return Subject(
-        artifact, detectors.from_artifact(artifact), artifact.spec["preprocessing"].get("crop") or 16
-    )
+    look = artifact.spec["preprocessing"]
+    return Subject(artifact, detectors.from_artifact(artifact), look.get("crop") or look.get("size") or 16)
 
 
 def test_scores_are_one_finite_number_an_image(subject):
@@ -174,7 +192,9 @@ def test_scoring_twice_gives_the_same(subject):
 
 def test_save_and_load_give_an_equal_detector(subject, tmp_path):
     spec = {key: value for key, value in subject.artifact.spec.items() if key != "format"}
-    saved = artifacts.save(tmp_path / "copy", spec=spec, arrays=subject.artifact.arrays)
+    saved = artifacts.save(
+        tmp_path / "copy", spec=spec, arrays=subject.artifact.arrays, graph=subject.artifact.graph
+    )
     copy = Subject(saved, detectors.from_artifact(saved), subject.side)
     again = artifacts.load(tmp_path / "copy")
     assert again.digest == saved.digest

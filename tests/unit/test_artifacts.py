@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -229,6 +230,101 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError):
         artifacts.save(tmp_path / "file" / "toy", spec=SPEC, arrays=arrays())
+
+
+# graphs and large weights
+
+
+def test_a_graph_is_kept_with_the_rest(saved, tmp_path):
+    content = bytes(range(256)) * 10
+    assert saved.graph is None
+    own = artifacts.save(tmp_path / "own", spec=SPEC, arrays=arrays(), graph=content)
+    assert own.graph == tmp_path / "own" / "graph.onnx"
+    assert own.graph.read_bytes() == content
+    assert own.digest not in (
+        saved.digest,
+        artifacts.save(tmp_path / "b", spec=SPEC, arrays=arrays(), graph=content + b"x").digest,
+    )
+    copied = artifacts.save(tmp_path / "copied", spec=SPEC, arrays=arrays(), graph=own.graph)
+    assert copied.digest == own.digest
+
+
+def test_a_detector_is_replaced_with_its_own_graph(tmp_path):
+    own = artifacts.save(tmp_path / "own", spec=SPEC, arrays=arrays(), graph=b"graph")
+    again = artifacts.save(tmp_path / "own", spec=SPEC | {"name": "new"}, arrays=arrays(), graph=own.graph)
+    assert again.graph.read_bytes() == b"graph"
+    without = artifacts.save(tmp_path / "own", spec=SPEC, arrays=arrays())
+    assert without.graph is None
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def test_a_graph_that_cannot_be_copied_leaves_the_old_detector(saved):
+    with pytest.raises(ArtifactError, match=r"cannot write the detector .*gone\.onnx"):
+        artifacts.save(saved.path, spec=SPEC, arrays=arrays(1), graph=saved.path / "gone.onnx")
+    assert artifacts.load(saved.path).digest == saved.digest
+    assert [path.name for path in saved.path.parent.iterdir()] == ["toy"]
+
+
+def test_the_digest_is_that_of_names_and_contents(tmp_path):
+    """Written out by hand, so that it can't change with the way in which files are read."""
+    own = artifacts.save(tmp_path / "own", spec=SPEC, arrays=arrays(), graph=b"graph")
+    total = hashlib.sha256()
+    for name in ("detector.json", "weights.safetensors", "graph.onnx"):
+        content = (own.path / name).read_bytes()
+        total.update(name.encode() + b"\0" + hashlib.sha256(content).hexdigest().encode() + b"\0")
+    assert own.digest == total.hexdigest()
+
+
+@pytest.fixture
+def mapped(monkeypatch):
+    """All weights are large."""
+    monkeypatch.setattr(artifacts, "MAPPED_BYTES", 0)
+
+
+def test_large_weights_are_the_same(saved, mapped):
+    again = artifacts.load(saved.path)
+    assert again.digest == saved.digest
+    assert again.arrays.keys() == saved.arrays.keys()
+    for name, array in saved.arrays.items():
+        found = again.arrays[name]
+        assert type(found) is np.ndarray
+        assert (found.dtype, found.shape) == (array.dtype, array.shape)
+        assert np.array_equal(found, array), name
+        with pytest.raises(ValueError):
+            found[...] = 0
+
+
+def test_large_weights_of_every_type(tmp_path, mapped):
+    values = {
+        kind: np.array([[0, 1, 2]]).astype(kind)
+        for kind in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?")
+    } | {"none": np.zeros((0, 3), np.float32), "scalar": np.float64(0.1)}
+    found = artifacts.save(tmp_path / "toy", spec=SPEC, arrays=values).arrays
+    for name, value in values.items():
+        assert found[name].dtype == value.dtype, name
+        assert np.array_equal(found[name], value), name
+
+
+def test_large_weights_outlive_the_detector_that_is_replaced(saved, mapped):
+    before = artifacts.load(saved.path)
+    artifacts.save(saved.path, spec=SPEC, arrays=arrays(1))
+    assert np.array_equal(before.arrays["weights"], arrays()["weights"])
+    assert np.array_equal(artifacts.load(saved.path).arrays["weights"], arrays(1)["weights"])
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.99])
+def test_large_weights_that_are_truncated_are_refused(saved, mapped, share):
+    weights = saved.path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[: int(weights.stat().st_size * share)])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(saved.path)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 100, pickle.dumps([1]), safetensors("BF16", 2)])
+def test_large_weights_that_are_foreign_are_refused(saved, mapped, content):
+    (saved.path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(saved.path)
 
 
 def test_names_that_are_not_utf_8_are_kept(tmp_path):

@@ -23,16 +23,21 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. config.crop=256.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was stopped, in OUTPUT.run.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Train any detector, choose and calibrate it on the validation split."""
     from tellsign import terminal
+    from tellsign.run_folder import is_first
     from tellsign.train import read_config
     from tellsign.train import train as run
 
-    artifact = run(
-        read_config(config, overrides or ()), options.read_manifest(data), output, say=terminal.complain
-    )
+    asked = read_config(config, overrides or ())
+    artifact = run(asked, options.read_manifest(data), output, resume=resume, say=terminal.complain)
+    if not is_first():  # of several processes that train together
+        return
     _print_model(artifact.spec["name"], output, json=json)
 
 
@@ -175,6 +180,7 @@ def evaluate(
     fpr: options.Fpr = None,
     prior: options.Prior = None,
     faces: options.Faces = False,
+    engine: options.Engine = "onnx",
     workers: options.Workers = 0,
     batch_size: options.BatchSize = 16,
     timeout: options.Timeout = 60.0,
@@ -190,9 +196,10 @@ def evaluate(
 
     if reliability:
         check_picture(reliability)
-    scorer = Scorer(hub.detector_path(detector), Options(fpr=options.rate(fpr), prior=prior, faces=faces))
+    looked = Options(fpr=options.rate(fpr), prior=prior, faces=faces, engine=engine)
+    scorer = Scorer(hub.detector_path(detector), looked)
     manifest = options.read_manifest(data, split)
-    limits = options.limits(workers, batch_size, timeout, memory_limit)
+    limits = options.limits(workers, batch_size, timeout, memory_limit, engine)
     with terminal.progress("evaluate", len(manifest), wanted=True) as step:
         predictions = predict(manifest, scorer, limits=limits, on_row=step)
     if output:

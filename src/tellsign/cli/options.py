@@ -35,6 +35,13 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Files that a worker scores 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds for one file.")]
 Memory = Annotated[int, typer.Option("--memory-limit", min=0, help="MiB of a worker's memory; 0: no limit.")]
 Data = Annotated[Path, typer.Option("--data", help="A manifest (see `tellsign data index`).")]
+Engine = Annotated[
+    Literal["onnx", "openvino", "openvino-bf16", "torch"],
+    typer.Option(
+        help="What runs a network. openvino-bf16 is faster and its scores are coarser; torch is for GPUs and "
+        "has no memory limit."
+    ),
+]
 Split = Annotated[str | None, typer.Option(help="Only samples of this split.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
@@ -60,10 +67,25 @@ def only_split(manifest: Manifest, path: Path, split: str | None) -> Manifest:
     return manifest
 
 
-def limits(workers: int, batch_size: int, timeout: float, memory_mib: int) -> Limits:
+def describe(manifest: Manifest, path: Path) -> None:
+    """Say what a manifest that was written holds, by data set, label and split."""
+    from collections import Counter
+
+    from tellsign import terminal
+    from tellsign.data.manifest import LABEL_NAMES
+
+    counts = Counter((s.dataset, LABEL_NAMES[s.label] or "no label", s.split or "no split") for s in manifest)
+    for (dataset, label, split), n in sorted(counts.items()):
+        terminal.complain(f"{n:6} {label:8} {split:8} {dataset}")
+    terminal.complain(f"wrote {len(manifest)} rows to {path}, digest {manifest.digest()[:12]}")
+
+
+def limits(workers: int, batch_size: int, timeout: float, memory_mib: int, engine: str = "onnx") -> Limits:
     """What the worker processes may take; 0 workers means one for each core."""
     from tellsign.scoring.workers import Limits
 
+    if engine == "torch":
+        memory_mib = 0  # a GPU's driver reserves more addresses than a machine has memory
     if workers == 0:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Limits(workers, batch_size, timeout, memory_mib << 20)

@@ -49,6 +49,7 @@ def scan(
     faces: options.Faces = False,
     frames: options.Frames = 20,
     max_pixels: options.MaxPixels = options.MAX_PIXELS,
+    engine: options.Engine = "onnx",
     workers: options.Workers = 0,
     batch_size: options.BatchSize = 16,
     timeout: options.Timeout = 60.0,
@@ -66,10 +67,10 @@ def scan(
         raise ConfigError("--resume and --overwrite need an output file: -o FILE")
     if "" in paths:
         raise ConfigError("a path is empty; write . for the current folder")
-    scorer = Scorer(
-        hub.detector_path(detector),
-        Options(fpr=options.rate(fpr), prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
+    looked = Options(
+        fpr=options.rate(fpr), prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels, engine=engine
     )
+    scorer = Scorer(hub.detector_path(detector), looked)
     inputs = _Inputs(paths, manifest=manifest, nul=nul)
     # A bar would tear a table apart that is printed on the same terminal.
     quiet = output is not None and not (json or csv)
@@ -92,7 +93,7 @@ def scan(
             show(row)
             step()
 
-        limits = options.limits(workers, batch_size, timeout, memory_limit)
+        limits = options.limits(workers, batch_size, timeout, memory_limit, engine)
         summary = run(inputs.paths(), scorer, limits=limits, store=kept, on_row=on_row)
         if summary.n == 0:
             passed = f"; {inputs.n_skipped} files are neither" if inputs.n_skipped else ""

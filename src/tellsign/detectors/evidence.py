@@ -1,4 +1,4 @@
-"""What a detector of spectrum profiles can show.
+"""What a detector can show of an image's spectrum.
 
 Shapes: C channels, H W pixels, K frequency bins.
 """
@@ -37,18 +37,10 @@ def profile_evidence(
     Returns: a heat map and two curves.
     Raises:  TooSmallError: the image is smaller than one crop.
     """
-    crops = 255 * spectrum.grey(native_crops(image, options))
     own = profile(image, options)
     real, spread = arrays["band.real_mean"], arrays["band.real_std"]
     return (
-        Evidence(
-            kind="heatmap",
-            name="log spectrum",
-            values=np.mean(spectrum.log_spectrum(crops), axis=0),
-            unit="20 ln |F|",
-            caption="Energy at each frequency: low ones in the middle, the finest detail at the edge. "
-            "Regular bright dots or a grid are traces of up-sampling.",
-        ),
+        spectrum_evidence(image, options),
         Evidence(
             kind="curve",
             name="profile",
@@ -68,6 +60,25 @@ def profile_evidence(
             "the band is replaced by that of an average real image. Above zero speaks for fake.",
             labels=("influence",),
         ),
+    )
+
+
+def spectrum_evidence(image: FloatArray, options: ProfileInput) -> Evidence:
+    """The log spectrum, as a heat map.
+
+    Args:    image: (3, H, W) in [0, 1].
+             options: which crops are looked at; their spectra are averaged.
+    Returns: the evidence.
+    Raises:  TooSmallError: the image is smaller than one crop.
+    """
+    crops = 255 * spectrum.grey(native_crops(image, options))
+    return Evidence(
+        kind="heatmap",
+        name="log spectrum",
+        values=np.mean(spectrum.log_spectrum(crops), axis=0),
+        unit="20 ln |F|",
+        caption="Energy at each frequency: low ones in the middle, the finest detail at the edge. "
+        "Regular bright dots or a grid are traces of up-sampling.",
     )
 
 

@@ -6,19 +6,20 @@ vote over 20 frames; it stands beside it as `vote`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tellsign import faces, video
-from tellsign.scoring.looks import NOTHING_SEEN, Look, Looker, Row, most_suspicious
+from tellsign.scoring.looks import NOTHING_SEEN, Look, Looker, Row, mean_parts, most_suspicious
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tellsign.faces import Box
+    from tellsign.faces import Box, Track
 
 LABELS = {"real": REAL, "fake": FAKE, "uncertain": None, None: None}
 NAMES = {REAL: "real", FAKE: "fake", None: "uncertain"}
@@ -50,15 +51,21 @@ def score_video(looker: Looker, path: Path, row: Row) -> Row:
         row["n_frames"] = looker.options.n_frames
     timeline = [{"time": time, **_entry(looker, found)} for time, found in zip(times, looks, strict=True)]
     row |= {"timeline": timeline, "vote": _vote(timeline)}
+    deciding = [look for frame in looks for look in frame]
     if looker.region == "face":
-        row["tracks"] = _tracks(looks, boxes, times)
+        faces_seen = _track_looks(looks, boxes)
+        row["tracks"] = [_track(track, seen, times) for track, seen in faces_seen]
         row["faces"] = len(row["tracks"])
         # As for a picture, the most suspicious face decides.
-        score = max((t["score"] for t in row["tracks"] if t["score"] is not None), default=None)
+        scores = [-np.inf if track["score"] is None else track["score"] for track in row["tracks"]]
+        best = int(np.argmax(scores)) if scores else None
+        score = None if best is None else row["tracks"][best]["score"]
+        deciding = [] if best is None else faces_seen[best][1]
     else:
         scores = [entry["score"] for entry in timeline if entry["score"] is not None]
         score = float(np.mean(scores)) if scores else None
-    return row | looker.verdict(_overall(score, looks), row["warnings"])
+    whole = replace(_overall(score, looks), parts=mean_parts(deciding))
+    return row | looker.verdict(whole, row["warnings"])
 
 
 def _entry(looker: Looker, looks: Sequence[Look]) -> Row:
@@ -83,20 +90,22 @@ def _overall(score: float | None, looks: Sequence[Sequence[Look]]) -> Look:
     return Look(score=score, distance=float(np.median(distances)))
 
 
-def _tracks(
-    looks: Sequence[Sequence[Look]], boxes: Sequence[Sequence[Box]], times: Sequence[float]
-) -> list[Row]:
-    rows = []
+def _track_looks(
+    looks: Sequence[Sequence[Look]], boxes: Sequence[Sequence[Box]]
+) -> list[tuple[Track, list[Look]]]:
+    """Each face of the video with what was seen of it."""
+    found = []
     for track in faces.tracks(boxes):
         members = zip(track.frames, track.boxes, strict=True)
-        scores = [looks[frame][boxes[frame].index(box)].score for frame, box in members]
-        known = [score for score in scores if score is not None]
-        rows.append(
-            {
-                "start": times[track.frames[0]],
-                "end": times[track.frames[-1]],
-                "frames": len(track.frames),
-                "score": float(np.mean(known)) if known else None,
-            }
-        )
-    return rows
+        found.append((track, [looks[frame][boxes[frame].index(box)] for frame, box in members]))
+    return found
+
+
+def _track(track: Track, looks: Sequence[Look], times: Sequence[float]) -> Row:
+    known = [look.score for look in looks if look.score is not None]
+    return {
+        "start": times[track.frames[0]],
+        "end": times[track.frames[-1]],
+        "frames": len(track.frames),
+        "score": float(np.mean(known)) if known else None,
+    }

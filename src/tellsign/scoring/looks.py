@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tellsign import artifacts, detectors
+from tellsign.scoring import engines
 from tellsign.scoring.decision import Decision, domain_distance
 from tellsign.types import ArtifactError, TooSmallError
 
 if TYPE_CHECKING:
+    from tellsign.detectors.engines import Engine
     from tellsign.types import FloatArray
 
 Row = dict[str, Any]
@@ -35,6 +37,7 @@ class Options:
     faces: bool = False  # look at faces although the detector was made for whole images
     n_frames: int = 20  # frames of a video
     max_pixels: int = 100_000_000  # of one image or frame
+    engine: Engine = "onnx"  # what runs the graph of a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Look:
     score: float | None = None
     distance: float | None = None
     reason: str | None = None
+    parts: dict[str, float | None] | None = None  # scores of a network's parts; None where it has none
 
 
 NOTHING_SEEN = Look(reason=NO_FACE)
@@ -74,7 +78,10 @@ class Looker:
                 f"the detector at {detector} was replaced while it was at work: its digest was "
                 f"{str(digest)[:12]} and is {self.artifact.digest[:12]}; run the command again"
             )
-        self.detector = detectors.from_artifact(self.artifact)
+        self.detector = detectors.from_artifact(
+            self.artifact, self.options.engine, torch_run=engines.torch_run
+        )
+        self.engine: str | None = getattr(self.detector, "engine", None)  # None: the detector has no graph
         self.decision = Decision.of(self.artifact, fpr=self.options.fpr, prior=self.options.prior)
         self.threshold = self.decision.threshold
         own_region = self.artifact.spec["preprocessing"].get("region", "image")
@@ -96,7 +103,14 @@ class Looker:
             "fpr": self.decision.operating_point.fpr,
             "threshold": self.threshold,
             **self.decision.as_settings(),
+            **({"engine": self.engine} if self.engine else {}),
         }
+
+    def start(self) -> None:
+        """Set a network to work now and not at the first image. Raises what its `start` does."""
+        start = getattr(self.detector, "start", None)
+        if start is not None:
+            start()
 
     def look(self, regions: Iterable[FloatArray]) -> list[Look]:
         """Score regions of pixels, (3, H, W) each, in [0, 1]."""
@@ -122,13 +136,24 @@ class Looker:
             batches.setdefault(key, []).append((number, inputs))
         for members in batches.values():
             batch = {name: np.stack([inputs[name] for _, inputs in members]) for name in members[0][1]}
-            scores = self.detector.score(batch)
+            scores, parts = self._judged(batch)
             distances = domain_distance(batch["profile"], self.artifact.arrays)
-            for (number, _), score, distance in zip(members, scores, distances, strict=True):
-                looks[number] = (
-                    Look(float(score), float(distance)) if np.isfinite(score) else Look(reason=NO_SCORE)
-                )
+            for row, (number, _) in enumerate(members):
+                if not np.isfinite(scores[row]):
+                    looks[number] = Look(reason=NO_SCORE)
+                    continue
+                own = {name: _number(values[row]) for name, values in parts.items()}
+                looks[number] = Look(float(scores[row]), float(distances[row]), parts=own or None)
         return [looks[number] for number in sorted(looks)]
+
+    def _judged(self, batch: Inputs) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """(B,) scores and those of the parts, by name."""
+        both = getattr(self.detector, "scores_and_parts", None)
+        if both is not None:  # a network runs once for both
+            found: tuple[FloatArray, dict[str, FloatArray]] = both(batch)
+            return found
+        parts = getattr(self.detector, "parts", None)
+        return self.detector.score(batch), {} if parts is None else parts(batch)
 
     def verdict(self, look: Look, warnings: Sequence[str]) -> Row:
         """Label, probability, score and warnings of one look."""
@@ -142,4 +167,18 @@ class Looker:
             "probability": self.decision.probability(look.score),
             "score": look.score,
             "warnings": [*warnings, *([unknown] if unknown else [])],
+            **({"parts": look.parts} if look.parts else {}),
         }
+
+
+def mean_parts(looks: Iterable[Look]) -> dict[str, float | None] | None:
+    """The mean of each part's score over looks that have one; None where there are no parts."""
+    found: dict[str, list[float]] = {}
+    for look in looks:
+        for name, score in (look.parts or {}).items():
+            found.setdefault(name, []).extend([] if score is None else [score])
+    return {name: float(np.mean(scores)) if scores else None for name, scores in found.items()} or None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -5,12 +5,13 @@ Two tables of the same detector are joined by concatenation, so distributed scor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tellsign.groups import source
 from tellsign.scoring.names import escape
 from tellsign.scoring.workers import Job, Limits, Pool
 from tellsign.types import ConfigError, ManifestError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tellsign.scoring.scorer import Scorer
 
 COLUMNS = ("path", "label", "dataset", "generator", "group", "video", "frame", "split", "sha256")
+PART = "parts."  # in front of a part's name, in the names of the file's columns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,25 +49,25 @@ class Predictions:
     detector: str = ""  # name@digest
     manifest: str = ""  # digest
     threshold: float = 0.0  # score from which on the verdict is fake
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # name → scores of a network's part
+    engine: str = ""  # what ran the network; empty for a detector that is none
 
     def __len__(self) -> int:
         return len(self.path)
 
     @property
     def source(self) -> NDArray[np.str_]:
-        """(N,) what rows share that are not independent: the group, or else the video; empty: nothing.
-
-        A video is known by its data set, generator and name.
-        """
-        is_frame = (self.group == "") & (self.video != "")
+        """(N,) the `tellsign.groups.source` of each row."""
         found = self.group.astype(object)
-        for index in np.flatnonzero(is_frame):
-            found[index] = f"{self.dataset[index]}/{self.generator[index]}/{self.video[index]}"
+        for row in np.flatnonzero((self.group == "") & (self.video != "")):
+            columns = (self.group, self.video, self.dataset, self.generator)
+            found[row] = source(*(str(column[row]) for column in columns))
         return found.astype(np.str_)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
         """The rows of a mask or an index."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+        taken = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        return replace(self, **taken, parts={name: values[rows] for name, values in self.parts.items()})
 
     def write(self, path: Path) -> None:
         """Write as Parquet. Raises ConfigError where that fails."""
@@ -73,7 +75,9 @@ class Predictions:
         import pyarrow.parquet as pq
 
         facts = {"detector": self.detector, "manifest": self.manifest, "threshold": repr(self.threshold)}
-        table = pa.table({name: getattr(self, name) for name in _ARRAYS})
+        facts |= {"engine": self.engine} if self.engine else {}
+        columns = {name: getattr(self, name) for name in _ARRAYS}
+        table = pa.table(columns | {f"{PART}{name}": values for name, values in self.parts.items()})
         draft = path.with_name(f".{path.name}.draft")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +103,11 @@ def read(path: Path) -> Predictions:
         facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _ARRAYS}
         texts = {n: c.astype(np.str_) if c.dtype == object else c for n, c in columns.items()}
+        parts = [name for name in table.column_names if name.startswith(PART)]
         return Predictions(
             **texts,
+            parts={name.removeprefix(PART): table[name].to_numpy() for name in parts},
+            engine=facts.get("engine", ""),
             detector=facts["detector"],
             manifest=facts["manifest"],
             threshold=float(facts["threshold"]),
@@ -148,7 +155,7 @@ def from_rows(rows: Sequence[Row], manifest: Manifest, *, detector: str, thresho
     """The table of what a detector said about each sample.
 
     Args:    rows: one a sample, in the manifest's order; path, sha256, score, probability, label, error and
-             warnings are read.
+             warnings are read, and where they are there parts and engine.
              manifest: labelled samples.
              detector: name@digest.
              threshold: score from which on the verdict is fake.
@@ -164,6 +171,12 @@ def from_rows(rows: Sequence[Row], manifest: Manifest, *, detector: str, thresho
 
     def names(values: list[str]) -> NDArray[np.str_]:
         return texts([escape(value) for value in values])  # folders give them, in bytes of any kind
+
+    names_of_parts = dict.fromkeys(name for row in rows for name in row.get("parts") or ())
+
+    def part(name: str) -> NDArray[np.float64]:
+        found = [(row.get("parts") or {}).get(name) for row in rows]
+        return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 
     return Predictions(
         path=texts([row["path"] for row in rows]),
@@ -182,4 +195,6 @@ def from_rows(rows: Sequence[Row], manifest: Manifest, *, detector: str, thresho
         detector=detector,
         manifest=manifest.digest(),
         threshold=threshold,
+        parts={name: part(name) for name in names_of_parts},
+        engine=next((row["engine"] for row in rows if row.get("engine")), ""),
     )

@@ -43,8 +43,8 @@ class Scorer(Looker):
 
     @property
     def again(self) -> Callable[[], Scorer]:
-        """What loads the same scorer in another process."""
-        return partial(Scorer, self.artifact.path, self.options, digest=self.artifact.digest)
+        """What loads the same scorer in another process, and sets it to work there."""
+        return partial(_started, self.artifact.path, self.options, digest=self.artifact.digest)
 
     def rows(
         self,
@@ -126,6 +126,7 @@ class Scorer(Looker):
             "faces": None,
             "warnings": list(self.warnings),
             "error": error,
+            **({"engine": self.engine} if self.engine else {}),
         }
 
     def _finished(self, draft: Draft) -> Row:
@@ -134,6 +135,12 @@ class Scorer(Looker):
             return row
         best = most_suspicious(draft.looks)
         return row | self.verdict(best, row["warnings"])
+
+
+def _started(detector: Path, options: Options, *, digest: str) -> Scorer:
+    scorer = Scorer(detector, options, digest=digest)
+    scorer.start()  # a graph that can't be run is no file's fault
+    return scorer
 
 
 @contextmanager

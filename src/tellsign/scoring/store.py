@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tellsign.scoring.looks import Row
 
 SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-# The columns of CSV and Parquet. What is nested in a row (timeline, vote, tracks) is JSON text there.
+# The columns of CSV and Parquet. What is nested in a row (timeline, vote, tracks, parts) is JSON text there.
 COLUMNS = {
     "path": str,
     "sha256": str,
@@ -47,8 +47,11 @@ COLUMNS = {
     "vote": dict,
     "timeline": list,
     "tracks": list,
+    "engine": str,
+    "parts": dict,
 }
-OPTIONAL = ("duration", "n_frames", "vote", "timeline", "tracks")  # keys of videos and of runs on faces
+# Keys of videos, of runs on faces, and of networks. A file without these columns is read as well.
+OPTIONAL = ("duration", "n_frames", "vote", "timeline", "tracks", "engine", "parts")
 COMMIT_SECONDS = 0.5
 
 
@@ -72,7 +75,8 @@ def csv_line(row: Row | None = None) -> str:
     """One row as a line of CSV, safe to open in a spreadsheet; without a row, the header."""
     if row is None:
         return ",".join(COLUMNS)
-    return ",".join(_quoted(_csv_text(row.get(name), kind)) for name, kind in COLUMNS.items())
+    cells = ((row.get(name), kind) for name, kind in COLUMNS.items())
+    return ",".join("" if value is None else _quoted(_csv_text(value, kind)) for value, kind in cells)
 
 
 def _quoted(cell: str) -> str:
@@ -81,8 +85,6 @@ def _quoted(cell: str) -> str:
 
 
 def _csv_text(value: Any, kind: type) -> str:
-    if value is None:
-        return ""
     if kind in (float, int):
         return repr(value)
     text = value if kind is str else json.dumps(value, ensure_ascii=False)
@@ -316,8 +318,10 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 def _read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
+    missing = dict.fromkeys(OPTIONAL, "")
     with path.open(encoding="utf-8", newline="") as file:
-        for cells in csv.DictReader(file, restval=""):
+        for found in csv.DictReader(file, restval=""):
+            cells = missing | found
             yield _row({name: _unquoted(cells[name], kind) for name, kind in COLUMNS.items()})
 
 
@@ -333,10 +337,10 @@ def _read_parquet(path: Path) -> Iterator[Row]:
 
     for batch in pq.ParquetFile(path).iter_batches(10_000):
         for cells in batch.to_pylist():
-            nested = {n for n, kind in COLUMNS.items() if kind in (list, dict) and cells[n] is not None}
+            nested = {n for n, kind in COLUMNS.items() if kind in (list, dict) and cells.get(n) is not None}
             yield _row({n: json.loads(v) if n in nested else v for n, v in cells.items()})
 
 
 def _row(cells: Row) -> Row:
-    """A row without the columns that only videos or face runs have, where it has nothing in them."""
+    """A row without the columns that only some have, where it has nothing in them."""
     return {name: value for name, value in cells.items() if value is not None or name not in OPTIONAL}

@@ -15,6 +15,7 @@ from tellsign.systems.spectrum.model import class_bands, fit
 from tellsign.types import ConfigError, ImageError, ManifestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch.nn import Module
@@ -34,13 +35,22 @@ class SpectrumSystem:
     def __init__(self, config: SpectrumConfig | None = None) -> None:
         self.config = config or SpectrumConfig()
 
-    def fit(self, train: Manifest, valid: Manifest, *, out: Path, seed: int) -> Path:  # noqa: ARG002
+    def fit(
+        self,
+        train: Manifest,
+        valid: Manifest,  # noqa: ARG002
+        *,
+        out: Path,
+        seed: int,
+        say: Callable[[str], None] = lambda text: None,  # noqa: ARG002
+    ) -> Path:
         """Fit the classifier and write the detector, uncalibrated.
 
         Args:    train: labelled images.
                  valid: not looked at: nothing here is stopped early.
                  out: the detector's folder.
                  seed: of K-means.
+                 say: not called: this takes seconds.
         Returns: `out`.
         Raises:  ManifestError: an image cannot be used; a training set is not shrunk in silence.
                  ConfigError: the features can't be fitted.

@@ -1,0 +1,233 @@
+"""A network: native crops of an image → its graph → a score, and the scores of its parts.
+
+Everything after the crop that is tensor maths, normalisation included, is in the graph. The spectrum profile
+beside the crops is for the domain check alone.
+
+Shapes: B batch, N crops of an image, C channels, H W pixels, S side of a crop, K frequency bins, P parts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tellsign import artifacts
+from tellsign.detectors.engines import onnx_run, openvino_run
+from tellsign.detectors.evidence import spectrum_evidence
+from tellsign.detectors.preprocessing import WHOLE_IMAGE, ProfileInput, native_crops, profile
+from tellsign.types import ArtifactError, ConfigError, Evidence
+
+if TYPE_CHECKING:
+    from tellsign.artifacts import Artifact
+    from tellsign.detectors.engines import Engine, Run
+    from tellsign.types import FloatArray
+
+PROFILE_CROP = 128  # pixels; of the domain check's profile, where a network's crop is as large
+FLOORS = {"size": WHOLE_IMAGE, "max_crops": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """How an image becomes what a network looks at. Nothing is resized."""
+
+    region: Literal["image", "face"] = "image"  # what is looked at
+    size: int = 224  # side of the native square crops in pixels
+    max_crops: int = 1  # crops of a large image, evenly spread; their scores are averaged. 1: the centre
+    profile: ProfileInput | None = (
+        None  # of the domain check; None: one crop in the middle, 128 pixels at most
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in FLOORS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
+        own = self.profile or ProfileInput(
+            region=self.region, crop=min(self.size, PROFILE_CROP), max_crops=1
+        )  # checks the region
+        if own.region != self.region or (own.crop or 0) > self.size:
+            raise ConfigError(
+                f"the profile of the domain check has the crop {own.crop} of the {own.region}; expected the "
+                f"region {self.region} and no more than the network's {self.size} pixels"
+            )
+        object.__setattr__(self, "profile", own)
+
+    @property
+    def crops(self) -> ProfileInput:
+        """The network's crops as `native_crops` takes them."""
+        return ProfileInput(region=self.region, crop=self.size, max_crops=self.max_crops)
+
+    @property
+    def domain(self) -> ProfileInput:
+        """What the domain check looks at."""
+        assert self.profile is not None
+        return self.profile
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> GraphInput:
+        """The options stored in an artifact. Raises ArtifactError for what this version can't carry out."""
+        known = ("region", "size", "max_crops", "profile")
+        if unknown := sorted(set(spec) - set(known)):
+            raise ArtifactError(f"unknown preprocessing {unknown}; this version knows {sorted(known)}")
+        own = spec.get("profile")
+        if own is not None and not isinstance(own, Mapping):
+            raise ArtifactError(f"the preprocessing 'profile' should be a table of options, found {own!r}")
+        try:
+            return cls(**{**spec, "profile": None if own is None else ProfileInput.from_spec(own)})
+        except ConfigError as error:
+            raise ArtifactError(f"its preprocessing cannot be carried out: {error}") from error
+
+    def to_spec(self) -> dict[str, Any]:
+        """The options as plain values."""
+        return {
+            "region": self.region,
+            "size": self.size,
+            "max_crops": self.max_crops,
+            "profile": self.domain.to_spec(),
+        }
+
+
+class GraphDetector:
+    """Scores the crops of an image with the graph of a network."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: Engine = "onnx",
+        torch_run: Callable[[Artifact], Run] | None = None,
+    ) -> None:
+        """Check what can be checked without the engine; `start` or the first score sets it to work.
+
+        Args:    artifact: the detector folder.
+                 engine: what runs the graph.
+                 torch_run: makes the engine "torch", which this layer can't.
+        Raises:  ArtifactError: the graph is missing, or detector.json says what can't be carried out.
+                 ConfigError: the engine is "torch" and nobody gave one.
+        """
+        try:
+            self.look = GraphInput.from_spec(artifact.spec["preprocessing"])
+            self.part_names = _part_names(artifact.spec)
+        except ArtifactError as error:
+            raise ArtifactError(f"{artifact.path}: {error}; train the detector again") from error
+        if artifact.graph is None:
+            raise ArtifactError(
+                f"{artifact.path}: {artifacts.GRAPH_FILE} is missing; copy the whole folder again, or train "
+                "the detector again"
+            )
+        if engine == "torch" and torch_run is None:
+            raise ConfigError("the engine torch is not available here; use onnx or openvino")
+        self.artifact = artifact
+        self.engine = engine
+        self._torch_run = torch_run
+        self._run: Run | None = None
+        self._process = 0  # that `_run` was made in: an engine's threads don't survive a fork
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_run": None, "_process": 0}
+
+    def start(self) -> Run:
+        """Set the engine to work, so that what is wrong is known before the first image.
+
+        Returns: what runs the graph in this process.
+        Raises:  ArtifactError: the graph is corrupt, takes or gives something else, or was replaced since the
+                 detector was loaded. ConfigError: the engine is not installed.
+        """
+        if self._run is None or self._process != os.getpid():
+            self._run, self._process = self._started(), os.getpid()
+        return self._run
+
+    def _started(self) -> Run:
+        path, graph = self.artifact.path, self.artifact.graph
+        if graph is None or artifacts.folder_digest(path) != self.artifact.digest:
+            raise ArtifactError(
+                f"the detector at {path} was replaced while it was at work; run the command again"
+            )
+        shape = {"size": self.look.size, "n_parts": len(self.part_names)}
+        try:
+            if self.engine == "torch":
+                assert self._torch_run is not None
+                return self._torch_run(self.artifact)
+            if self.engine == "onnx":
+                return onnx_run(graph, **shape)
+            return openvino_run(graph, **shape, bf16=self.engine == "openvino-bf16")
+        except ArtifactError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: ArtifactError) -> ArtifactError:
+        return ArtifactError(
+            f"{self.artifact.path}: {error}; copy the whole folder again, or train the detector again"
+        )
+
+    def preprocess(self, image: FloatArray) -> dict[str, FloatArray]:
+        """(3, H, W) in [0, 1] → {"crops": (N, 3, S, S), "profile": (K,)}. Raises TooSmallError."""
+        crops = native_crops(image, self.look.crops)
+        return {"crops": crops.astype(np.float32, copy=False), "profile": profile(image, self.look.domain)}
+
+    def score(self, batch: Mapping[str, FloatArray]) -> FloatArray:
+        """{"crops": (B, N, 3, S, S)} → (B,), higher = more fake. Raises ArtifactError for other crops."""
+        return self.scores_and_parts(batch)[0]
+
+    def parts(self, batch: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """{"crops": (B, N, 3, S, S)} → name of a part → (B,), its own score."""
+        return self.scores_and_parts(batch)[1]
+
+    def scores_and_parts(self, batch: Mapping[str, FloatArray]) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """What `score` and `parts` give, for the work of one.
+
+        Args:    batch: {"crops": (B, N, 3, S, S)} in [0, 1].
+        Returns: (B,) scores, and for each part its (B,) scores; each is the mean over an image's crops.
+        Raises:  ArtifactError: the crops are of another shape, or the graph can't be run.
+        """
+        crops, size = batch["crops"], self.look.size
+        if crops.ndim != 5 or crops.shape[2:] != (3, size, size):
+            raise ArtifactError(
+                f"the detector looks at crops of shape {(3, size, size)} and got a batch of shape "
+                f"{crops.shape}; its preprocessing and its graph don't belong together"
+            )
+        n_images, n_crops = crops.shape[:2]
+        flat = np.ascontiguousarray(crops, dtype=np.float32).reshape(-1, 3, size, size)
+        run = self.start()
+        try:
+            scores, parts = run(flat)
+        except ArtifactError as error:
+            raise self._damaged(error) from error
+        mean = np.asarray(scores, np.float64).reshape(n_images, n_crops).mean(axis=1)
+        means = np.asarray(parts, np.float64).reshape(n_images, n_crops, parts.shape[1]).mean(axis=1)
+        return mean, {name: means[:, i] for i, name in enumerate(self.part_names[: means.shape[1]])}
+
+    def explain(self, image: FloatArray) -> tuple[Evidence, ...]:
+        """The log spectrum, the score, and that of each part."""
+        batch = {name: array[None] for name, array in self.preprocess(image).items()}
+        scores, parts = self.scores_and_parts(batch)
+        whole = Evidence(
+            kind="scalar",
+            name="score",
+            values=scores[0],
+            unit="log-odds",
+            caption="What the network as a whole says: higher is more like a fake.",
+        )
+        own = [
+            Evidence(
+                kind="scalar",
+                name=f"score of {name}",
+                values=values[0],
+                unit="log-odds",
+                caption="What this part of the network says on its own: above zero speaks for fake.",
+            )
+            for name, values in parts.items()
+        ]
+        return (spectrum_evidence(image, self.look.domain), whole, *own)
+
+
+def _part_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    graph = spec.get("graph")
+    names = graph.get("parts") if isinstance(graph, Mapping) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ArtifactError(f"the key 'graph' should name its parts in a list, found {graph!r}")
+    if len(set(names)) != len(names):
+        raise ArtifactError(f"two parts of the graph have one name: {names}")
+    return tuple(names)

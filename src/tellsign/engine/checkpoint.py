@@ -1,0 +1,360 @@
+"""Checkpoints of a training, which a kill, a full disk or a cut write never leaves without a whole one.
+
+A checkpoint is a folder below `checkpoints` in the run folder, written beside its place and renamed:
+`tensors.safetensors` (weights and the optimiser's state), `state.json` (everything else, with digests of all
+files) and `best.safetensors` (the best weights so far: a second name of the run's file, which takes no room).
+The two newest are kept. Random states and the order of the data need no bytes: they follow from the seed, the
+epoch and the step. Nothing that is read can execute code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+Say = Callable[[str], None]
+
+FORMAT = 1
+KEPT = 2
+FOLDER, STATE, TENSORS, BEST = "checkpoints", "state.json", "tensors.safetensors", "best.safetensors"
+CHUNK = 1 << 24  # bytes that are digested at once
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """One that was found whole."""
+
+    path: Path
+    state: dict[str, Any]  # as it was given to `save`
+    tensors: dict[str, Tensor]
+
+
+def save(run: Path, name: str, *, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint, all of it or nothing, and remove all but the two newest.
+
+    Args:    run: the run folder; its `best.safetensors` becomes a part where there is one.
+             name: later ones sort behind earlier ones.
+             state: what JSON holds.
+             tensors: name → tensor, on any device.
+    Raises:  ConfigError: it can't be written; those that were there are whole.
+    """
+    folder = run / FOLDER / name
+    draft = folder.with_name(f".{name}.draft")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        digests = {TENSORS: write_tensors(draft / TENSORS, tensors)}
+        if (run / BEST).exists():
+            _second_name(run / BEST, draft / BEST)
+            digests[BEST] = file_digest(draft / BEST)
+        content = {"format": FORMAT, "state": dict(state), "digests": digests}
+        write_file(draft / STATE, _text({**content, "digest": _digest(content)}))
+        shutil.rmtree(folder, ignore_errors=True)  # there only when it was read as broken
+        draft.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise ConfigError(cannot_write(run, error)) from error
+    for old in list(_names(run))[KEPT:]:
+        shutil.rmtree(run / FOLDER / old, ignore_errors=True)
+
+
+def cannot_write(run: Path, error: OSError) -> str:
+    """What to do when a run folder can't be written, and what is left of the run."""
+    last = next(_names(run), None)
+    rest = f"the checkpoint {FOLDER}/{last} is whole" if last else "there is no checkpoint yet"
+    return (
+        f"cannot write to {run} ({error.strerror or error}): {rest}; make room or mend it, then run the same "
+        "command again, which goes on from there"
+    )
+
+
+def newest(run: Path, *, say: Say) -> Checkpoint | None:
+    """The newest checkpoint that is whole; broken ones before it are named and removed.
+
+    Args:    run: the run folder.
+             say: told of those that are passed over.
+    Returns: the checkpoint, or None where there is none.
+    """
+    for name in list(_names(run)):
+        try:
+            return read(run, name)
+        except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
+            say(f"the checkpoint {run / FOLDER / name} is passed over: {error}")
+            shutil.rmtree(run / FOLDER / name, ignore_errors=True)
+    return None
+
+
+def read(run: Path, name: str) -> Checkpoint:
+    """One checkpoint, every byte of it checked.
+
+    Args:    run: the run folder. name: of the checkpoint.
+    Returns: the checkpoint.
+    Raises:  ConfigError: it is broken, pickled or of another format. OSError, ValueError: it can't be read.
+    """
+    folder = run / FOLDER / name
+    content = json.loads((folder / STATE).read_bytes())
+    if content.pop("digest") != _digest(content):
+        raise ConfigError(f"{STATE} is damaged")
+    if content["format"] != FORMAT:
+        raise ConfigError(f"it has format {content['format']!r}, this version reads {FORMAT}")
+    for file, digest in content["digests"].items():
+        refuse_pickle(folder / file)
+        if file_digest(folder / file) != digest:
+            raise ConfigError(f"{file} is cut or damaged ({(folder / file).stat().st_size} bytes)")
+    return Checkpoint(folder, content["state"], read_tensors(folder / TENSORS))
+
+
+def clear_drafts(run: Path) -> None:
+    """Remove what a killed run had begun to write. Its folder is held by nobody else."""
+    for draft in (*run.glob(".*.draft"), *(run / FOLDER).glob(".*.draft")):
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def restore_best(run: Path, checkpoint: Checkpoint | None) -> None:
+    """Make the run's best weights those of a checkpoint, since there may be later ones; none without one.
+
+    Args:    run: the run folder. checkpoint: from which the run goes on.
+    Raises:  ConfigError: the folder can't be written.
+    """
+    try:
+        if checkpoint is None or not (checkpoint.path / BEST).exists():
+            (run / BEST).unlink(missing_ok=True)
+            return
+        draft = run / f".{BEST}.draft"
+        draft.unlink(missing_ok=True)
+        _second_name(checkpoint.path / BEST, draft)
+        draft.replace(run / BEST)
+        draft.unlink(missing_ok=True)  # which stays where both were names of one file already
+    except OSError as error:
+        raise ConfigError(cannot_write(run, error)) from error
+
+
+def training_tensors(model: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
+    """Weights and the optimiser's state under one set of names.
+
+    Args:    model: without what distributes it. optimiser: of its parameters.
+    Returns: "model.NAME" and "optimiser.INDEX.KEY" → tensor.
+    """
+    states = optimiser.state_dict()["state"]
+    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | {
+        f"optimiser.{index}.{key}": torch.as_tensor(value)
+        for index, entries in states.items()
+        for key, value in entries.items()
+    }
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: Optimizer) -> None:
+    """Put the tensors of a checkpoint in their places.
+
+    Args:    checkpoint: of this network.
+             model: on its device. optimiser: of its parameters, as it was made.
+    Raises:  ConfigError: the checkpoint is of another network.
+    """
+    split = {"model": {}, "optimiser": {}}  # type: dict[str, dict[str, Tensor]]
+    for name, tensor in checkpoint.tensors.items():
+        kind, _, rest = name.partition(".")
+        split[kind][rest] = tensor
+    load_weights(model, split["model"], where=checkpoint.path)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in split["optimiser"].items():
+        index, _, key = name.partition(".")
+        like = parameters[int(index)]
+        # The layout too: fused steps walk through parameter and state side by side.
+        value = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.ndim else tensor
+        states.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:
+    """Put weights into a model.
+
+    Args:    model: to fill. tensors: name → tensor, all that it has.
+             where: they come from, for the message.
+    Raises:  ConfigError: the model has other weights; the first difference is named.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    differing = [name for name in {**own, **found} if own.get(name) != found.get(name)]
+    if differing:
+        name = differing[0]
+        there, here = (str(shapes.get(name, "missing")) for shapes in (found, own))
+        raise ConfigError(
+            f"{where} holds the weights of another network: {name} is {there} there and {here} in this one "
+            f"({len(differing)} of {len(own)} differ); is the number of classes or the backbone another?"
+        )
+    model.load_state_dict(dict(tensors))
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises ConfigError where a file is pickled, as torch.save writes it: reading it could run code."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((b"PK\3\4", b"\x80")):
+        raise ConfigError(
+            f"{path} is pickled, and reading a pickle can run code: it is refused; load it where you trust "
+            "it and write it with safetensors.torch.save_file"
+        )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Args:    path: of the file.
+    Returns: name → tensor.
+    Raises:  ConfigError: it is missing, pickled, cut or no such file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        refuse_pickle(path)
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{path} cannot be read as safetensors: {error}") from error
+    return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file, one tensor after the other, so that nothing is in memory twice.
+
+    Args:    path: replaced at once, when all is on the disk. tensors: name → tensor, on any device.
+    Returns: SHA-256 of the file.
+    Raises:  OSError: it can't be written.
+    """
+    # By size of their numbers, so that each begins where its type may.
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in names:
+        start, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        header[name] = {
+            "dtype": DTYPES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield len(text).to_bytes(8, "little")
+        yield text
+        for name in names:
+            yield tensor_bytes(tensors[name])
+
+    return write_file(path, parts())
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The numbers of a tensor in the order of its axes, whatever its layout."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Twelve hexadecimal digits that two models share when their weights are the same bit for bit."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        total.update(tensor_bytes(tensor))
+    return total.hexdigest()[:12]
+
+
+def write_file(path: Path, parts: Iterator[bytes | memoryview] | bytes, *, lasting: bool = True) -> str:
+    """Write a file that is the old one or the new one whenever this is killed.
+
+    Args:    path: of the file. parts: its bytes, one after the other.
+             lasting: whether it must survive a power cut too, for which the disk is waited for.
+    Returns: SHA-256 of the file.
+    Raises:  OSError: it can't be written; the old one is as it was.
+    """
+    total = hashlib.sha256()
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with draft.open("wb") as file:
+            for part in (parts,) if isinstance(parts, bytes) else parts:
+                total.update(part)
+                file.write(part)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
+        draft.replace(path)
+        if lasting:
+            _sync(path.parent)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, read piece by piece."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def _names(run: Path) -> Iterator[str]:
+    """Of the checkpoints, newest first."""
+    folder = run / FOLDER
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    yield from sorted((name for name in names if not name.startswith(".")), reverse=True)
+
+
+def _second_name(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, other)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk as well."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode("ascii")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()

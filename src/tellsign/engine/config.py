@@ -1,0 +1,96 @@
+"""How a network is trained: the options that all networks share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from tellsign.configuration import only_known
+from tellsign.types import ConfigError
+
+Optimiser = Literal["adam", "adamw"]
+Schedule = Literal["constant", "cosine"]
+Precision = Literal["float32", "bf16"]
+Balance = Literal["plain", "weighted", "over", "under", "focal"]
+OnBad = Literal["stop", "skip"]
+Device = Literal["auto", "cpu", "cuda"]
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimiser": get_args(Optimiser),
+    "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
+    "balance": get_args(Balance),
+    "on_bad": get_args(OnBad),
+    "device": get_args(Device),
+}
+LEAST = {"epochs": 1, "batch_size": 1, "patience": 0, "workers": 0, "max_bad": 0}  # of whole numbers
+# What a run may be resumed with another value of: the weights do not depend on it.
+OPERATIONAL = ("workers", "cache", "on_bad", "max_bad", "checkpoint_seconds", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """The table [config.training] of a TOML file."""
+
+    epochs: int = 20  # at most
+    batch_size: int = 32  # of one step, over all processes
+    learning_rate: float = 1e-4  # the highest, where the schedule changes it
+    optimiser: Optimiser = "adam"  # or adamw, whose weight decay is apart from the gradient
+    weight_decay: float = 0.0  # pull of the weights towards zero
+    schedule: Schedule = "constant"  # cosine: up in a line over the first 5 % of the steps, then down to 0
+    precision: Precision = "float32"  # bf16: mixed, weights stay in float32
+    channels_last: bool = False  # memory layout of images; faster for most convolutional networks
+    clip_norm: float = 0.0  # largest norm of the gradient; 0: not clipped
+    patience: int = 0  # epochs without a better validation AUROC before it stops; 0: never stops early
+    balance: Balance = "plain"  # of the classes: weighted or focal loss, over- or under-sampling
+    workers: int = 2  # processes that read images; 0: the training's own
+    cache: bool = False  # keep decoded images on disk, beside the run folder
+    on_bad: OnBad = "stop"  # at an image that can't be used, or skip it
+    max_bad: int = 0  # images that may be skipped before it stops after all
+    checkpoint_seconds: float = 60.0  # between two checkpoints, more where they are slow; 0: after every step
+    device: Device = "auto"  # auto: a GPU where there is one
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is one of {', '.join(choices)}, found {getattr(self, name)!r}")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"{name} is a whole number of at least {least}, found {value!r}")
+        for name in ("channels_last", "cache"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")
+        for name in ("learning_rate", "weight_decay", "clip_norm", "checkpoint_seconds"):
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not 0 <= value < math.inf or (name == "learning_rate" and value == 0):
+                more = "above 0" if name == "learning_rate" else "of at least 0"
+                raise ConfigError(f"{name} is a number {more}, found {value!r}")
+        if self.on_bad == "stop" and self.max_bad:
+            raise ConfigError(
+                f"max_bad = {self.max_bad} counts images that are skipped, but on_bad is 'stop'; "
+                'set on_bad = "skip" or leave max_bad out'
+            )
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that the weights depend on, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in OPERATIONAL}
+
+
+def training_config(options: Any, *, where: str = "[config.training]") -> TrainingConfig:
+    """The options of a training from a table.
+
+    Args:    options: as a TOML file gives them, or a configuration already.
+             where: they stand, for messages.
+    Returns: the configuration, checked.
+    Raises:  ConfigError: it is no table, a key is unknown, or a value is not allowed.
+    """
+    if isinstance(options, TrainingConfig):
+        return options
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{where} is a table of options, found {options!r}")
+    only_known(options, TrainingConfig, where)
+    return TrainingConfig(**options)

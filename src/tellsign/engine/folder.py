@@ -1,0 +1,203 @@
+"""The folder of a training: what is trained in it, whether it is done, and that one run at a time writes it.
+
+`run.json` says what is trained: the identity, without which nothing is resumed, and the versions and data.
+`best.safetensors` holds the weights of the best epoch, `result.json` what came out once it is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tellsign import __version__
+from tellsign.data.manifest import common_folder
+from tellsign.engine.checkpoint import FORMAT, cannot_write, clear_drafts, write_file
+from tellsign.lock import locked
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from tellsign.data import Manifest
+    from tellsign.data.augment import View
+    from tellsign.engine.config import TrainingConfig
+    from tellsign.engine.distributed import Place
+
+Say = Callable[[str], None]
+
+RUN, RESULT = "run.json", "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training came to."""
+
+    run: Path  # its folder
+    best: dict[str, Any]  # epoch, auroc, accuracy and loss on the validation split
+    history: tuple[dict[str, Any], ...]  # one row an epoch, as log.csv has it
+    skipped: tuple[dict[str, Any], ...]  # images that were left out: split, row, path, reason
+    seconds: float  # of all sessions
+    waiting: float  # share of these in which the network had no images
+
+
+def run_identity(
+    identity: Mapping[str, Any],
+    training: Manifest,
+    valid: Manifest,
+    view: View,
+    config: TrainingConfig,
+    *,
+    max_crops: int,
+    seed: int,
+) -> dict[str, Any]:
+    """All that the weights depend on.
+
+    Args:    identity: of the caller: kind of detector, its options, class count.
+             training, valid: the data, whose order counts too.
+             view, config, max_crops, seed: the options.
+    Returns: plain values, as JSON gives them back.
+    Raises:  ConfigError: the caller's identity is not made of plain values.
+    """
+    own = {
+        "tellsign": __version__,
+        "format": FORMAT,
+        "seed": seed,
+        "training": config.decisive(),
+        "view": {**asdict(view), "max_crops": max_crops},
+        "data": {
+            "train": training.digest(),
+            "valid": valid.digest(),
+            "rows": hashlib.sha256(b"\n\n".join(map(_rows, (training, valid)))).hexdigest(),
+        },
+    }
+    try:
+        found: dict[str, Any] = json.loads(json.dumps({**identity, **own}, sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the identity of a training is made of plain values: {error}") from error
+    return found
+
+
+def _rows(manifest: Manifest) -> bytes:
+    root = common_folder(manifest)
+    rows = (f"{s.sha256 or os.path.relpath(s.path, root)}\0{s.label}" for s in manifest)
+    return "\n".join(rows).encode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def opened(run: Path, identity: Mapping[str, Any], at: Place, *, say: Say) -> Iterator[None]:
+    """Hold a run folder for as long as the block runs, once it is known to be of this training.
+
+    Args:    run: the folder; made where there is none.
+             identity: of `run_identity`. at: this process's place; the first holds the folder for all.
+             say: told of versions that are others than when the run was begun.
+    Raises:  ConfigError: it holds another training, another run is writing it, or it can't be written.
+    """
+    if not at.is_first:
+        yield
+        return
+    with locked(run):
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            content = {"identity": identity, "versions": versions(at)}
+            before = _begun(run, identity).get("versions", content["versions"])
+            if others := differences(before, content["versions"]):
+                say(f"{run} was begun with other versions, weights may differ a little: {'; '.join(others)}")
+            clear_drafts(run)
+            write_file(run / RUN, (json.dumps(content, indent=1) + "\n").encode("ascii"))
+        except OSError as error:
+            raise ConfigError(cannot_write(run, error)) from error
+        yield
+
+
+def _begun(run: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says; raises ConfigError where the folder holds another training."""
+    file = run / RUN
+    if not file.exists():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(file.read_bytes())
+        found = content["identity"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{file} is damaged, so nobody knows what is trained there ({error!r}); give another folder, or "
+            "remove this one to start anew"
+        ) from error
+    if differing := differences(found, identity):
+        more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+        raise ConfigError(
+            f"{run} holds another training: {'; '.join(differing[:5])}{more}. Resume it with what it was "
+            "begun with, give another folder, or remove this one to start anew"
+        )
+    return content
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Where two trees of plain values differ.
+
+    Args:    old, new: the trees. name: of the branch.
+    Returns: one text a leaf: what it was and what it is.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            text
+            for key in {**old, **new}
+            for text in differences(
+                old.get(key, "not there"), new.get(key, "not there"), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if old == new else [f"{name} was {_short(old)} and is {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = value if value == "not there" else repr(value)
+    return text if len(text) < 60 else text[:20] + "…"
+
+
+def versions(at: Place) -> dict[str, Any]:
+    """What a training runs on. The same weights bit for bit need the same of all of it.
+
+    Args:    at: this process's place.
+    Returns: versions of Python and of the packages, device, threads, processes.
+    """
+    found: dict[str, Any] = {"tellsign": __version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "timm", "pillow", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(at.device) if at.device.type == "cuda" else platform.machine()
+    return {**found, "device": name, "threads": torch.get_num_threads(), "processes": at.world}
+
+
+def read_result(run: Path) -> TrainingResult | None:
+    """The result of a run that is done, or None."""
+    try:
+        content = json.loads((run / RESULT).read_bytes())
+        return TrainingResult(
+            run=run,
+            best=content["best"],
+            history=tuple(content["history"]),
+            skipped=tuple(content["skipped"]),
+            seconds=content["seconds"],
+            waiting=content["waiting"],
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{run / RESULT} is damaged ({error!r}); remove it to finish the run again"
+        ) from error
+
+
+def write_result(result: TrainingResult) -> None:
+    """Say in its folder that a run is done. Raises OSError where it can't be written."""
+    content = {name: value for name, value in asdict(result).items() if name != "run"}
+    write_file(result.run / RESULT, (json.dumps(content, indent=1) + "\n").encode("ascii"))

@@ -1,0 +1,379 @@
+"""The training of a network, from its first step to its last, over kills and on several devices.
+
+Whatever is random of a step follows from the seed, the epoch, the step and the rank, and the order of the
+data from the seed and the epoch. So a run that is killed and started again ends with the same weights, bit
+for bit on a CPU with as many threads; and the random state of the caller is as it was.
+
+Shapes: B batch (of this process), N samples, S side of a crop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tellsign.data.loading import Loader
+from tellsign.data.manifest import LABEL_NAMES, Manifest
+from tellsign.engine.distributed import gathered, joined, place, share_buffers, totals
+from tellsign.engine.folder import TrainingResult, opened, run_identity
+from tellsign.engine.keeping import Keeper, finished
+from tellsign.engine.losses import balanced_loss, epoch_length, epoch_order
+from tellsign.engine.record import Step
+from tellsign.engine.scores import arithmetic, evaluating, network_scores
+from tellsign.metrics import accuracy, auroc
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from tellsign.data.augment import View
+    from tellsign.data.loading import Batch
+    from tellsign.engine.config import TrainingConfig
+    from tellsign.engine.distributed import Place
+    from tellsign.engine.losses import Loss
+
+Say = Callable[[str], None]
+Bad = dict[int, tuple[str, str]]  # row → path and reason
+
+WARM_UP = 0.05  # share of the steps over which a cosine schedule rises
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # in PyTorch's messages
+
+
+def train_network(
+    model: nn.Module,
+    training: Manifest,
+    valid: Manifest,
+    view: View,
+    config: TrainingConfig,
+    *,
+    run: Path,
+    seed: int,
+    identity: Mapping[str, Any],
+    loss: Loss | None = None,
+    max_crops: int = 1,
+    say: Say = lambda text: None,
+) -> TrainingResult:
+    """Train a network, or go on where an earlier run of the same training came to an end.
+
+    Args:    model: images (B, 3, S, S) in [0, 1] → logits (B, 2), with its first weights; it gets the best.
+             training, valid: labelled images; the best epoch is chosen on `valid`.
+             view: how an image becomes what the network sees in training.
+             config: all other options.
+             run: a folder of this training alone. seed: of everything random, 0 or more.
+             identity: plain values that say what else the weights depend on; only the same goes on.
+             loss: in place of the one that `config.balance` names.
+             max_crops: of a validation image, whose scores are averaged.
+             say: told of progress and of what happens, in one process of several.
+    Returns: best epoch, history and time taken; at once where the run was done.
+    Raises:  ConfigError: `run` is of another training or can't be written, a loss is not finite, memory does
+             not suffice, an option can't be carried out. ManifestError: a class is missing, or images can't
+             be used. Whatever is raised, the last checkpoint is whole.
+    """
+    at = place(config.device)
+    labels = checked_labels(training, valid)
+    n_steps = -(-epoch_length(labels, config.balance) // config.batch_size)
+    known = run_identity(identity, training, valid, view, config, max_crops=max_crops, seed=seed)
+    with opened(run, known, at, say=say), own_random_state(at), memory_errors_explained(run, config):
+        model.to(at.device).to(memory_format=layout(config))
+        if result := finished(run, model, at):
+            return result
+        loss = loss or balanced_loss(config.balance, labels)
+        optimiser = new_optimiser(model, config)
+        keeper = Keeper(run, model, optimiser, config, at, n_steps=n_steps, say=say)
+        journal = keeper.journal
+        network = joined(model, at)
+        with new_loader(training, view, config, run=run, seed=seed) as loader:
+            while not journal.is_over(config.epochs, config.patience):
+                order = epoch_order(labels, config.balance, seed=seed, epoch=journal.epoch)
+                options = {"epoch": journal.epoch, "start": journal.step, "rank": at.rank, "world": at.world}
+                network.train()
+                for batch in loader.epoch(order, batch_size=config.batch_size, **options):
+                    set_random_state(step_seed(seed, journal.epoch, journal.step, at.rank), at)
+                    set_learning_rate(optimiser, learning_rate(config, journal.steps, n_steps))
+                    step = training_step(network, loss, batch, optimiser, config=config, at=at)
+                    require_finite(step, training, where=keeper.where)
+                    keeper.step_done(step, waited=loader.waited, bad=named(loader.bad, training))
+                keeper.leave_out("train", of_all(named(loader.bad, training), at))
+                measured, bad = validated(model, valid, view.size, max_crops, config=config, at=at, run=run)
+                keeper.leave_out("valid", bad)
+                keeper.epoch_done(measured)
+        return keeper.result()
+
+
+def checked_labels(training: Manifest, valid: Manifest) -> list[int]:
+    """The labels of the training split, once both splits have both classes.
+
+    Args:    training, valid: the splits.
+    Returns: (N,) 0 or 1.
+    Raises:  ManifestError: a class or a label is missing.
+    """
+    for name, part in (("training", training), ("validation", valid)):
+        if set(part.labels) != {REAL, FAKE}:
+            found = " and ".join(sorted({LABEL_NAMES[label] for label in part.labels})) or "nothing"
+            raise ManifestError(
+                f"the {name} split needs real and fake images, found {len(part)} rows with {found}; see "
+                "`tellsign data split`"
+            )
+    return training.labels
+
+
+def layout(config: TrainingConfig) -> torch.memory_format:
+    """The order of an image's numbers in memory."""
+    return torch.channels_last if config.channels_last else torch.contiguous_format
+
+
+def new_optimiser(model: nn.Module, config: TrainingConfig) -> Optimizer:
+    """Adam or AdamW of the parameters that are trained; one fused step for all of them.
+
+    Args:    model: on its device. config: of the training.
+    Returns: an optimiser without state.
+    Raises:  ConfigError: there is nothing to train.
+    """
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ConfigError("the network has no parameter that is trained: found none with requires_grad")
+    kind: type[torch.optim.Adam] = kinds[config.optimiser]
+    return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def new_loader(training: Manifest, view: View, config: TrainingConfig, *, run: Path, seed: int) -> Loader:
+    """The loader of a training.
+
+    Args:    training: the images. view: what is seen of them. config: of the training.
+             run: the run folder. seed: of the augmentation.
+    Returns: a loader, whose workers start with its first epoch.
+    """
+    return Loader(
+        training,
+        view,
+        seed=seed,
+        workers=config.workers,
+        cache=cache_folder(run, config),
+        on_bad=config.on_bad,
+        max_bad=config.max_bad,
+    )
+
+
+def cache_folder(run: Path, config: TrainingConfig) -> Path | None:
+    """Where decoded images are kept: beside the run folder, for all runs there."""
+    return run.parent / "cache" if config.cache else None
+
+
+def learning_rate(config: TrainingConfig, steps: int, n_steps: int) -> float:
+    """The learning rate of a step.
+
+    Args:    config: of the training. steps: that are done, of all epochs. n_steps: of one epoch.
+    Returns: constant, or up in a line and then down to 0 along half a cosine.
+    """
+    total = config.epochs * n_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    rising = math.ceil(WARM_UP * total)
+    if steps < rising:
+        return config.learning_rate * (steps + 1) / rising
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (steps - rising) / max(total - rising, 1)))
+
+
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+    """Have all parameters learn at a rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
+    """The seed of whatever is random in the network and its loss at one step.
+
+    Args:    seed: of the training. epoch, step: from 0. rank: of this process.
+    Returns: a number below 2**63.
+    """
+    # A stream apart from those of the order and of the augmentation.
+    sequence = np.random.SeedSequence((seed, epoch, step), spawn_key=(1, rank))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def set_random_state(seed: int, at: Place) -> None:
+    """Have PyTorch's random numbers on this process's devices follow from a seed."""
+    # Not torch.manual_seed, which spends half a millisecond on devices that are not there.
+    torch.default_generator.manual_seed(seed)
+    if at.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def training_step(
+    network: nn.Module,
+    loss: Loss,
+    batch: Batch,
+    optimiser: Optimizer,
+    *,
+    config: TrainingConfig,
+    at: Place,
+) -> Step:
+    """Forward, backward, and a step of the optimiser unless the loss is not finite.
+
+    The losses are added over all processes and divided by the planned size of the global batch, so that the
+    gradient is that of one process with the whole batch.
+
+    Args:    network: in training mode, distributed where there are several processes.
+             loss: of it. batch: this process's share, which may be empty.
+             optimiser: of its parameters. config: of the training. at: this process's place.
+    Returns: images and losses over all processes.
+    """
+    n = len(batch.rows)
+    optimiser.zero_grad(set_to_none=True)
+    if n:
+        images = batch.images.to(at.device, non_blocking=True, memory_format=layout(config))
+        labels = batch.labels.to(at.device, non_blocking=True)
+        with arithmetic(at.device, config.precision):
+            losses, figures = loss(network, images, labels)
+    else:
+        losses, figures = _nothing(network, loss, batch, config, at)
+    names = sorted(figures)
+    sums = totals([n, losses.sum(), *(n * figures[name] for name in names)], at)
+    step = Step(round(sums[0]), sums[1], dict(zip(names, sums[2:], strict=True)))
+    if not math.isfinite(step.loss):
+        wrong = batch.rows[~torch.isfinite(losses.detach()).cpu()].tolist() if n else []
+        return Step(step.n, step.loss, rows=tuple(row for rows in gathered(wrong, at) for row in rows))
+    if step.n:
+        # Several processes take the mean of their gradients.
+        torch.autograd.backward(losses.sum() * (at.world / batch.n_global))
+        if config.clip_norm:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        optimiser.step()
+    return step
+
+
+def _nothing(
+    network: nn.Module, loss: Loss, batch: Batch, config: TrainingConfig, at: Place
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The zero that a process without images adds, since the others wait for its gradients."""
+    images = torch.zeros(1, *batch.images.shape[1:], device=at.device)
+    labels = torch.zeros(1, dtype=torch.int64, device=at.device)
+    # In evaluation mode, in which no statistics are taken from it.
+    with evaluating(network), arithmetic(at.device, config.precision):
+        losses, figures = loss(network, images, labels)
+    return 0 * losses, figures
+
+
+def require_finite(step: Step, training: Manifest, *, where: str) -> None:
+    """Stop at a loss that is not finite.
+
+    Args:    step: that was made. training: its images. where: epoch and step, for the message.
+    Raises:  ConfigError: it is not finite; the rows are named.
+    """
+    if math.isfinite(step.loss):
+        return
+    rows = ", ".join(f"{row} ({str(training[row].path)!a})" for row in step.rows[:5])
+    more = f" and {len(step.rows) - 5} more" if len(step.rows) > 5 else ""
+    raise ConfigError(
+        f"the loss is {step.loss} at {where}, for the rows {rows or 'together'}{more} of the training split: "
+        "lower learning_rate, set clip_norm, or look at these images. The weights of the last checkpoint are "
+        "from before"
+    )
+
+
+def validated(
+    model: nn.Module,
+    valid: Manifest,
+    size: int,
+    max_crops: int,
+    *,
+    config: TrainingConfig,
+    at: Place,
+    run: Path,
+) -> tuple[dict[str, float], Bad]:
+    """How good the network is on the validation split, whose images the processes share among them.
+
+    Args:    model: without what distributes it. valid: the split.
+             size: of a crop. max_crops: of an image.
+             config: of the training. at: this process's place. run: the run folder.
+    Returns: auroc, accuracy (fake from a score of 0 on) and mean cross-entropy of the scores; the images that
+             can't be used, row → path and reason.
+    Raises:  ManifestError: images can't be used and may not be left out. ConfigError: scores are not finite.
+    """
+    share_buffers(model, at)
+    found, bad = network_scores(
+        model,
+        Manifest(valid.samples[at.rank :: at.world]),
+        size,
+        max_crops,
+        batch_size=max(1, config.batch_size // at.world),
+        workers=config.workers,
+        cache=cache_folder(run, config),
+        precision=config.precision,
+    )
+    scores = np.full(len(valid), np.nan)
+    unusable: dict[int, str] = {}
+    for rank, (part, reasons) in enumerate(gathered((found.tolist(), list(bad.items())), at)):
+        scores[rank :: at.world] = part
+        unusable |= {rank + at.world * row: reason for row, reason in reasons}
+    if unusable and config.on_bad == "stop":
+        path, reason = next(iter(named(unusable, valid).values()))
+        raise ManifestError(
+            f"{len(unusable)} validation images can't be used, the first is {path}: {reason}; mend it or "
+            'take it out of the manifest, or set on_bad = "skip" and max_bad'
+        )
+    usable = np.array([row for row in range(len(valid)) if row not in unusable], dtype=np.int64)
+    if wrong := usable[~np.isfinite(scores[usable])].tolist():
+        raise ConfigError(
+            f"the scores of {len(wrong)} validation images are not finite, the first is row {wrong[0]} "
+            f"({str(valid[wrong[0]].path)!a}): lower learning_rate or set clip_norm"
+        )
+    return measures(np.array(valid.labels)[usable], scores[usable]), named(unusable, valid)
+
+
+def measures(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> dict[str, float]:
+    """What is said of log-odds.
+
+    Args:    labels: (N,) 0 or 1. scores: (N,).
+    Returns: auroc, accuracy and loss, the mean cross-entropy.
+    Raises:  ConfigError: a class is missing.
+    """
+    losses = np.logaddexp(0, np.where(labels == FAKE, -scores, scores))
+    return {
+        "auroc": auroc(labels, scores),
+        "accuracy": accuracy(labels, scores, threshold=0.0),
+        "loss": float(losses.mean()),
+    }
+
+
+def named(bad: Mapping[int, str], manifest: Manifest) -> Bad:
+    """Images that can't be used: row → path, safe to print, and reason."""
+    return {row: (f"{str(manifest[row].path)!a}", reason) for row, reason in bad.items()}
+
+
+def of_all(bad: Bad, at: Place) -> Bad:
+    """The images that any process has left out."""
+    return {row: tuple(entry) for part in gathered(list(bad.items()), at) for row, entry in part}
+
+
+@contextmanager
+def own_random_state(at: Place) -> Iterator[None]:
+    """Random numbers that are drawn in the block are none of the caller's."""
+    devices = [at.device.index] if at.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextmanager
+def memory_errors_explained(run: Path, config: TrainingConfig) -> Iterator[None]:
+    """Raises ConfigError in place of what PyTorch and Python raise when memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in NO_MEMORY):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"out of memory with batch_size = {config.batch_size} in {config.precision} ({reason}). The last "
+            f"checkpoint in {run} is whole. Make memory free, or spread the same batch over several GPUs by "
+            "torchrun, and run the same command again; a smaller batch_size is another training, which needs "
+            "another folder"
+        ) from error

@@ -1,0 +1,90 @@
+"""What a network says of the images of a manifest, outside of training.
+
+Shapes: N samples, B batch, n crops of an image, S side of a crop.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tellsign.data.loading import evaluation_batches
+from tellsign.types import FAKE, REAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from tellsign.data import Manifest
+    from tellsign.engine.config import Precision
+
+
+def network_scores(
+    model: nn.Module,
+    manifest: Manifest,
+    size: int,
+    max_crops: int = 1,
+    *,
+    batch_size: int = 32,
+    workers: int = 0,
+    cache: Path | None = None,
+    precision: Precision = "float32",
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """The score of each image: the log-odds of fake, averaged over its native crops.
+
+    Args:    model: (B, 3, S, S) in [0, 1] → logits (B, 2), on any device; its mode is left as it was.
+             manifest: the images, labelled or not.
+             size: of a crop. max_crops: of one image.
+             batch_size: images at once. workers: processes that read them.
+             cache: folder of decoded images, or none. precision: of the arithmetic.
+    Returns: (N,) scores, NaN where an image can't be used; row → the reason why it can't.
+    """
+    scores = np.full(len(manifest), np.nan)
+    bad: dict[int, str] = {}
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    channels_last = any(tensor.ndim == 4 and not tensor.is_contiguous() for tensor in model.parameters())
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    with evaluating(model), torch.inference_mode():
+        for rows, crops, unusable in evaluation_batches(
+            manifest, size, max_crops, batch_size=batch_size, workers=workers, cache=cache
+        ):
+            bad.update(unusable)
+            if not len(rows):
+                continue
+            images = crops.flatten(0, 1).to(device, non_blocking=True, memory_format=layout)
+            with arithmetic(device, precision):
+                found = log_odds(model(images))
+            scores[np.asarray(rows)] = found.reshape(crops.shape[:2]).mean(dim=1).double().cpu().numpy()
+    return scores, bad
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """The score of logits: (B, 2) → (B,) float32, higher = more fake."""
+    return logits[:, FAKE].float() - logits[:, REAL].float()
+
+
+def arithmetic(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a network is called: bf16 is mixed, float32 is plain.
+
+    Args:    device: of the network. precision: of its arithmetic.
+    Returns: a context manager.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode for as long as the block runs; each of its parts as it was afterwards."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,174 @@
+"""Options of CAE-Net."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast, get_args
+
+from tellsign.configuration import only_known
+from tellsign.detectors.graph import GraphInput
+from tellsign.engine.config import Balance, TrainingConfig, training_config
+from tellsign.nn.backbones import PRETRAINED, check_weights
+from tellsign.types import ConfigError
+
+MULTISTAGE = "multistage"
+INPUTS = ("rgb", "dwt", "fft", "dct")
+# What a torch.nn.ModuleDict takes as a name, and reads well in a table's header.
+BRANCH_NAME = re.compile("[a-z][a-z0-9_-]*")
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "dwt": ("dwt_resize", "native"),
+    "subsets": ("random", "generator"),
+    "reals": ("repeat", "disjoint"),
+    "strategy": (MULTISTAGE, *get_args(Balance)),
+    "fusion": ("weights", "vote", "fit"),
+}
+
+
+def _check_count(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchConfig:
+    """One network of the ensemble: the table [config.branches.NAME]."""
+
+    backbone: str  # timm's name
+    input: Literal["rgb", "dwt", "fft", "dct"] = "rgb"  # pixels, Haar sub-bands, or a log spectrum
+    weights: str = ""  # as for the system; empty: the system's own
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of timm's constructor
+    stage_epochs: int = 5  # of every stage; the other strategies take training.epochs
+    flip: bool = False  # augmentation: mirrored left to right, with probability 0.5
+    rotation: float = 0.0  # augmentation: by up to so many degrees, which interpolates; 0 never does
+    jitter: float = 0.0  # augmentation: brightness, contrast, saturation times 1 - j to 1 + j
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.backbone, str) or not self.backbone or not self.backbone.isprintable():
+            raise ConfigError(f"backbone is a name of timm, found {self.backbone!r}")
+        if self.input not in INPUTS:
+            raise ConfigError(f"input is one of {', '.join(INPUTS)}, found {self.input!r}")
+        if self.weights != "":
+            check_weights(self.weights)
+        if not isinstance(self.options, Mapping):
+            raise ConfigError(f"options is a table of arguments of timm, found {self.options!r}")
+        _check_count("stage_epochs", self.stage_epochs, least=1)
+        if not isinstance(self.flip, bool):
+            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        for name, most in (("rotation", 180.0), ("jitter", 1.0)):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= most:
+                raise ConfigError(f"{name} is a number from 0 to {most:g}, found {value!r}")
+
+
+# The published networks and their stages; the augmentation is published for DeiT alone.
+BRANCHES = {
+    "efficientnet": BranchConfig("efficientnet_b0", "rgb", stage_epochs=5),
+    "deit": BranchConfig(
+        "deit_base_patch16_224", "rgb", stage_epochs=5, flip=True, rotation=10.0, jitter=0.2
+    ),
+    "convnext": BranchConfig("convnext_tiny", "dwt", stage_epochs=4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CaeNetConfig:
+    """The networks, how they are trained, how their scores become one. Defaults are the published ones."""
+
+    branches: Mapping[str, BranchConfig] = field(default_factory=lambda: dict(BRANCHES))  # in this order
+    region: Literal["image", "face"] = "image"  # what is looked at
+    size: int = 224  # side of the native crops in pixels
+    max_crops: int = 1  # crops of a large image, whose scores are averaged; 1: the centre
+    dwt: Literal["dwt_resize", "native"] = "dwt_resize"  # sub-bands enlarged to `size`, or as they are
+    weights: str = PRETRAINED  # that training starts from; or scratch, or the path of a .safetensors file
+    strategy: str = MULTISTAGE  # or a balance of the classes, as in [config.training]
+    stages: int = 5  # of multistage: disjoint subsets of the fakes
+    subsets: Literal["random", "generator"] = "random"  # of multistage: how the fakes are parted
+    reals: Literal["repeat", "disjoint"] = "repeat"  # of multistage: all reals in every stage, or parted too
+    fusion: Literal["weights", "vote", "fit"] = "weights"  # mean probability, majority, or fitted weights
+    fusion_weights: Sequence[float] = (0.35, 0.34, 0.31)  # of the branches in their order; not used by vote
+    training: TrainingConfig = field(default_factory=TrainingConfig)  # the table [config.training]
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} is one of {', '.join(choices)}, found {getattr(self, name)!r}")
+        _check_count("stages", self.stages, least=1)
+        _ = self.input  # checks region, size and max_crops
+        check_weights(self.weights)
+        object.__setattr__(self, "branches", _branches(self.branches))
+        object.__setattr__(self, "training", training_config(self.training))
+        object.__setattr__(self, "fusion_weights", _fusion_weights(self))
+        if self.fusion == "vote" and len(self.branches) % 2 == 0:
+            raise ConfigError(
+                f"a vote of {len(self.branches)} branches can end in a draw; take an odd number of branches, "
+                'or fusion = "weights"'
+            )
+        if self.training.balance != "plain":
+            raise ConfigError(
+                f"[config.training] balance = {self.training.balance!r}: of this system say it as strategy = "
+                f"{self.training.balance!r}, which takes the place of the stages"
+            )
+
+    @property
+    def input(self) -> GraphInput:
+        """The part that the detector needs to run."""
+        return GraphInput(region=self.region, size=self.size, max_crops=self.max_crops)
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The spectrum profile that the domain check compares, as an artifact stores it."""
+        return self.input.domain.to_spec()
+
+    def branch_weights(self, name: str) -> str:
+        """What the training of a branch starts from: its own weights, or the system's."""
+        return self.branches[name].weights or self.weights
+
+    def stage_training(self, name: str) -> TrainingConfig:
+        """The options of one training of a branch: of a stage, or of all where there are no stages."""
+        if self.strategy == MULTISTAGE:
+            return replace(self.training, epochs=self.branches[name].stage_epochs)
+        return replace(self.training, balance=cast("Balance", self.strategy))
+
+
+def _branches(given: object) -> dict[str, BranchConfig]:
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigError(f"[config.branches] holds a table for each branch, found {given!r}")
+    found = {}
+    for name, branch in given.items():
+        if not isinstance(name, str) or not BRANCH_NAME.fullmatch(name):
+            raise ConfigError(f"a branch is named with small letters, digits, - and _, found {name!r}")
+        where = f"[config.branches.{name}]"
+        if isinstance(branch, Mapping):
+            only_known(branch, BranchConfig, where)
+            if "backbone" not in branch:
+                raise ConfigError(f"{where} lacks 'backbone', a name of timm")
+            branch = BranchConfig(**branch)  # noqa: PLW2901
+        if not isinstance(branch, BranchConfig):
+            raise ConfigError(f"{where} is a table of options, found {branch!r}")
+        found[name] = branch
+    return found
+
+
+def _fusion_weights(config: CaeNetConfig) -> tuple[float, ...]:
+    weights: object = config.fusion_weights
+    if isinstance(weights, str) or not isinstance(weights, Sequence):
+        raise ConfigError(f"fusion_weights is a list of numbers, found {weights!r}")
+    if not all(_is_number(weight) and 0 <= weight < math.inf for weight in weights):
+        raise ConfigError(f"fusion_weights are numbers of at least 0, found {list(weights)}")
+    # The published ones stand there by default, and mean nothing for other branches.
+    if config.fusion != "weights" and len(weights) != len(config.branches):
+        return (1 / len(config.branches),) * len(config.branches)
+    if len(weights) != len(config.branches) or abs(sum(weights) - 1) > 1e-6:
+        raise ConfigError(
+            f"fusion_weights are one a branch ({', '.join(config.branches)}) and add up to 1, found "
+            f"{list(weights)}"
+        )
+    return tuple(float(weight) for weight in weights)

@@ -1,0 +1,191 @@
+"""The CAE-Net system: images → branches trained one by one → fusion → artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from tellsign import artifacts
+from tellsign.systems.cae_net.config import CaeNetConfig
+from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+    from tellsign.artifacts import Artifact
+    from tellsign.data import Manifest
+
+Say = Callable[[str], None]
+RUN_SUFFIX = ".run"  # of the folder beside the detector in which a training's state is kept
+
+
+class CaeNetSystem:
+    """Bhattacharjee et al. (arXiv:2502.10682) as a system that writes a detector."""
+
+    name = "cae-net"
+    config_class = CaeNetConfig
+    requires = ("torch", "timm", "onnx", "onnxscript")  # what `fit` imports
+
+    def __init__(self, config: CaeNetConfig | None = None) -> None:
+        self.config = config or CaeNetConfig()
+
+    def fit(
+        self, train: Manifest, valid: Manifest, *, out: Path, seed: int, say: Say = lambda text: None
+    ) -> Path:
+        """Train every branch, fuse them, and write the detector, uncalibrated.
+
+        What is learnt so far lies beside `out` in a folder of its name and ".run": a second call with the
+        same arguments goes on there, and one with others is refused.
+
+        Args:    train: labelled images.
+                 valid: labelled images; one half chooses checkpoints, the other fits and judges the fusion.
+                 out: the detector's folder.
+                 seed: of weights, order, augmentation, subsets and halves.
+                 say: told what happens.
+        Returns: `out`.
+        Raises:  ManifestError: images or labels don't do. ConfigError: backbones, weights or the run folder
+                 don't. ArtifactError: the graph does not compute what PyTorch does, or can't be written.
+        """
+        from tellsign.engine.distributed import gathered, place
+        from tellsign.systems.cae_net.training import trained_branches, validation_parts
+
+        artifacts.check_target(out)
+        for name, part in (("training", train), ("validation", valid)):
+            _check_labels(part, name)
+        halves = validation_parts(valid, seed=seed)
+        run = out.with_name(out.name + RUN_SUFFIX)
+        branches = trained_branches(self.config, train, halves["checkpoints"], run=run, seed=seed, say=say)
+        at = place(self.config.training.device)
+        if at.is_first:
+            self._write(branches, halves["weights"], out, seed=seed, say=say)
+        gathered(None, at)  # so that every process finds the detector
+        return out
+
+    def network(self, artifact: Path) -> Module:
+        """The ensemble in PyTorch, on crops.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: (B, 3, S, S) in [0, 1] → {"score": (B,), "parts": (B, n)}, in evaluation mode.
+        Raises:  ArtifactError: there is no such detector there. ConfigError: PyTorch or timm is missing.
+        """
+        network: Module = _ensemble(artifact)[0]
+        return network
+
+    def module(self, artifact: Path) -> Module:
+        """The detector in PyTorch, from the pixels on.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: (B, 3, H, W) in [0, 1] → (B,) scores, differentiable, in evaluation mode.
+        Raises:  ArtifactError: there is no such detector there. ConfigError: PyTorch or timm is missing.
+        """
+        network, config = _ensemble(artifact)
+        return _crop_score(network, config)
+
+    def branch_module(self, artifact: Path, branch: str) -> Module:
+        """One branch of the detector in PyTorch, from the pixels on: for attacks on a branch alone.
+
+        Args:    artifact: folder of a detector that this system wrote.
+                 branch: its name.
+        Returns: (B, 3, H, W) in [0, 1] → (B,) log-odds of fake, differentiable, in evaluation mode.
+        Raises:  ArtifactError: there is no such detector there. ConfigError: it has no such branch, or
+                 PyTorch or timm is missing.
+        """
+        network, config = _ensemble(artifact)
+        if branch not in config.branches:
+            raise ConfigError(f"no branch {branch!r}; {artifact} has {', '.join(config.branches)}")
+        return _crop_score(network.branches[branch], config)
+
+    def _write(
+        self, branches: Mapping[str, Module], valid: Manifest, out: Path, *, seed: int, say: Say
+    ) -> None:
+        """Fuse trained branches, and save them."""
+        from tellsign.engine.export import save_network
+        from tellsign.systems.cae_net.counts import cost_table
+        from tellsign.systems.cae_net.model import CaeNet
+        from tellsign.systems.cae_net.training import chosen_fusion, example_crops
+
+        config = self.config
+        weights, report = chosen_fusion(branches, valid, config)
+        say(f"fusion {config.fusion}: {_weights_text(config, weights)}, AUROC {report['auroc']['fused']:.3f}")
+        ensemble = CaeNet(branches, fusion=config.fusion, weights=weights)
+        save_network(
+            out,
+            ensemble,
+            spec={
+                "name": self.name,
+                "system": self.name,
+                # With the weights that were fitted, so that the configuration rebuilds the detector.
+                "config": asdict(replace(config, fusion_weights=weights)),
+                "preprocessing": config.input.to_spec(),
+                "seed": seed,
+                "fusion": report,
+                "cost": cost_table(branches, config.size),
+            },
+            examples=example_crops(valid, config),
+            parts=tuple(config.branches),
+        )
+
+
+def _check_labels(part: Manifest, name: str) -> None:
+    found = set(part.labels)
+    if found != {REAL, FAKE}:
+        names = " and ".join({REAL: "reals", FAKE: "fakes"}[label] for label in sorted(found)) or "nothing"
+        raise ManifestError(f"{name} needs reals and fakes, found {len(part)} images with {names} alone")
+
+
+def _weights_text(config: CaeNetConfig, weights: tuple[float, ...]) -> str:
+    if config.fusion == "vote":
+        return f"the majority of {', '.join(config.branches)}"
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in zip(config.branches, weights, strict=True))
+
+
+def _ensemble(folder: Path) -> tuple[Any, CaeNetConfig]:
+    """The network of a detector with its weights, and its configuration."""
+    try:
+        from tellsign.engine.export import network_state
+        from tellsign.systems.cae_net.model import empty_ensemble
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    artifact = artifacts.load(folder)
+    config = _config_of(artifact)
+    try:
+        network = empty_ensemble(config)
+        network.load_state_dict(network_state(artifact))
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    except (RuntimeError, ConfigError) as error:  # other arrays, or a backbone that this timm lacks
+        raise ArtifactError(
+            f"{artifact.path}: its weights don't fit its configuration ({str(error)[:500]}); copy or train "
+            "the detector again"
+        ) from error
+    return network.eval(), config
+
+
+def _config_of(artifact: Artifact) -> CaeNetConfig:
+    if artifact.spec.get("system") != CaeNetSystem.name or not isinstance(artifact.spec.get("config"), dict):
+        raise ArtifactError(
+            f"{artifact.path}: this is a detector of the system {artifact.spec.get('system')!r}, expected "
+            f"{CaeNetSystem.name!r}"
+        )
+    try:
+        return CaeNetConfig(**artifact.spec["config"])
+    except (ConfigError, TypeError) as error:
+        raise ArtifactError(
+            f"{artifact.path}: its configuration cannot be read ({error}); train the detector again"
+        ) from error
+
+
+def _crop_score(network: Any, config: CaeNetConfig) -> Module:
+    from tellsign.systems.cae_net.model import CropScore
+
+    return CropScore(network, size=config.size, max_crops=config.max_crops).eval()
+
+
+def _missing(error: ModuleNotFoundError) -> ConfigError:
+    return ConfigError(
+        f"the differentiable form of a detector needs {error.name}; install it with: pip install "
+        "'tellsign[train]'"
+    )

@@ -1,0 +1,296 @@
+"""How CAE-Net's branches are trained and their fusion is chosen.
+
+Each branch, and of the multistage schedule each stage, is one call of the engine with a run folder of its
+own: a training that was killed finds the finished ones done, and goes on in the one that was at work.
+
+Shapes: B batch, N crops of an image, M crops in all, n branches, S side of a crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tellsign.data.augment import View
+from tellsign.data.loading import evaluation_batches
+from tellsign.data.manifest import Manifest
+from tellsign.engine.checkpoint import weights_digest
+from tellsign.engine.distributed import place
+from tellsign.engine.loop import train_network
+from tellsign.engine.scores import evaluating
+from tellsign.metrics import auroc
+from tellsign.systems.cae_net.config import MULTISTAGE
+from tellsign.systems.cae_net.fusion import CropScores, fitted_weights, fused_scores, image_means
+from tellsign.systems.cae_net.model import Branch, CaeNet, band_statistics, channel_statistics, new_branch
+from tellsign.systems.cae_net.spectra import LogSpectrum
+from tellsign.systems.cae_net.stages import (
+    TABLE,
+    Stage,
+    fake_subsets,
+    read_retention,
+    retention,
+    stage_manifests,
+    write_retention,
+)
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from tellsign.systems.cae_net.config import CaeNetConfig
+    from tellsign.systems.cae_net.model import Statistics
+    from tellsign.types import FloatArray
+
+    Say = Callable[[str], None]
+
+STATISTICS_IMAGES = 512  # of the training set, from which the sub-bands' statistics are taken
+EXAMPLES = 16  # crops on which graph and PyTorch must agree
+
+
+def validation_parts(valid: Manifest, *, seed: int) -> dict[str, Manifest]:
+    """The validation images in two: `checkpoints`, which choose a branch's weights, and `weights`.
+
+    The second half fits the weights of the fusion and judges the fused score: branches were not chosen on it.
+
+    Args:    valid: labelled images. seed: of the training.
+    Returns: name → half; no group is in both.
+    Raises:  ManifestError: there are too few groups, or a half lacks a class.
+    """
+    halves = valid.split({"checkpoints": 0.5, "weights": 0.5}, seed=seed)
+    for name, half in halves.items():
+        if set(half.labels) != {REAL, FAKE}:
+            raise ManifestError(
+                f"the half of the validation images for {name} lacks a class: found {len(half)} images with "
+                f"labels {sorted(set(half.labels))}; give more groups of both classes"
+            )
+    return halves
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What is the same for all branches."""
+
+    config: CaeNetConfig
+    stages: tuple[Stage, ...]  # one, where there is no schedule
+    subsets: tuple[Manifest, ...]  # of the fakes; none, where there is no schedule
+    reals: Manifest  # of the training
+    valid: Manifest  # on which the best epoch of a training is chosen
+    run: Path  # folder of all trainings
+    seed: int  # of everything random
+    say: Say  # told of progress
+
+
+def trained_branches(
+    config: CaeNetConfig, training: Manifest, valid: Manifest, *, run: Path, seed: int, say: Say
+) -> dict[str, Branch]:
+    """Every branch of a configuration, trained.
+
+    Args:    config: of the system.
+             training: labelled images. valid: on which the best epoch of a training is chosen.
+             run: folder of all trainings. seed: of everything random.
+             say: told of progress.
+    Returns: name → branch on the CPU, in the configuration's order.
+    Raises:  ManifestError, ConfigError: data, options or the run folder don't do; nothing that was learnt is
+             lost.
+    """
+    reals, n_fakes = training.filter(label=REAL), training.labels.count(FAKE)
+    subsets: tuple[Manifest, ...] = ()
+    stages: tuple[Stage, ...] = (Stage(1, training, len(reals), n_fakes),)
+    if config.strategy == MULTISTAGE:
+        subsets = fake_subsets(training, stages=config.stages, by=config.subsets, seed=seed)
+        stages = stage_manifests(training, subsets, reals=config.reals, seed=seed)
+    plan = Plan(config, stages, subsets, reals, valid, run, seed, say)
+    bands = _bands(config, training)
+    # All of them first: what can't be built is known before hours of training, and not after.
+    branches = {name: _begun(name, config, bands, seed=seed) for name in config.branches}
+    return {name: _trained(branch, name, plan) for name, branch in branches.items()}
+
+
+def chosen_fusion(
+    branches: Mapping[str, nn.Module], valid: Manifest, config: CaeNetConfig
+) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """The weights of the fusion, and how branches and fused score do on the images that chose no checkpoint.
+
+    Args:    branches: trained.
+             valid: that half of the validation images.
+             config: of the system.
+    Returns: the weights, and plain values: kind, weights, n, and AUROC and accuracy of each branch and of the
+             fused score. Where the weights are fitted, that of the fused score flatters.
+    Raises:  ManifestError: a class is missing, or an image can't be used and may not be skipped.
+    """
+    crops = crop_scores(branches, valid, config)
+    labels = np.array(valid.labels)[crops.rows]
+    weights = tuple(config.fusion_weights)
+    if config.fusion == "fit":
+        weights = fitted_weights(crops, labels).weights
+    columns = {name: image_means(crops.parts[:, i], crops.image) for i, name in enumerate(config.branches)}
+    columns["fused"] = image_means(fused_scores(crops.parts, config.fusion, weights), crops.image)
+    return weights, {
+        "kind": config.fusion,
+        "weights": dict(zip(config.branches, weights, strict=True)),
+        "n": len(labels),
+        "fitted_here": config.fusion == "fit",
+        "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
+        "accuracy": {name: float(np.mean((s > 0) == (labels == FAKE))) for name, s in columns.items()},
+    }
+
+
+def crop_scores(branches: Mapping[str, nn.Module], manifest: Manifest, config: CaeNetConfig) -> CropScores:
+    """The branches' log-odds of every crop that the detector looks at.
+
+    Args:    branches: trained, in the configuration's order.
+             manifest: the images.
+             config: size, number of crops, and what happens at a bad image.
+    Returns: the scores, and which image each belongs to.
+    Raises:  ManifestError: an image can't be used and may not be skipped, or none is left.
+    """
+    device = place(config.training.device).device
+    network = CaeNet(branches, fusion="vote", weights=[1.0] * len(branches)).to(device)
+    parts: list[FloatArray] = []
+    rows: list[int] = []
+    images: list[int] = []
+    with evaluating(network), torch.inference_mode():
+        for own, crops in _usable(manifest, config, config.max_crops):
+            found = network(crops.flatten(0, 1).to(device))["parts"]
+            parts.append(found.double().cpu().numpy())
+            images += np.repeat(np.arange(len(own)) + len(rows), crops.shape[1]).tolist()
+            rows += own
+    network.cpu()
+    if not rows:
+        raise ManifestError(f"none of {len(manifest)} images can be used")
+    return CropScores(np.concatenate(parts), np.array(images), np.array(rows))
+
+
+def example_crops(manifest: Manifest, config: CaeNetConfig) -> FloatArray:
+    """Real crops on which a graph is compared with PyTorch.
+
+    Args:    manifest: the images. config: size of a crop.
+    Returns: (M, 3, S, S) in [0, 1], evenly over the manifest.
+    Raises:  ManifestError: an image can't be used and may not be skipped.
+    """
+    found = [crops[:, 0].numpy() for _, crops in _usable(_evenly(manifest, EXAMPLES), config, 1)]
+    return np.concatenate(found)
+
+
+def _begun(name: str, config: CaeNetConfig, bands: Mapping[str, Statistics], *, seed: int) -> Branch:
+    """A branch before its training; raises ConfigError where its network can't take crops of this size."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_branch_seed(seed, name, stage=0))
+        branch = new_branch(config, name, bands=bands.get(config.branches[name].input))
+    try:
+        with evaluating(branch), torch.inference_mode():
+            shape = tuple(branch(torch.zeros(1, 3, config.size, config.size)).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape = (str(error)[:300],)
+    if shape != (1, 2):
+        raise ConfigError(
+            f"{config.branches[name].backbone} of the branch {name!r} can't take crops of {config.size} "
+            f"pixels as {config.branches[name].input} (dwt {config.dwt!r}): expected logits (1, 2), found "
+            f"{shape}; take another size or another backbone"
+        )
+    return branch
+
+
+def _trained(branch: Branch, name: str, plan: Plan) -> Branch:
+    """A branch after all stages."""
+    for stage in plan.stages:
+        _train(branch, name, stage, plan, seed=_branch_seed(plan.seed, name, stage=stage.number))
+        _keep_retention(branch, name, stage, plan)
+    # One layout, whatever that of the training: what is saved has it too.
+    return branch.cpu().to(memory_format=torch.contiguous_format).eval()
+
+
+def _branch_seed(seed: int, name: str, *, stage: int) -> int:
+    """The seed of one training: another for each branch and stage, whatever branches there are beside it."""
+    return int(np.random.SeedSequence((seed, stage, *name.encode())).generate_state(1)[0])
+
+
+def _train(branch: Branch, name: str, stage: Stage, plan: Plan, *, seed: int) -> None:
+    """One training of a branch, which then has the weights of its best epoch."""
+    config, options = plan.config, plan.config.branches[name]
+    several = bool(plan.subsets)
+    title = f"{name}, stage {stage.number} of {len(plan.stages)}" if several else name
+    plan.say(f"{title}: {stage.n_real} reals, {stage.n_fake} fakes")
+    train_network(
+        branch,
+        stage.training,
+        plan.valid,
+        View(config.size, flip=options.flip, rotation=options.rotation, jitter=options.jitter),
+        config.stage_training(name),
+        run=plan.run / name / (f"stage-{stage.number}" if several else "training"),
+        seed=seed,
+        identity={
+            "detector": "cae-net",
+            "classes": 2,
+            "branch": {"name": name, "backbone": options.backbone, "options": dict(options.options)},
+            "input": {"kind": options.input, "dwt": config.dwt, "size": config.size},
+            "stages": {"strategy": config.strategy, "number": stage.number, "of": len(plan.stages)},
+            # Architecture, pretrained weights, statistics, and all that earlier stages have learnt.
+            "start": weights_digest(branch),
+        },
+        max_crops=config.max_crops,
+        say=lambda text: plan.say(f"{title}: {text}"),
+    )
+
+
+def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None:
+    """Add a stage to a branch's table, unless a run that was ended had done so."""
+    if not plan.subsets or not place(plan.config.training.device).is_first:
+        return
+    table = plan.run / name / TABLE
+    rows = read_retention(table)
+    if len(rows) >= stage.number:
+        return
+    rows.append(
+        retention(
+            branch,
+            stage.number,
+            subsets=plan.subsets,
+            reals=plan.reals,
+            valid=plan.valid,
+            config=plan.config,
+        )
+    )
+    write_retention(table, rows, title=f"{name}: what is kept after each stage")
+
+
+def _bands(config: CaeNetConfig, training: Manifest) -> dict[str, Statistics]:
+    """The statistics of the training images' sub-bands and spectra, as far as branches look at them."""
+    sample, found = _evenly(training, STATISTICS_IMAGES), {}
+    for kind in sorted({branch.input for branch in config.branches.values()} - {"rgb"}):
+        crops = (crops[:, 0] for _, crops in _usable(sample, config, 1))
+        if kind == "dwt":
+            found[kind] = band_statistics(crops, config.dwt)
+        else:
+            found[kind] = channel_statistics(crops, LogSpectrum(kind, config.size))
+    return found
+
+
+def _usable(
+    manifest: Manifest, config: CaeNetConfig, max_crops: int
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Rows and crops (B, N, 3, S, S) of the images that can be used; ManifestError where all must be."""
+    options = config.training
+    for rows, crops, bad in evaluation_batches(
+        manifest, config.size, max_crops, batch_size=options.batch_size, workers=options.workers
+    ):
+        if bad and options.on_bad == "stop":
+            row, reason = next(iter(bad.items()))
+            raise ManifestError(
+                f"{str(manifest[row].path)!a} cannot be used: {reason}; mend it or take it out of the "
+                'manifest, or skip such images with on_bad = "skip" and max_bad'
+            )
+        if len(rows):
+            yield rows.tolist(), crops
+
+
+def _evenly(manifest: Manifest, n: int) -> Manifest:
+    """At most n images, evenly over the manifest."""
+    rows = np.unique(np.linspace(0, len(manifest) - 1, min(len(manifest), n)).astype(int))
+    return Manifest(tuple(manifest[int(row)] for row in rows))

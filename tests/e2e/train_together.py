@@ -1,0 +1,88 @@
+"""What each process of torchrun does for test_engine_distributed: trains in several ways, and tells."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from tellsign.engine.checkpoint import weights_digest
+from tellsign.engine.distributed import gathered, place
+from tellsign.engine.losses import cross_entropy
+from tellsign.types import ConfigError
+from trainings import Tiny, options, same, splits, trained
+
+SETTINGS = {"batch_size": 7, "clip_norm": 1.0}  # 22 images: the last batch has one, so one process has none
+
+
+def with_share(model, images, labels):
+    """Cross-entropy, and the share of fakes as a figure."""
+    losses, _ = cross_entropy(model, images, labels)
+    return losses, {"fakes": float(labels.float().mean())}
+
+
+class Ended(BaseException):
+    pass
+
+
+def main(data: Path, bad: Path, out: Path) -> None:
+    torch.set_num_threads(1)
+    at = place("cpu")
+    told: dict[str, object] = {"world": at.world}
+    said: list[str] = []
+
+    result, model = trained(
+        data, out / "plain", options(**SETTINGS), model=Tiny(dropout=0), loss=with_share, say=said.append
+    )
+    told["plain"] = list(result.history)
+    told["weights"] = gathered(weights_digest(model), at)
+    told["said"] = [len(lines) > 0 for lines in gathered(said, at)]
+
+    calls = 0
+
+    def ends(model, images, labels):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise Ended
+        return with_share(model, images, labels)
+
+    config = options(**SETTINGS, checkpoint_seconds=0.0)
+    try:
+        trained(data, out / "ended", config, model=Tiny(dropout=0), loss=ends)
+    except Ended:
+        result, _ = trained(
+            data, out / "ended", config, model=Tiny(seed=9 + at.rank, dropout=0), loss=with_share
+        )
+        told["resumed"] = same(result) == same(TrainingOf(told["plain"]))
+
+    result, model = trained(data, out / "norm", options(batch_size=8), model=Tiny(norm=True))
+    told["norm"] = [gathered(weights_digest(model), at), gathered(same(result), at)]
+
+    result, _ = trained(
+        bad, out / "bad", options(**SETTINGS, on_bad="skip", max_bad=9), model=Tiny(dropout=0)
+    )
+    told["bad"] = [gathered([row["row"] for row in result.skipped], at), list(result.history)]
+
+    def breaks(model, images, labels):
+        losses, figures = cross_entropy(model, images, labels)
+        return losses / (0 if at.rank == 1 else 1), figures
+
+    try:
+        trained(data, out / "nan", options(**SETTINGS), loss=breaks)
+    except ConfigError as error:
+        told["not finite"] = gathered(str(error), at)
+    if at.is_first:
+        (out / "told.json").write_text(json.dumps(told))
+
+
+class TrainingOf:
+    def __init__(self, history) -> None:
+        self.history = history
+
+
+if __name__ == "__main__":
+    splits(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""The fusion of CAE-Net: the published mean of probabilities, the vote, and fitted weights.
+
+Shapes: B images, M crops, n branches.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tellsign.types import ConfigError, ManifestError
+
+torch = pytest.importorskip("torch")
+from tellsign.systems.cae_net.fusion import (  # noqa: E402 - needs PyTorch
+    STEPS,
+    CropScores,
+    fitted_weights,
+    fused,
+    fused_scores,
+    image_means,
+    simplex,
+)
+
+WEIGHTS = (0.35, 0.34, 0.31)
+
+
+def crops_of(parts):
+    rows = np.arange(len(parts))
+    return CropScores(np.asarray(parts, dtype=float), rows, rows)
+
+
+def test_weights_give_the_logit_of_the_mean_probability():
+    parts = np.random.default_rng(0).normal(0, 3, (200, 3))
+    p = 1 / (1 + np.exp(-parts)) @ np.array(WEIGHTS)
+    for fusion in ("weights", "fit"):
+        assert np.allclose(fused_scores(parts, fusion, WEIGHTS), np.log(p / (1 - p)), atol=1e-9)
+
+
+def test_single_precision_stays_near_where_probabilities_would_round_to_1():
+    parts = torch.tensor([[12.0, 14.0, 17.0], [-30.0, -20.0, -25.0], [40.0, 30.0, 35.0]])
+    weights = torch.tensor(WEIGHTS)
+    found = fused(parts, "weights", weights)
+    assert torch.allclose(found.double(), fused(parts.double(), "weights", weights.double()), atol=1e-5)
+    assert (found.diff() != 0).all()
+
+
+def test_however_sure_the_branches_are_the_score_is_finite_and_has_a_gradient():
+    parts = torch.tensor([[80.0, 90.0, 85.0], [-200.0, -300.0, -250.0]], requires_grad=True)
+    scores = fused(parts, "weights", torch.tensor(WEIGHTS))
+    scores.sum().backward()
+    assert torch.isfinite(scores).all()
+    assert scores[0] > 75
+    assert torch.allclose(parts.grad.sum(dim=1), torch.ones(2), atol=1e-4)
+
+
+def test_a_branch_of_weight_0_does_not_count():
+    parts = torch.tensor([[1.5, 60.0]], requires_grad=True)
+    score = fused(parts, "weights", torch.tensor([1.0, 0.0]))
+    score.backward()
+    assert score.item() == pytest.approx(1.5, abs=1e-5)
+    assert torch.isfinite(parts.grad).all()
+    assert parts.grad[0, 1].abs() < 1e-6
+
+
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_a_vote_is_above_0_exactly_where_most_branches_are(n):
+    parts = np.random.default_rng(n).normal(0, 2, (500, n))
+    scores = fused_scores(parts, "vote", (1 / n,) * n)
+    assert np.array_equal(scores > 0, (parts > 0).sum(axis=1) > n / 2)
+    assert np.array_equal(scores, np.median(parts, axis=1))
+
+
+def test_a_vote_moves_only_with_the_branch_in_the_middle():
+    parts = torch.tensor([[3.0, -1.0, 0.5]], requires_grad=True)
+    fused(parts, "vote", torch.tensor(WEIGHTS)).backward()
+    assert parts.grad.tolist() == [[0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize(("n", "steps"), [(1, 5), (2, 4), (3, 20), (4, 6)])
+def test_the_simplex_holds_each_point_once(n, steps):
+    points = simplex(n, steps)
+    assert len(points) == len(set(points)) == math.comb(steps + n - 1, n - 1)
+    assert np.allclose(np.sum(points, axis=1), 1)
+    assert np.min(points) >= 0
+
+
+def test_the_branch_that_knows_gets_the_weight():
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], 100)
+    parts = rng.normal(0, 1, (200, 3))
+    parts[:, 1] += 2 * (2 * labels - 1)
+    found = fitted_weights(crops_of(parts), labels)
+    assert found.weights[1] > 0.5
+    assert sum(found.weights) == pytest.approx(1)
+    assert all(weight * STEPS == pytest.approx(round(weight * STEPS)) for weight in found.weights)
+    assert found.n == 200
+
+
+def test_two_that_know_different_things_are_better_together():
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], 400)
+    parts = rng.normal(0, 1, (800, 2)) + (2 * labels - 1)[:, None]
+    found = fitted_weights(crops_of(parts), labels)
+    assert 0.2 < found.weights[0] < 0.8
+    from tellsign.metrics import auroc
+
+    assert found.auroc > max(auroc(labels, parts[:, i]) for i in range(2)) + 0.02
+
+
+def test_of_equal_rankings_the_better_probabilities_and_then_even_weights_are_taken():
+    labels = np.array([0, 0, 1, 1])
+    good, bold = np.array([-1.0, -1.0, 1.0, 1.0]), np.array([-4.0, -4.0, 4.0, 4.0])
+    assert fitted_weights(crops_of(np.stack([good, bold], axis=1)), labels).weights == (0.0, 1.0)
+    assert fitted_weights(crops_of(np.stack([good, good], axis=1)), labels).weights == (0.5, 0.5)
+
+
+def test_crops_are_fused_before_they_are_averaged():
+    crops = CropScores(np.array([[8.0, -8.0], [-8.0, 8.0], [1.0, 1.0]]), np.array([0, 0, 1]), np.arange(2))
+    scores = image_means(fused_scores(crops.parts, "weights", (0.5, 0.5)), crops.image)
+    assert np.allclose(scores, [0, 1])
+    assert np.allclose(image_means(np.array([1.0, 2.0, 6.0]), np.array([1, 0, 1])), [2, 3.5])
+
+
+@pytest.mark.parametrize("labels", [np.zeros(4, int), np.ones(4, int)])
+def test_one_class_cannot_fit_weights(labels):
+    with pytest.raises(ManifestError, match="fitted on both classes, found 4 images with labels"):
+        fitted_weights(crops_of(np.zeros((4, 2))), labels)
+
+
+def test_scores_that_are_not_finite_cannot_fit_weights():
+    with pytest.raises(ManifestError, match="not finite"):
+        fitted_weights(crops_of([[0.0, math.nan], [1.0, 1.0]]), np.array([0, 1]))
+
+
+def test_too_many_branches_for_a_grid():
+    with pytest.raises(ConfigError, match="8 branches can't be fitted by a grid, 7 at most"):
+        fitted_weights(crops_of(np.zeros((2, 8))), np.array([0, 1]))

@@ -1,0 +1,92 @@
+"""Spectra as a network's input: against SciPy, in a branch, and in its graph.
+
+Shapes: B batch, S side of a crop.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.fft import dctn
+
+from pictures import natural
+from tellsign.systems.cae_net.config import CaeNetConfig
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+from tellsign.engine.scores import evaluating  # noqa: E402 - need PyTorch
+from tellsign.systems.cae_net.model import Branch, channel_statistics, entry_side, new_branch  # noqa: E402
+from tellsign.systems.cae_net.spectra import FLOOR, LogSpectrum  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+def pictures(n=3, size=32):
+    return torch.from_numpy(np.stack([natural(i, size, size) for i in range(n)]))
+
+
+def fourier_power(images):
+    found = np.fft.fftshift(np.fft.fft2(images, norm="ortho"), axes=(-2, -1))
+    return np.abs(found) ** 2
+
+
+def cosine_power(images):
+    return dctn(images, axes=(-2, -1), norm="ortho") ** 2
+
+
+@pytest.mark.parametrize("size", [32, 15])
+@pytest.mark.parametrize(("kind", "power"), [("fft", fourier_power), ("dct", cosine_power)])
+def test_a_spectrum_is_that_of_scipy(kind, power, size):
+    images = pictures(size=size)
+    found = LogSpectrum(kind, size)(images)
+    expected = 0.5 * np.log(power(images.numpy().astype(np.float64) - 0.5) + FLOOR)
+    assert found.shape == images.shape
+    assert np.allclose(found.numpy(), expected, atol=1e-4)
+
+
+def test_a_wave_is_one_line_and_its_mirror():
+    x = torch.arange(16) / 16
+    wave = (0.5 + 0.25 * torch.cos(2 * torch.pi * 3 * x)).expand(1, 3, 16, 16)
+    found = LogSpectrum("fft", 16)(wave)[0, 0]
+    strong = {tuple(place) for place in (found > 0).nonzero().tolist()}
+    assert strong == {(8, 8 - 3), (8, 8 + 3)}
+
+
+@pytest.mark.parametrize("kind", ["fft", "dct"])
+def test_a_branch_of_spectra_is_standardised_differentiable_and_has_no_more_weights(kind):
+    branches = {"lines": {"backbone": "test_convnext", "input": kind}}
+    config = CaeNetConfig(branches=branches, fusion_weights=(1.0,), size=32, weights="scratch")
+    images = pictures(6)
+    statistics = channel_statistics(iter(images.split(2)), LogSpectrum(kind, 32))
+    branch = new_branch(config, "lines", bands=statistics)
+    assert entry_side(config, "lines") == 32
+    entry = branch.entry(images).numpy()
+    assert np.allclose(entry.mean(axis=(0, 2, 3)), 0, atol=1e-4)
+    assert np.allclose(entry.std(axis=(0, 2, 3)), 1, atol=1e-4)
+    assert not [name for name in branch.state_dict() if name.startswith("spectrum")]
+    pixels = images.clone().requires_grad_()
+    with evaluating(branch):
+        branch(pixels)[:, 1].sum().backward()
+    assert torch.isfinite(pixels.grad).all()
+    assert pixels.grad.abs().sum() > 0
+
+
+def test_flat_images_have_a_finite_gradient():
+    flat = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    LogSpectrum("fft", 8)(flat).sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["fft", "dct"])
+def test_its_graph_computes_the_same(kind):
+    pytest.importorskip("onnxscript")
+    from tellsign.engine.export import LIMIT, ScoredNetwork, graph_bytes, parity
+
+    class Mean(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack([x.mean(dim=(1, 2, 3)), x[:, 0, 3, 5]], dim=1)
+
+    statistics = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    branch = Branch(Mean(), dwt=None, statistics=statistics, spectrum=LogSpectrum(kind, 16))
+    network = ScoredNetwork(branch).eval()
+    assert parity(graph_bytes(network, 16), network, pictures(4, 16).numpy()) <= LIMIT

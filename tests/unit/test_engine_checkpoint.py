@@ -1,0 +1,239 @@
+"""Checkpoints: what is written is read back, what is broken is passed over, nothing is unpickled."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tellsign.engine import checkpoint
+from tellsign.types import ConfigError
+
+TENSORS = {
+    "model.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "model.flags": torch.tensor([True, False, True]),
+    "model.n": torch.tensor(7),
+    "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+    "small": torch.tensor([3], dtype=torch.uint8),
+    "empty": torch.zeros(0, 4),
+    "view": torch.arange(12.0).reshape(3, 4).T,
+    "last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    "double": torch.tensor(0.1, dtype=torch.float64),
+}
+
+
+def saved(run: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        checkpoint.save(run, name, state={"number": number}, tensors=TENSORS)
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def test_tensors_are_read_by_the_library(tmp_path):
+    digest = checkpoint.write_tensors(tmp_path / "t.safetensors", TENSORS)
+    found = load_file(tmp_path / "t.safetensors")
+    assert found.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    assert digest == checkpoint.file_digest(tmp_path / "t.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+
+
+def test_a_checkpoint_is_read_back_and_two_are_kept(tmp_path):
+    saved(tmp_path, "00000-00000001", "00000-00000009", "00001-00000009")
+    assert names(tmp_path) == ["00000-00000009", "00001-00000009"]
+    said = []
+    found = checkpoint.newest(tmp_path, say=said.append)
+    assert found.state == {"number": 2}
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in TENSORS.items())
+    assert said == []
+
+
+def test_without_any_there_is_none(tmp_path):
+    assert checkpoint.newest(tmp_path, say=print) is None
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "best.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "flipped", "pickled"])
+def test_a_broken_one_is_passed_over(tmp_path, file, damage):
+    checkpoint.write_tensors(tmp_path / "best.safetensors", {"a": torch.ones(3)})
+    saved(tmp_path, "1", "2")
+    # The files of two checkpoints may be one on the disk, so that it is replaced and not changed.
+    path = tmp_path / "checkpoints" / "2" / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "pickled":
+        torch.save({"a": 1}, path)
+    elif damage != "missing":
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes({"cut": content[:-3], "empty": b"", "flipped": flipped}[damage])
+    said = []
+    assert checkpoint.newest(tmp_path, say=said.append).state == {"number": 0}
+    (line,) = said
+    assert line.startswith(f"the checkpoint {tmp_path / 'checkpoints' / '2'} is passed over: ")
+    if damage == "pickled" and file != "state.json":
+        assert "pickled" in line
+    assert names(tmp_path) == ["1"], "a broken one would count among the two that are kept"
+
+
+def test_every_cut_is_found(tmp_path):
+    saved(tmp_path, "1", "2")
+    path = tmp_path / "checkpoints" / "2" / "tensors.safetensors"
+    content = path.read_bytes()
+    for length in range(0, len(content), 41):
+        path.write_bytes(content[:length])
+        with pytest.raises((ConfigError, ValueError, OSError)):
+            checkpoint.read(tmp_path, "2")
+    path.write_bytes(content)
+    assert checkpoint.read(tmp_path, "2").state == {"number": 1}
+
+
+def test_another_format_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT", 99)
+    saved(tmp_path, "1")
+    monkeypatch.undo()
+    said = []
+    assert checkpoint.newest(tmp_path, say=said.append) is None
+    assert "it has format 99, this version reads 1" in said[0]
+
+
+@pytest.mark.parametrize("call", range(1, 5))
+def test_a_full_disk_leaves_the_last_one(tmp_path, monkeypatch, call):
+    """Wherever in the writing the disk is full."""
+    saved(tmp_path, "1")
+    calls = 0
+    real = os.fsync
+
+    def full(number):
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        ConfigError, match=r"No space left on device\): the checkpoint checkpoints/1 is whole"
+    ):
+        saved(tmp_path, "2")
+    monkeypatch.undo()
+    assert names(tmp_path) == ["1"], "what was half written takes no room"
+    assert checkpoint.newest(tmp_path, say=print).state == {"number": 0}
+    saved(tmp_path, "2")
+    assert names(tmp_path) == ["1", "2"]
+
+
+def test_a_disk_that_was_full_from_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda number: os.close(-1))
+    with pytest.raises(ConfigError, match="there is no checkpoint yet; make room"):
+        saved(tmp_path, "1")
+
+
+def test_the_best_weights_are_those_of_the_checkpoint(tmp_path):
+    best = tmp_path / "best.safetensors"
+    checkpoint.write_tensors(best, {"a": torch.tensor(1.0)})
+    saved(tmp_path, "1")
+    checkpoint.write_tensors(best, {"a": torch.tensor(2.0)})  # after it, before the next
+    found = checkpoint.newest(tmp_path, say=print)
+    checkpoint.restore_best(tmp_path, found)
+    assert load_file(best)["a"] == 1
+    assert best.samefile(found.path / "best.safetensors"), "stored once"
+    checkpoint.restore_best(tmp_path, None)
+    assert not best.exists()
+
+
+def test_without_links_it_is_copied(tmp_path, monkeypatch):
+    def no_links(path, other):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    checkpoint.write_tensors(tmp_path / "best.safetensors", {"a": torch.tensor(1.0)})
+    saved(tmp_path, "1")
+    assert load_file(checkpoint.newest(tmp_path, say=print).path / "best.safetensors")["a"] == 1
+
+
+def model(**options):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten()).to(
+        **options
+    )
+
+
+def step(network, optimiser):
+    torch.manual_seed(1)
+    optimiser.zero_grad()
+    network(torch.randn(2, 3, 5, 5)).square().sum().backward()
+    optimiser.step()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_optimiser_goes_on(tmp_path, layout):
+    """With its state in the layout of the weights: a fused step would mix the numbers up."""
+    networks = [model(memory_format=layout) for _ in range(2)]
+    first, second = (torch.optim.Adam(network.parameters(), lr=0.1, fused=True) for network in networks)
+    step(networks[0], first)
+    tensors = checkpoint.training_tensors(networks[0], first)
+    checkpoint.save(tmp_path, "1", state={}, tensors=tensors)
+    checkpoint.restore(checkpoint.newest(tmp_path, say=print), networks[1], second)
+    for network, optimiser in zip(networks, (first, second), strict=True):
+        step(network, optimiser)
+    one, other = (network.state_dict() for network in networks)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert checkpoint.weights_digest(networks[0]) == checkpoint.weights_digest(networks[1])
+
+
+def test_other_weights_are_refused():
+    weights = model().state_dict()
+    with pytest.raises(
+        ConfigError, match=r"here holds .*: 0\.weight is \(4, 3, 3, 3\) there and \(5, 3, 3, 3\)"
+    ):
+        checkpoint.load_weights(torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3)), weights, where=Path("here"))
+    del weights["1.bias"]
+    with pytest.raises(ConfigError, match=r"1\.bias is missing there and \(4,\)"):
+        checkpoint.load_weights(model(), weights, where=Path("here"))
+
+
+def test_digests_tell_weights_apart():
+    one, other = model(), model()
+    assert checkpoint.weights_digest(one) == checkpoint.weights_digest(other)
+    with torch.no_grad():
+        other[0].bias[0] = torch.nextafter(other[0].bias[0], torch.tensor(9.0))
+    assert checkpoint.weights_digest(one) != checkpoint.weights_digest(other)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickled_weights_are_refused(tmp_path, zipped):
+    path = tmp_path / "weights.safetensors"
+    torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ConfigError, match=r"is pickled, and reading a pickle can run code"):
+        checkpoint.read_tensors(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\0" * 100])
+def test_what_is_no_safetensors_is_refused(tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read as safetensors"):
+        checkpoint.read_tensors(path)
+    save_file({"a": torch.ones(2)}, path)
+    assert torch.equal(checkpoint.read_tensors(path)["a"], torch.ones(2))
+
+
+def test_a_missing_file():
+    with pytest.raises(ConfigError, match="cannot be read"):
+        checkpoint.read_tensors(Path("nowhere.safetensors"))
+
+
+def test_the_state_can_be_read_by_people(tmp_path):
+    saved(tmp_path, "1")
+    content = json.loads((tmp_path / "checkpoints" / "1" / "state.json").read_text())
+    assert content["state"] == {"number": 0}
