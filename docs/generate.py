@@ -59,6 +59,8 @@ def configuration() -> str:
     """The configuration reference: every key of a training file, from the records that read it."""
     from tellsign.calibration import CalibrationConfig
     from tellsign.evaluate.benchmark import config as benchmark
+    from tellsign.engine.config import TrainingConfig
+    from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.spectrum.config import SpectrumConfig
     from tellsign.train import TrainConfig
 
@@ -73,6 +75,9 @@ def configuration() -> str:
         ("The file", TrainConfig),
         ("[calibration]", CalibrationConfig),
         ('[config] with system = "spectrum"', SpectrumConfig),
+        ('[config] with system = "cae-net"', CaeNetConfig),
+        ('[config.branches.NAME] with system = "cae-net"', BranchConfig),
+        ("[config.training] of networks", TrainingConfig),
         ("Benchmark", benchmark.BenchmarkConfig),
         ("Benchmark: [[detector]]", benchmark.DetectorConfig),
         ("Benchmark: [data.NAME]", benchmark.DataConfig),

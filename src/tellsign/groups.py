@@ -62,3 +62,19 @@ def group_numbers(groups: Groups, n_rows: int) -> NDArray[np.int64]:
 def n_groups(groups: Collection[Hashable]) -> int:
     """How many groups there are among rows; a row without a group is one of its own."""
     return int(group_numbers(groups, len(groups)).max(initial=-1)) + 1
+
+
+def effective_groups(groups: Groups, n_rows: int) -> int:
+    """How many groups of equal size say as much about a share of rows as these do.
+
+    Implements the effective sample size of Kish (1965), (sum n)² / sum n², rounded down. A share of rows is
+    mostly that of the largest groups: 59 single images and a video of 5000 frames are little more than one.
+
+    Args:    groups: (N,) names; "" or None is no group. None: every row is one.
+             n_rows: N.
+    Returns: 1 to the number of groups, and this number where all are of one size; 0 without rows.
+    Raises:  ConfigError: there are more or fewer groups than rows.
+    """
+    # Whole numbers of any size: nothing is rounded before the end.
+    sizes = np.bincount(group_numbers(groups, n_rows)).tolist()
+    return int(sum(sizes)) ** 2 // sum(size * size for size in sizes) if sizes else 0

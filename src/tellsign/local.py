@@ -24,7 +24,7 @@ from tellsign.calibration import (
 )
 from tellsign.data import Manifest
 from tellsign.data.index import FOLDER_LABELS
-from tellsign.groups import n_groups, sources
+from tellsign.groups import effective_groups, sources
 from tellsign.scoring.decision import Decision, score_groups
 from tellsign.scoring.inputs import files
 from tellsign.train import counts, raw_scores, save_refitted, thresholds, validation_halves
@@ -171,7 +171,7 @@ def calibrate_on_reals(
 
 def _groups(manifest: Manifest, artifact: Artifact) -> tuple[int, int]:
     """In how many groups the new reals and the detector's own fakes lie."""
-    return n_groups(sources(manifest)), score_groups(artifact)[1]
+    return effective_groups(sources(manifest), len(manifest)), score_groups(artifact)[1]
 
 
 def stored_rule(artifact: Artifact) -> CalibrationConfig | None:
@@ -238,5 +238,5 @@ def _after(
 
 
 def _share(of: NDArray[np.bool_], manifest: Manifest) -> Share:
-    """A share of images, with an interval in which each group is one trial."""
-    return wilson(float(np.mean(of)), n_groups(sources(manifest)))
+    """A share of images, with an interval in which each of as many equal groups is one trial."""
+    return wilson(float(np.mean(of)), effective_groups(sources(manifest), len(manifest)))

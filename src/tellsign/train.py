@@ -27,7 +27,7 @@ from tellsign.calibration import (
 )
 from tellsign.configuration import only_known, toml_tree
 from tellsign.data.manifest import LABEL_NAMES
-from tellsign.groups import n_groups, sources
+from tellsign.groups import effective_groups, sources
 from tellsign.metrics import auroc
 from tellsign.run_folder import is_first, run_folder
 from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
@@ -228,7 +228,7 @@ def thresholds(
     """What a detector says of its thresholds and of what stands behind them.
 
     Args:    real, fake: (N,) ascending scores. config: the rule and its rates.
-             groups: how many groups the reals and the fakes lie in.
+             groups: how many groups the reals and the fakes lie in; see `class_groups`.
     Returns: keys of detector.json.
     Raises:  ConfigError: the groups are too few for the rule.
     """
@@ -344,11 +344,12 @@ def _check_support(part: Manifest, config: CalibrationConfig) -> None:
 
 
 def class_groups(manifest: Manifest) -> tuple[int, int]:
-    """In how many groups the reals and the fakes lie.
+    """In how many groups the reals and the fakes lie, groups of unequal size as fewer equal ones.
 
     Without a group the frames of a video are one, and any other image is one of its own.
     """
-    real, fake = (n_groups(sources(s for s in manifest if s.label == label)) for label in (REAL, FAKE))
+    names = [sources(s for s in manifest if s.label == label) for label in (REAL, FAKE)]
+    real, fake = (effective_groups(of_class, len(of_class)) for of_class in names)
     return real, fake
 
 

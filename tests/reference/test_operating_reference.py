@@ -19,6 +19,7 @@ from tellsign.calibration import (
     threshold_at_fpr,
     wilson,
 )
+from tellsign.groups import effective_groups
 from tellsign.types import ConfigError
 
 CASES = {"overlapping": (1500, 0.4, 1.5), "rare fakes": (2000, 0.05, 3.0), "separated": (300, 0.5, 40.0)}
@@ -238,6 +239,22 @@ def test_wilson_equals_scipy(k, n):
     found = wilson(k / n, n)
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert found.low <= k / n <= found.high
+
+
+def test_the_interval_of_unequal_groups_holds_the_rate_as_often_as_it_says():
+    """By simulation: 6 videos of 200 frames and 54 of 5, each called fake as a whole with one chance."""
+    sizes = np.repeat([200, 5], [6, 54])
+    rng = np.random.default_rng(7)
+    drawn = rng.random((2000, 60)) < 0.2
+    shares = drawn @ sizes / sizes.sum()
+    n = effective_groups(np.repeat(np.arange(60), sizes), int(sizes.sum()))
+
+    def held(trials):
+        return np.mean([share.low <= 0.2 <= share.high for share in (wilson(s, trials) for s in shares)])
+
+    assert n == 8
+    assert held(n) >= 0.93
+    assert held(60) < 0.6, "groups that are only counted"
 
 
 def test_the_risk_coverage_curve_by_sorting():

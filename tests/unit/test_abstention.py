@@ -254,7 +254,8 @@ def test_a_group_is_left_out_as_a_whole():
         return OperatingPoint(10.0, 50.0, 0.1, 0.1, 1, 1)
 
     found = cross_fitted(labels, scores, point, groups=groups)
-    assert found.coverage.n == 30, "ten groups and twenty rows of their own"
+    # Ten groups of four and twenty rows of their own: 60^2 / (10 * 4^2 + 20).
+    assert found.coverage.n == 20
     assert found.fpr.n == 10
 
 
@@ -373,8 +374,11 @@ def test_equal_probabilities_stay_in_one_bin():
 
 
 def test_a_group_is_one_trial_of_a_bin():
+    pairs = [f"{row // 2}" for row in range(100)]
+    assert reliability([0, 1] * 50, [0.5] * 100, groups=pairs).bins[0].fakes == wilson(0.5, 50)
+    # A large group weighs: 100^2 / (50^2 + 50) = 3.9.
     found = reliability([0, 1] * 50, [0.5] * 100, groups=["a"] * 50 + [""] * 50)
-    assert found.bins[0].fakes == wilson(0.5, 51)
+    assert found.bins[0].fakes == wilson(0.5, 3)
 
 
 # --- groups ---

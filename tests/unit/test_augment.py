@@ -7,7 +7,8 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from pictures import natural
-from tellsign.data.augment import View, augmented, unit
+from tellsign.data import augment
+from tellsign.data.augment import Placement, View, augmented, placed_box, placement, unit
 from tellsign.types import ConfigError, ImageError, TooSmallError
 
 PLAIN = {"flip": False, "rotation": 0.0, "jitter": 0.0}
@@ -195,3 +196,59 @@ def test_what_is_no_image(image):
 def test_an_option_out_of_its_range(option, value):
     with pytest.raises(ConfigError, match=f"^{option} is "):
         View(**{option: value})
+
+
+# boxes
+
+
+def drawn_box(view, box, seed, height=90, width=110):
+    """The box of what a rectangle of an image became in a view, by its pixels; and what `placed_box` says."""
+    left, top, right, bottom = box
+    image = np.zeros((3, height, width), np.float32)
+    image[:, top:bottom, left:right] = 1
+    crop = augmented(image, view, np.random.default_rng(seed))[0] > 0.5
+    where = placement(height, width, view, np.random.default_rng(seed))
+    found = placed_box(box, view.size, where)
+    if not crop.any():
+        return None, found
+    rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_box_follows_crop_and_flip(seed):
+    expected, found = drawn_box(View(size=64), (30, 20, 70, 75), seed)
+    assert found == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_box_follows_a_turn(seed):
+    """The upright box around the turned one, to the pixel that interpolation blurs."""
+    expected, found = drawn_box(View(size=80, rotation=30), (40, 30, 75, 66), seed, 90, 110)
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_a_quarter_turn_by_hand():
+    """To the left: what was right of the centre is above it."""
+    turned = Placement(0, 0, False, -np.pi / 2, np.ones(3))
+    np.testing.assert_allclose(placed_box((12, 6, 18, 10), 20, turned), (6, 2, 10, 8), atol=1e-9)
+    image = np.zeros((3, 20, 20), np.float32)
+    image[:, 6:10, 12:18] = 1
+    rows, columns = np.nonzero(augment._turned(image, 0, 0, 20, -np.pi / 2)[0] > 0.5)
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (6, 2, 10, 8)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0, 0, 0, 0), (0, 0, 0, 0)),  # no face
+        ((50, 40, 40, 50), (0, 0, 0, 0)),  # no area
+        ((0, 0, 10, 10), (0, 0, 0, 0)),  # beside the crop
+        ((0, 0, 24, 24), (0, 0, 0, 0)),  # 4 × 4 of 24 × 24 pixels in the crop
+        ((10, 20, 30, 40), (0, 0, 10, 20)),  # half of it
+        ((-50, -50, 200, 200), (0, 0, 40, 40)),  # larger than the crop, which shows nothing else
+    ],
+)
+def test_what_a_crop_shows_of_a_box(box, expected):
+    where = Placement(20, 20, False, 0.0, np.ones(3))
+    assert placed_box(box, 40, where) == expected

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tellsign.calibration import CalibrationConfig, check_support
 from tellsign.data import Manifest
-from tellsign.groups import n_groups, source, sources
+from tellsign.groups import effective_groups, n_groups, source, sources
 from tellsign.scoring.predictions import from_rows
 from tellsign.train import class_groups
-from tellsign.types import FAKE, REAL, ManifestError, Sample
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
 ROWS = (
     Sample(Path("0.png"), REAL, "x", "", group="anna", video="v"),
@@ -41,9 +42,34 @@ def test_predictions_and_samples_have_one_rule() -> None:
 
 
 def test_calibration_counts_a_video_once() -> None:
-    assert class_groups(Manifest(ROWS)) == (2, 5)
+    assert class_groups(Manifest((*ROWS, replace(ROWS[0], path=Path("0b.png"))))) == (2, 5)
     assert n_groups(sources(ROWS)) == 7
     assert class_groups(Manifest(tuple(replace(sample, video="") for sample in ROWS))) == (3, 5)
+
+
+def test_groups_of_one_size_count_as_they_are_and_unequal_ones_as_fewer() -> None:
+    for size in (1, 7):
+        names = [f"{group}" for group in range(60) for _ in range(size)]
+        assert effective_groups(names, len(names)) == n_groups(names) == 60
+    assert effective_groups(["", None, ""], 3) == effective_groups(None, 3) == 3
+    assert effective_groups((), 0) == 0
+    # (sum n)^2 / sum n^2: 8^2 / (4^2 + 4) = 3.2, 5^2 / (3^2 + 2^2) = 1.92.
+    assert effective_groups([*"aaaa", "", "", "", ""], 8) == 3
+    assert effective_groups([*"aaabb"], 5) == 1
+    with pytest.raises(ConfigError, match="1 groups and 2 rows"):
+        effective_groups(["a"], 2)
+
+
+def test_a_long_video_beside_single_images_supports_no_rate() -> None:
+    """The share of these reals above a threshold is the share of the video's frames."""
+    singles = tuple(Sample(Path(f"{k}.png"), label) for label in (REAL, FAKE) for k in range(60))
+    video = tuple(replace(singles[0], path=Path(f"v{k}.png"), video="v") for k in range(5000))
+    assert class_groups(Manifest(singles)) == (60, 60)
+    check_support((60, 60), class_groups(Manifest(singles)), CalibrationConfig())
+    found = class_groups(Manifest((*singles[1:], *video)))
+    assert found == (1, 60)
+    with pytest.raises(ConfigError, match="5059 real scores of 1 groups, .* found 1, needed 60"):
+        check_support((5059, 60), found, CalibrationConfig())
 
 
 def test_no_video_is_torn_by_a_split() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tellsign.calibration.checks import finite
 from tellsign.calibration.intervals import Share, wilson
-from tellsign.groups import group_numbers
+from tellsign.groups import effective_groups, group_numbers
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def cross_fitted(
              point: (real scores, fake scores) → the operating point that is judged.
              groups: (N,) source of each row; "" is a row of its own. None: every row is one.
              seed: of the folds.
-    Returns: shares with intervals that count each group as one trial.
+    Returns: shares with intervals that count each group as one trial, unequal ones as fewer.
     Raises:  ConfigError: a class has one group only, there are no rows, or what `point` raises.
     """
     truth, values = np.asarray(labels), finite(scores, "scores")
@@ -103,8 +103,8 @@ def cross_fitted(
     decided = verdict != UNCERTAIN
 
     def share(of: Bools, among: Bools) -> Share | None:
-        n = len(np.unique(numbers[among]))
-        return wilson(float(np.mean(of[among])), n) if n else None
+        own = numbers[among]
+        return wilson(float(np.mean(of[among])), effective_groups(own, len(own))) if len(own) else None
 
     coverage = share(decided, np.ones_like(decided))
     assert coverage is not None

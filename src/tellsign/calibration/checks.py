@@ -65,7 +65,7 @@ def check_classes(n_real: int, n_fake: int) -> None:
 
 
 def trials(n_scores: int, n_groups: int | None) -> int:
-    """Independent trials among scores: groups, where it is known how many there are."""
+    """Independent trials among scores: groups (`effective_groups`), where it is known how many there are."""
     return n_scores if n_groups is None else n_groups
 
 
@@ -75,7 +75,7 @@ def scores_named(n_scores: int, n_groups: int | None, kind: str) -> str:
         return f"{n_scores} {kind} scores"
     return (
         f"{n_scores} {kind} scores of {n_groups} groups, each of which counts once because its images stand "
-        "for each other,"
+        "for each other, and unequal ones as fewer equal ones,"
     )
 
 

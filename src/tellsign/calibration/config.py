@@ -78,7 +78,8 @@ def chosen_point(
     """The operating point that a configuration asks for.
 
     Args:    real_scores, fake_scores: (N,) finite. config: the rule and its rates.
-             groups: how many groups the reals and the fakes lie in; None: every score is one.
+             groups: how many groups of equal size the reals and the fakes stand for
+             (`tellsign.groups.effective_groups`); None: every score is one.
              supported: refuse groups too few for the rates. Without it the point is for cross-fitting only.
     Returns: the operating point.
     Raises:  ConfigError: the groups are too few for the rule, or not finite.
@@ -95,7 +96,7 @@ def chosen_point(
 def check_support(scores: tuple[int, int], groups: tuple[int, int], config: CalibrationConfig) -> None:
     """Raises ConfigError where images are too few for a rule, before any of them is read.
 
-    Args:    scores: how many reals and fakes there are. groups: in how many groups they lie.
+    Args:    scores: how many reals and fakes there are. groups: how many equal groups they stand for.
              config: the rule and its rates.
     """
     chosen_point(np.zeros(scores[0]), np.zeros(scores[1]), config, groups=groups)
@@ -111,7 +112,8 @@ def points_by_rule(
     """The operating points of all rules side by side: FPR 1 % and 5 %, equal error, and the one asked for.
 
     Args:    real_scores, fake_scores: (N,) finite. config: the rule and its rates.
-             groups: how many groups the reals and the fakes lie in; None: every score is one.
+             groups: how many groups of equal size the reals and the fakes stand for
+             (`tellsign.groups.effective_groups`); None: every score is one.
     Returns: name of a rule → its operating point; or {"refused": why} where the groups are too few for it.
     """
     rules = [replace(config, fpr=fpr, conformal=None) for fpr in STORED_RATES]

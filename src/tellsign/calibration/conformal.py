@@ -41,7 +41,8 @@ def conformal_point(
 
     Args:    real_scores, fake_scores: (N,) finite; the level holds where they are of independent images.
              alpha: above 0 and below 1.
-             groups: how many groups the reals and the fakes lie in; None: every score is one.
+             groups: how many groups of equal size the reals and the fakes stand for
+             (`tellsign.groups.effective_groups`); None: every score is one.
     Returns: the operating point, with fpr = fnr = alpha.
     Raises:  ConfigError: fewer than 1 / alpha - 1 groups of a class (no score could be refused a label), a
              score is not finite, or alpha is not a rate.

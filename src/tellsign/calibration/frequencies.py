@@ -12,6 +12,7 @@ import numpy as np
 
 from tellsign.calibration.checks import finite
 from tellsign.calibration.intervals import Share, wilson
+from tellsign.groups import effective_groups
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def reliability(
     one bin, and so there may be fewer bins than asked for. Intervals are Wilson's, at 95 %.
 
     Args:    labels: (N,) 0 real or 1 fake. probabilities: (N,) of fake, 0 to 1. n_bins: at least 1.
-             groups: (N,) source of each row; "" is a row of its own. In an interval a group is one trial.
+             groups: (N,) source of each row; "" is a row of its own. In an interval a group is one trial,
+             and unequal ones are fewer.
     Returns: the bins and their calibration error. It is biased upwards where bins hold few rows.
     Raises:  ConfigError: no rows, a wrong label, a probability outside 0 to 1, or lengths differ.
     """
@@ -95,7 +97,7 @@ def reliability(
     bins = []
     for number in np.unique(of_tie):
         own = np.flatnonzero(of_tie[tie] == number)
-        n_trials = len({names[row] or (row,) for row in own.tolist()})
+        n_trials = effective_groups([names[row] for row in own.tolist()], len(own))
         p = values[own]
         fakes = wilson(float(np.mean(truth[own] == FAKE)), n_trials)
         bins.append(ReliabilityBin(len(own), float(p.min()), float(p.max()), float(p.mean()), fakes))

@@ -18,7 +18,7 @@ class Share:
     value: float
     low: float
     high: float
-    n: int  # trials; of grouped rows, groups
+    n: int  # trials; of grouped rows, as many groups of equal size as say the same
 
     def to_dict(self) -> dict[str, Any]:
         """{"value", "ci": [low, high], "n"}, ready for JSON."""
@@ -30,8 +30,9 @@ def wilson(share: float, n: int) -> Share:
 
     Implements Wilson (1927) at 95 %. Deviates: none.
 
-    Args:    share: 0 to 1. n: independent trials that it was found in, at least 1. Of rows in groups give the
-             number of groups: as if each were one trial, which makes no interval too narrow.
+    Args:    share: 0 to 1. n: independent trials that it was found in, at least 1. Of rows in groups give
+             `tellsign.groups.effective_groups`: each group as one trial, the large ones weighed as they
+             weigh in the share.
     Returns: the share with its interval.
     Raises:  ConfigError: there are no trials, or the share is not between 0 and 1.
     """

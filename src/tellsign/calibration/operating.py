@@ -96,7 +96,8 @@ def operating_point(
     nothing is uncertain.
 
     Args:    real_scores, fake_scores: (N,) finite. fpr, fnr: upper limits, above 0 and below 1.
-             groups: how many groups the reals and the fakes lie in; None: every score is one.
+             groups: how many groups of equal size the reals and the fakes stand for
+             (`tellsign.groups.effective_groups`); None: every score is one.
              supported: refuse scores too few for the rates. Without it the point is for cross-fitting only.
     Returns: the operating point.
     Raises:  ConfigError: as for `threshold_at_fpr` and `threshold_at_fnr`.
@@ -122,7 +123,8 @@ def equal_error_point(
     fewer errors is taken, then the higher one.
 
     Args:    real_scores, fake_scores: (N,) finite, of at least 30 groups each.
-             groups: how many groups the reals and the fakes lie in; None: every score is one.
+             groups: how many groups of equal size the reals and the fakes stand for
+             (`tellsign.groups.effective_groups`); None: every score is one.
              supported: refuse fewer. Without it the point is for cross-fitting only.
     Returns: low = high; fpr and fnr are the shares found on these scores.
     Raises:  ConfigError: fewer than 30 groups of a class, or a score is not finite.
@@ -158,7 +160,8 @@ def threshold_at_fpr(
     a question of groups: frames of one source video stand for each other, however many there are.
 
     Args:    real_scores: (N,) finite. fpr: above 0 and below 1; at least 3 / groups.
-             n_groups: how many groups (source videos, identities) they lie in; None: every score is one.
+             n_groups: how many groups (source videos, identities) of equal size they stand for
+             (`tellsign.groups.effective_groups`); None: every score is one.
              supported: refuse scores too few for the rate. Without it the threshold is for cross-fitting.
     Returns: in the unit of the scores.
     Raises:  ConfigError: fewer than 3 / fpr groups (with no false alarm among n reals, the 95 % bound of the

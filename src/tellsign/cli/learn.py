@@ -228,15 +228,31 @@ def reproduce(
         Path | None, typer.Option(help="A published feature file (.npz with X and y).")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="An image, for figures of one.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write a figure as PNG.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write a figure as PNG; of cae-net names the folder of all that is trained, done once.",
+        ),
+    ] = None,
     samples: Annotated[
         list[int] | None, typer.Option(help="Numbers of samples; the paper's by default.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=2, help="Random splits.")] = 10,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML of a training, for cae-net names; by default small networks from scratch."),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, for cae-net names.")] = 5,
+    others: Annotated[
+        Path | None, typer.Option(help="A manifest of other sources, for cae-net-robustness.")
+    ] = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
     """One table or figure of a paper, published and reproduced side by side."""
+    from tellsign import terminal
     from tellsign.evaluate import reproduce as registry
 
     if listed or name is None:
@@ -244,7 +260,7 @@ def reproduce(
         print(
             options.as_json(names)
             if json
-            else "\n".join(f"{key:<16} {title}" for key, title in names.items())
+            else "\n".join(f"{key:<18} {title}" for key, title in names.items())
         )
         return
     result = registry.reproduce(
@@ -256,6 +272,10 @@ def reproduce(
         samples=tuple(samples) if samples else None,
         repeats=repeats,
         seed=seed,
+        config=config,
+        folds=folds,
+        others=options.read_manifest(others) if others else None,
+        say=terminal.complain,
     )
     print(options.as_json(result.to_dict()) if json else result.text())
 

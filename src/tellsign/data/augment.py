@@ -16,10 +16,14 @@ from tellsign.features.spectrum import grey
 from tellsign.types import ConfigError, ImageError, TooSmallError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
     Pixels = NDArray[np.uint8] | NDArray[np.floating[Any]]
+
+SHOWN = 0.25  # of a box or of the crop, whichever is smaller: less of a box in a crop is none of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,75 @@ class View:
                 raise ConfigError(f"{name} is a number from 0 to {most}, found {value!r}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """What is random about one training view."""
+
+    top: int  # of the crop in the image
+    left: int
+    flip: bool  # left and right are exchanged, after the turn
+    angle: float  # radians by which the crop is turned about its centre; 0 where the view has no rotation
+    factors: NDArray[np.float64]  # (3,) of brightness, contrast and saturation
+
+
+def placement(height: int, width: int, view: View, rng: Generator) -> Placement:
+    """Where and how a view is taken of an image.
+
+    Drawn in this order whatever the options, so that one that is added leaves the others as they were: row
+    and column of the crop, its flip, its angle, its three factors.
+
+    Args:    height, width: H and W of the image, at least the view's size.
+             view: what is done to it.
+             rng: the source of all that is random.
+    Returns: what was drawn; what the view does not do is not in it.
+    """
+    top, left = (int(rng.integers(length - view.size + 1)) for length in (height, width))
+    flip = rng.random() < 0.5
+    angle = math.radians(view.rotation * rng.uniform(-1, 1))
+    return Placement(top, left, view.flip and flip, angle, 1 + view.jitter * rng.uniform(-1, 1, 3))
+
+
+def placed_box(
+    box: Sequence[float] | NDArray[Any], size: int, placed: Placement
+) -> tuple[float, float, float, float]:
+    """Where a box of an image lies in a view of it.
+
+    A turned box becomes the upright one around it. What sticks out of the crop is cut off.
+
+    Args:    box: left, top, right, bottom in pixels of the image, the last two exclusive.
+             size: S of the view.
+             placed: how the view is taken.
+    Returns: left, top, right, bottom in pixels of the crop; zeros where the box has no area, or too little of
+             it is in the crop.
+
+    Example:
+        >>> placed_box((10, 5, 20, 15), 32, Placement(4, 8, True, 0.0, np.ones(3)))
+        (20.0, 1.0, 30.0, 11.0)
+    """
+    left, top, right, bottom = (float(edge) for edge in box)
+    # Seen from the crop's centre, about which it is turned.
+    middle = size / 2
+    across = np.array([left, right, left, right]) - placed.left - middle
+    down = np.array([top, top, bottom, bottom]) - placed.top - middle
+    cosine, sine = math.cos(placed.angle), math.sin(placed.angle)
+    x, y = cosine * across - sine * down, sine * across + cosine * down
+    if placed.flip:
+        x = -x
+    edges = np.array([x.min(), y.min(), x.max(), y.max()]) + middle
+    inside = np.clip(edges, 0, size)
+    areas = [(r - l) * (b - t) for l, t, r, b in (inside, edges)]  # noqa: E741
+    if right <= left or bottom <= top or areas[0] < SHOWN * min(areas[1], size**2):
+        return 0.0, 0.0, 0.0, 0.0
+    return tuple(inside.tolist())
+
+
 def augmented(image: Pixels, view: View, rng: Generator) -> NDArray[np.uint8] | NDArray[np.float32]:
     """One training view of an image.
 
-    Drawn in this order whatever the options, so that one that is added leaves the others as they were: row
-    and column of the crop, its flip, its angle, its three factors. A crop is turned about its centre, with
-    the pixels of the image around it; beyond the image's border it goes on as in a mirror that stands on the
-    last pixel. Brightness, contrast (about the crop's mean grey) and saturation follow in this order, each
-    clipped to [0, 1].
+    What is random is drawn as `placement` says. A crop is turned about its centre, with the pixels of the
+    image around it; beyond the image's border it goes on as in a mirror that stands on the last pixel.
+    Brightness, contrast (about the crop's mean grey) and saturation follow in this order, each clipped to
+    [0, 1].
 
     Args:    image: (3, H, W) sRGB in [0, 1], or its uint8 levels.
              view: what is done to it.
@@ -64,18 +129,16 @@ def augmented(image: Pixels, view: View, rng: Generator) -> NDArray[np.uint8] | 
         (3, 4, 4)
     """
     _check(image, view.size)
-    top, left = (int(rng.integers(length - view.size + 1)) for length in image.shape[1:])
-    flip = rng.random() < 0.5
-    angle = view.rotation * rng.uniform(-1, 1)
-    factors = 1 + view.jitter * rng.uniform(-1, 1, 3)
+    placed = placement(image.shape[1], image.shape[2], view, rng)
+    top, left = placed.top, placed.left
     if view.rotation:
-        crop: Pixels = _turned(image, top, left, view.size, math.radians(angle))
+        crop: Pixels = _turned(image, top, left, view.size, placed.angle)
     else:
         crop = image[:, top : top + view.size, left : left + view.size]
-    if view.flip and flip:
+    if placed.flip:
         crop = crop[:, :, ::-1]
     if view.jitter:
-        return _recoloured(unit(crop), factors)
+        return _recoloured(unit(crop), placed.factors)
     if crop.dtype == np.uint8:
         return np.array(crop, dtype=np.uint8, order="C")
     return np.array(crop, dtype=np.float32, order="C")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from tellsign.data.augment import augmented, unit
+from tellsign.data.augment import augmented, placed_box, placement, unit
 from tellsign.data.decoders import Crew, Work, check_whole
 from tellsign.data.pixels import levels
 from tellsign.image import square_crops
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tellsign.data.augment import Pixels, View
+    from tellsign.data.face_boxes import FaceBoxes
     from tellsign.data.manifest import Manifest
 
 
@@ -43,6 +44,7 @@ class Batch:
     labels: torch.Tensor  # (B,) int64; 0 real, 1 fake
     rows: torch.Tensor  # (B,) int64, of the manifest
     n_global: int  # images of the global batch as planned, over all ranks, left out ones included
+    boxes: torch.Tensor | None = None  # (B, 4) float32, the face in each crop, 0 without one; None: not asked
 
 
 class EvaluationBatch(NamedTuple):
@@ -66,6 +68,7 @@ class Loader:
         cache: Path | None = None,
         on_bad: Literal["stop", "skip"] = "stop",
         max_bad: int = 0,
+        faces: FaceBoxes | None = None,
     ) -> None:
         """Prepare; workers start with the first epoch and stay for all.
 
@@ -76,12 +79,17 @@ class Loader:
                  cache: folder of decoded pictures, 3 bytes a pixel; None: files are decoded in every epoch.
                  on_bad: what happens at a file that can't be used: the run stops, or it is left out.
                  max_bad: files that may be left out before the run stops.
+                 faces: of the manifest's images, which then follow crop, turn and flip into each batch.
         Raises:  ManifestError: a label is missing; ConfigError: an option is out of its range.
         """
         check_whole("seed", seed, 0)
         check_whole("max_bad", max_bad, 0)
         if on_bad not in {"stop", "skip"}:
             raise ConfigError(f"on_bad is stop or skip, found {on_bad!r}")
+        if faces is not None and len(faces.boxes) != len(manifest):
+            raise ConfigError(
+                f"faces are one an image, found {len(faces.boxes)} for a manifest of {len(manifest)}"
+            )
         self.manifest = manifest
         self.seed = seed
         self.on_bad = on_bad
@@ -89,7 +97,8 @@ class Loader:
         self.waited = 0.0  # seconds that the consumer waited for batches in the current epoch
         self.bad: dict[int, str] = {}  # row → why it was left out in this run
         self._labels = torch.tensor(manifest.labels, dtype=torch.int64)
-        self._size = view.size
+        self._view = view
+        self._faces = faces
         self._crew = Crew(Work(partial(_training_crop, view), cache), workers)
         self._current: object = None
 
@@ -172,11 +181,25 @@ class Loader:
             result = next(results)
             for place, reason in result.bad.items():
                 self._leave_out(int(rows[place]), reason)
-            places, crops = result.stacks.get(1, ([], torch.empty(0, 1, 3, self._size, self._size)))
+            places, crops = result.stacks.get(1, ([], torch.empty(0, 1, 3, self._view.size, self._view.size)))
             kept = torch.from_numpy(rows[places])
-            batch = Batch(_floats(crops)[:, 0], self._labels[kept], kept, n_global)
+            boxes = self._boxes(rows[places], epoch, [positions[place] for place in places])
+            batch = Batch(_floats(crops)[:, 0], self._labels[kept], kept, n_global, boxes)
             self.waited += time.perf_counter() - began
             yield batch
+
+    def _boxes(self, rows: NDArray[np.int64], epoch: int, positions: Sequence[int]) -> torch.Tensor | None:
+        """The face in each crop. Drawn anew from the crop's seed, so that workers need not know of faces."""
+        if self._faces is None:
+            return None
+        found = torch.zeros(len(rows), 4)
+        for one, row, position in zip(found, rows.tolist(), positions, strict=True):
+            height, width = self._faces.sizes[row].tolist()
+            if min(height, width) >= self._view.size:
+                rng = np.random.default_rng((self.seed, epoch, position))
+                placed = placement(height, width, self._view, rng)
+                one[:] = torch.tensor(placed_box(self._faces.boxes[row], self._view.size, placed))
+        return found
 
     def _leave_out(self, row: int, reason: str) -> None:
         """Note a file that can't be used; raises ManifestError where that is one too many."""

@@ -64,15 +64,24 @@ def levels(array: Pixels) -> Pixels:
     return found if np.array_equal(scaled, array) else array
 
 
-def _entry(path: Path, cache: Path) -> Path | None:
-    """Where a file's picture is kept; None where there is no such file."""
+def entry_key(path: Path) -> str | None:
+    """A name for what a file holds now, by its place, time of change and size.
+
+    Args:    path: of the file.
+    Returns: 64 hexadecimal digits; None where there is no such file.
+    """
     try:
         status = path.stat()
     except (OSError, ValueError):
         return None
     place = os.fsencode(os.path.abspath(path))  # noqa: PTH100 - links stay
-    key = hashlib.sha256(b"%b\0%d\0%d" % (place, status.st_mtime_ns, status.st_size)).hexdigest()
-    return cache / key[:2] / f"{key[2:]}.npy"  # no folder of a million files
+    return hashlib.sha256(b"%b\0%d\0%d" % (place, status.st_mtime_ns, status.st_size)).hexdigest()
+
+
+def _entry(path: Path, cache: Path) -> Path | None:
+    """Where a file's picture is kept; None where there is no such file."""
+    key = entry_key(path)
+    return None if key is None else cache / key[:2] / f"{key[2:]}.npy"  # no folder of a million files
 
 
 def _mapped(entry: Path) -> Pixels | None:

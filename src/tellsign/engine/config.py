@@ -28,6 +28,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 LEAST = {"epochs": 1, "batch_size": 1, "patience": 0, "workers": 0, "max_bad": 0}  # of whole numbers
 # What a run may be resumed with another value of: the weights do not depend on it.
 OPERATIONAL = ("workers", "cache", "on_bad", "max_bad", "checkpoint_seconds", "device")
+# What is left out of a run's identity while it is off, so that runs from before it was an option go on.
+LATER = ("adversarial_eps", "attention_weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class TrainingConfig:
     clip_norm: float = 0.0  # largest norm of the gradient; 0: not clipped
     patience: int = 0  # epochs without a better validation AUROC before it stops; 0: never stops early
     balance: Balance = "plain"  # of the classes: weighted or focal loss, over- or under-sampling
+    adversarial_eps: float = (
+        0.0  # largest change of a pixel in [0, 1] in attacked images, half of a batch; 0: off
+    )
+    attention_weight: float = 0.0  # of the share of Grad-CAM outside the face, added to the loss; 0: off
     workers: int = 2  # processes that read images; 0: the training's own
     cache: bool = False  # keep decoded images on disk, beside the run folder
     on_bad: OnBad = "stop"  # at an image that can't be used, or skip it
@@ -63,12 +69,15 @@ class TrainingConfig:
         for name in ("channels_last", "cache"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")
-        for name in ("learning_rate", "weight_decay", "clip_norm", "checkpoint_seconds"):
+        for name in ("learning_rate", "weight_decay", "clip_norm", "attention_weight", "checkpoint_seconds"):
             value = getattr(self, name)
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not is_number or not 0 <= value < math.inf or (name == "learning_rate" and value == 0):
                 more = "above 0" if name == "learning_rate" else "of at least 0"
                 raise ConfigError(f"{name} is a number {more}, found {value!r}")
+        eps = self.adversarial_eps
+        if not isinstance(eps, (int, float)) or isinstance(eps, bool) or not 0 <= eps <= 1:
+            raise ConfigError(f"adversarial_eps is a change of pixels in [0, 1], from 0 to 1, found {eps!r}")
         if self.on_bad == "stop" and self.max_bad:
             raise ConfigError(
                 f"max_bad = {self.max_bad} counts images that are skipped, but on_bad is 'stop'; "
@@ -77,7 +86,11 @@ class TrainingConfig:
 
     def decisive(self) -> dict[str, Any]:
         """The options that the weights depend on, as plain values."""
-        return {name: value for name, value in asdict(self).items() if name not in OPERATIONAL}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in OPERATIONAL and (value or name not in LATER)
+        }
 
 
 def training_config(options: Any, *, where: str = "[config.training]") -> TrainingConfig:

@@ -48,6 +48,11 @@ class TrainingResult:
     waiting: float  # share of these in which the network had no images
 
 
+def cache_folder(run: Path, config: TrainingConfig) -> Path | None:
+    """Where decoded images are kept: beside the run folder, for all runs there."""
+    return run.parent / "cache" if config.cache else None
+
+
 def run_identity(
     identity: Mapping[str, Any],
     training: Manifest,

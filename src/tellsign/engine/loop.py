@@ -21,9 +21,10 @@ import torch
 from tellsign.data.loading import Loader
 from tellsign.data.manifest import LABEL_NAMES, Manifest
 from tellsign.engine.distributed import gathered, joined, place, share_buffers, totals
-from tellsign.engine.folder import TrainingResult, opened, run_identity
+from tellsign.engine.faces import found_faces
+from tellsign.engine.folder import TrainingResult, cache_folder, opened, run_identity
 from tellsign.engine.keeping import Keeper, finished
-from tellsign.engine.losses import balanced_loss, epoch_length, epoch_order
+from tellsign.engine.losses import balanced_loss, epoch_length, epoch_order, training_loss
 from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic, evaluating, network_scores
 from tellsign.metrics import accuracy, auroc
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from tellsign.data.augment import View
+    from tellsign.data.face_boxes import FaceBoxes
     from tellsign.data.loading import Batch
     from tellsign.engine.config import TrainingConfig
     from tellsign.engine.distributed import Place
@@ -58,6 +60,7 @@ def train_network(
     identity: Mapping[str, Any],
     loss: Loss | None = None,
     max_crops: int = 1,
+    faces: Path | None = None,
     say: Say = lambda text: None,
 ) -> TrainingResult:
     """Train a network, or go on where an earlier run of the same training came to an end.
@@ -70,6 +73,8 @@ def train_network(
              identity: plain values that say what else the weights depend on; only the same goes on.
              loss: in place of the one that `config.balance` names.
              max_crops: of a validation image, whose scores are averaged.
+             faces: file of the faces that `attention_weight` needs, which several trainings may share; None:
+             one in `run`.
              say: told of progress and of what happens, in one process of several.
     Returns: best epoch, history and time taken; at once where the run was done.
     Raises:  ConfigError: `run` is of another training or can't be written, a loss is not finite, memory does
@@ -84,12 +89,13 @@ def train_network(
         model.to(at.device).to(memory_format=layout(config))
         if result := finished(run, model, at):
             return result
-        loss = loss or balanced_loss(config.balance, labels)
+        loss = training_loss(loss or balanced_loss(config.balance, labels), model, config)
         optimiser = new_optimiser(model, config)
         keeper = Keeper(run, model, optimiser, config, at, n_steps=n_steps, say=say)
         journal = keeper.journal
         network = joined(model, at)
-        with new_loader(training, view, config, run=run, seed=seed) as loader:
+        boxes = found_faces(training, run, config, at, file=faces, say=say)
+        with new_loader(training, view, config, run=run, seed=seed, faces=boxes) as loader:
             while not journal.is_over(config.epochs, config.patience):
                 order = epoch_order(labels, config.balance, seed=seed, epoch=journal.epoch)
                 options = {"epoch": journal.epoch, "start": journal.step, "rank": at.rank, "world": at.world}
@@ -144,11 +150,20 @@ def new_optimiser(model: nn.Module, config: TrainingConfig) -> Optimizer:
     return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
-def new_loader(training: Manifest, view: View, config: TrainingConfig, *, run: Path, seed: int) -> Loader:
+def new_loader(
+    training: Manifest,
+    view: View,
+    config: TrainingConfig,
+    *,
+    run: Path,
+    seed: int,
+    faces: FaceBoxes | None = None,
+) -> Loader:
     """The loader of a training.
 
     Args:    training: the images. view: what is seen of them. config: of the training.
              run: the run folder. seed: of the augmentation.
+             faces: of the images, where the loss needs them.
     Returns: a loader, whose workers start with its first epoch.
     """
     return Loader(
@@ -159,12 +174,8 @@ def new_loader(training: Manifest, view: View, config: TrainingConfig, *, run: P
         cache=cache_folder(run, config),
         on_bad=config.on_bad,
         max_bad=config.max_bad,
+        faces=faces,
     )
-
-
-def cache_folder(run: Path, config: TrainingConfig) -> Path | None:
-    """Where decoded images are kept: beside the run folder, for all runs there."""
-    return run.parent / "cache" if config.cache else None
 
 
 def learning_rate(config: TrainingConfig, steps: int, n_steps: int) -> float:
@@ -231,8 +242,9 @@ def training_step(
     if n:
         images = batch.images.to(at.device, non_blocking=True, memory_format=layout(config))
         labels = batch.labels.to(at.device, non_blocking=True)
+        more = () if batch.boxes is None else (batch.boxes.to(at.device, non_blocking=True),)
         with arithmetic(at.device, config.precision):
-            losses, figures = loss(network, images, labels)
+            losses, figures = loss(network, images, labels, *more)
     else:
         losses, figures = _nothing(network, loss, batch, config, at)
     names = sorted(figures)
@@ -256,9 +268,10 @@ def _nothing(
     """The zero that a process without images adds, since the others wait for its gradients."""
     images = torch.zeros(1, *batch.images.shape[1:], device=at.device)
     labels = torch.zeros(1, dtype=torch.int64, device=at.device)
+    more = () if batch.boxes is None else (torch.zeros(1, 4, device=at.device),)
     # In evaluation mode, in which no statistics are taken from it.
     with evaluating(network), arithmetic(at.device, config.precision):
-        losses, figures = loss(network, images, labels)
+        losses, figures = loss(network, images, labels, *more)
     return 0 * losses, figures
 
 

@@ -1,5 +1,7 @@
 """What a network is trained to lower, and which images an epoch shows it: the answers to unequal classes.
 
+Two wrappers take any loss: one has half of the images attacked, one adds the attention outside the face.
+
 Shapes: B batch, N samples, M samples of an epoch, S side of a crop.
 """
 
@@ -9,18 +11,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tellsign.engine.scores import evaluating
+from tellsign.nn.attention import attention_outside, box_masks, cam_layer, observed
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tellsign.engine.config import Balance
+    from tellsign.engine.config import Balance, TrainingConfig
+    from tellsign.nn.attention import CamLayer
 
-# model, images (B, 3, S, S), labels (B,) → losses (B,), and named figures for the record, means over B.
-Loss = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, dict[str, float]]]
+# model, images (B, 3, S, S), labels (B,), and boxes (B, 4) of faces where the training has them
+# → losses (B,), and named figures for the record, means over B.
+Loss = Callable[..., tuple[Tensor, dict[str, float]]]
 
 FOCUS = 2.0  # γ of the focal loss, the published value
 
@@ -77,6 +84,88 @@ def balanced_loss(balance: Balance, labels: Sequence[int]) -> Loss:
     if balance == "weighted":
         return weighted(labels)
     return focal if balance == "focal" else cross_entropy
+
+
+def training_loss(plain: Loss, model: nn.Module, config: TrainingConfig) -> Loss:
+    """A loss with what the options of a training add to it.
+
+    Args:    plain: of the classes. model: it is of. config: of the training.
+    Returns: the loss itself where nothing is asked for; else it takes boxes where attention has a weight.
+    Raises:  ConfigError: nobody knows from which layer the attention of such a network is read.
+    """
+    if config.attention_weight:
+        plain = attentive(plain, config.attention_weight, cam_layer(model))
+    return adversarial(plain, config.adversarial_eps) if config.adversarial_eps else plain
+
+
+def adversarial(plain: Loss, eps: float) -> Loss:
+    """A loss of which half of the images are attacked before the network learns from them.
+
+    Implements Kurakin, Goodfellow and Bengio, "Adversarial Machine Learning at Scale" (ICLR 2017), algorithm
+    1: in every batch half of the images, drawn at random, give way to what one step along the sign of the
+    cross-entropy's gradient makes of them (Goodfellow, Shlens and Szegedy, 2015), each with an ε of its own
+    from their truncated normal distribution, |N(0, eps / 2)| up to eps, so that no single ε is learnt by
+    heart. Deviates: attacked images weigh as much as others (theirs 0.3), as the cost of two equal halves in
+    Goodfellow et al.; the gradient is that of the true label, which the attack in the evaluation uses as
+    well; and it is taken in evaluation mode, so that the statistics of a batch normalisation are those of the
+    images that are learnt from.
+
+    Args:    plain: the loss of the images then.
+             eps: largest change of a pixel value in [0, 1], above 0.
+    Returns: a loss. All that is random comes from PyTorch's state on the CPU, the same for every device.
+    """
+
+    def loss(
+        model: nn.Module, images: Tensor, labels: Tensor, *more: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        n = len(images)
+        # Of an odd batch one more or one less, so that it is half of the images on average.
+        count = (n + int(torch.randint(2, ()))) // 2
+        chosen = torch.randperm(n)[:count].to(images.device)
+        sizes = eps * torch.nn.init.trunc_normal_(torch.empty(count, 1, 1, 1), std=0.5, a=-1, b=1).abs()
+        if count:
+            part = images[chosen]
+            step = _ascent(model, part, labels[chosen])
+            images = images.clone()
+            images[chosen] = (part + sizes.to(part) * step).clamp(0, 1)
+        return plain(model, images, labels, *more)
+
+    return loss
+
+
+def _ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """(B, 3, S, S) signs of the gradient of the cross-entropy; nothing of it reaches the parameters."""
+    # Without what distributes a model, whose processes may have other numbers of images to attack.
+    network = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    x = images.detach().requires_grad_()
+    with evaluating(network), torch.enable_grad():
+        losses, _ = cross_entropy(network, x, labels)
+        (gradient,) = torch.autograd.grad(losses.sum(), x)
+    return gradient.sign()
+
+
+def attentive(plain: Loss, weight: float, layer: CamLayer) -> Loss:
+    """A loss with the share of a network's attention outside the face added.
+
+    The share is that of the mass of Grad-CAM at the output for fake, of the same forward pass; an image
+    without a face, whose box has no area, adds nothing.
+
+    Args:    plain: the loss without it.
+             weight: of the share, above 0.
+             layer: of the network, whose map it is.
+    Returns: a loss that takes boxes (B, 4) as its last argument; its figure `attention_outside` is the mean
+             share, over all images.
+    """
+
+    def loss(
+        model: nn.Module, images: Tensor, labels: Tensor, boxes: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        with observed(model, layer) as seen:
+            losses, figures = plain(model, images, labels)
+        shares = attention_outside(seen.maps(create_graph=True), box_masks(boxes, *images.shape[2:]))
+        return losses + weight * shares, {**figures, "attention_outside": float(shares.detach().mean())}
+
+    return loss
 
 
 def epoch_order(labels: Sequence[int], balance: Balance, *, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ what it needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,12 +19,13 @@ from tellsign.scoring.names import printable
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tellsign.data import Manifest
+
+Say = Callable[[str], None]
 
 _TABLES = "tellsign.evaluate.upconv_tables"
 _FIGURES = "tellsign.evaluate.upconv_figures"
+_CAE = "tellsign.evaluate.cae_net"  # whose output is a folder of trainings
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
 # Name → title and where the function is that takes `Inputs` and returns a `Result`.
@@ -44,7 +46,19 @@ REGISTRY = {
     "upconv-fig17": ("CelebA: profiles of reals and fakes", f"{_FIGURES}:fig17"),
     "upconv-fig18": ("FaceForensics++: one real and two fakes with their profiles", f"{_FIGURES}:fig18"),
     "upconv-fig19": ("Faces-HQ: profiles in a plane by t-SNE", f"{_FIGURES}:fig19"),
+    "cae-net-singles": ("each branch, the ensemble and the spectrum detector", f"{_CAE}.tables:singles"),
+    "cae-net-balancing": ("the multistage schedule and five others", f"{_CAE}.strategies:balancing"),
+    "cae-net-retention": ("what is kept of each subset, stage by stage", f"{_CAE}.retention:retention"),
+    "cae-net-wavelet": ("one network on sub-bands and on pixels", f"{_CAE}.ablations:wavelet"),
+    "cae-net-frequency": ("two networks, sub-bands and two spectra", f"{_CAE}.ablations:frequency"),
+    "cae-net-fgsm": ("FGSM on branches and ensembles", f"{_CAE}.attacked:fgsm"),
+    "cae-net-robustness": ("perturbations and other sources", f"{_CAE}.perturbed:robustness"),
+    "cae-net-cost": ("parameters and multiply-accumulates", f"{_CAE}.cost:cost"),
+    "cae-net-roc": ("ROC of branches and ensemble", f"{_CAE}.figures:roc"),
+    "cae-net-confusion": ("confusion matrices of branches and ensemble", f"{_CAE}.figures:confusion"),
+    "cae-net-tsne": ("penultimate features in a plane by t-SNE", f"{_CAE}.figures:tsne"),
 }
+_TRAIN_EXTRA = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn", "torch": "torch", "timm": "timm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,11 @@ class Inputs:
     samples: tuple[int, ...] | None = None  # None: the paper's
     repeats: int = 10  # random splits
     seed: int = 0
+    folder: Path | None = None  # of what is trained
+    config: Path | None = None  # of a training; None: the table's own
+    folds: int = 5  # of a cross-validation
+    others: Manifest | None = None  # images of other sources, on which nothing is trained
+    say: Say = lambda text: None  # told of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +146,10 @@ def reproduce(
     samples: tuple[int, ...] | None = None,
     repeats: int = 10,
     seed: int = 0,
+    config: Path | None = None,
+    folds: int = 5,
+    others: Manifest | None = None,
+    say: Say = lambda text: None,
 ) -> Result:
     """One table or figure of a paper.
 
@@ -134,10 +157,16 @@ def reproduce(
              manifest: images to take the features from, by the paper's recipe for that data set.
              features: a feature file instead: .npz with X (B, K) and y (B,), 1 = fake.
              image: for figures of one image.
-             out: where a figure is written as PNG: a file, or an existing folder. None writes nothing.
+             out: where a figure is written as PNG: a file, or an existing folder. None writes nothing. Of
+             names that begin with cae-net the folder of all that is trained, and of figures; another run
+             finds there what this one has done.
              samples: sizes of a table's samples; images per class of a figure. None: the paper's.
              repeats: random splits of which a table gives the mean.
-             seed: of the draws, splits and K-means.
+             seed: of the draws, splits and K-means; of trainings.
+             config: TOML of a training, for names that begin with cae-net; so are
+             folds: of the cross-validation, of which the first is the one split of other tables, and
+             others: images of other sources, on which nothing is trained.
+             say: told of progress.
     Returns: published and reproduced values, side by side; a cell without data has a note that says why.
     Raises:  ConfigError: there is no such name, an input cannot be used, or the `train` extra is missing.
              ManifestError: an image of the manifest cannot be used.
@@ -148,29 +177,35 @@ def reproduce(
         raise ConfigError(f"repeats must be 2 or more, to say how much the result varies: found {repeats}")
     if samples is not None and (not samples or min(samples) < MIN_SAMPLES):
         raise ConfigError(f"samples are numbers of {MIN_SAMPLES} or more: found {list(samples)}")
-    is_figure = REGISTRY[name][1].startswith(_FIGURES)
-    if out is not None and not is_figure:
+    if folds < 2:
+        raise ConfigError(f"folds must be 2 or more: found {folds}")
+    trains = REGISTRY[name][1].startswith(_CAE)
+    if not trains and (config is not None or others is not None):
+        raise ConfigError(f"{name} trains no network: leave out the configuration and the other images")
+    if out is not None and not trains and not REGISTRY[name][1].startswith(_FIGURES):
         raise ConfigError(
             f"{name} draws no picture that could be written to {printable(str(out))}; use --json"
         )
     module, function = REGISTRY[name][1].split(":")
     build: Callable[[str, Inputs], Result] = getattr(import_module(module), function)
-    inputs = Inputs(manifest, features, image, samples, repeats, seed)
+    folder = out if trains else None
+    inputs = Inputs(manifest, features, image, samples, repeats, seed, folder, config, folds, others, say)
     try:
         result = build(name, inputs)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in ("sklearn", "threadpoolctl"):
+        package = _TRAIN_EXTRA.get((error.name or "").split(".")[0])
+        if package is None:
             raise
         raise ConfigError(
-            f"{name} needs scikit-learn; install it with: pip install 'tellsign[train]'"
+            f"{name} needs {package}; install it with: pip install 'tellsign[train]'"
         ) from error
-    if out is None:
+    if out is None or (trains and result.figure is None):
         return result
-    return replace(result, picture=_saved(result, out))
+    return replace(result, picture=_saved(result, out, into=trains or out.is_dir()))
 
 
-def _saved(result: Result, out: Path) -> Path:
-    path = out / f"{result.name}.png" if out.is_dir() else out
+def _saved(result: Result, out: Path, *, into: bool) -> Path:
+    path = out / f"{result.name}.png" if into else out
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         result.figure.savefig(path, format="png", dpi=120)

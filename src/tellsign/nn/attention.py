@@ -115,27 +115,58 @@ def logits_and_map(
     Returns: logits (B, 2), and the map (B, h, w), at least 0 and in no particular unit.
     Raises:  ConfigError: the layer has no gradient, or its output is no map.
     """
-    seen: list[torch.Tensor] = []
-    with map_module(layer) as module:
-        handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-        try:
-            with _differentiable_attention() if create_graph else nullcontext():
-                logits = network(images)
-        finally:
-            handle.remove()
-    if len(seen) != 1 or seen[0].ndim != 4:
-        shapes = ", ".join(str(tuple(one.shape)) for one in seen) or "none"
-        raise ConfigError(f"expected one map of shape (B, C, h, w) of the layer, found {shapes}")
-    features = seen[0]
-    if not (features.requires_grad and logits.requires_grad):
-        raise ConfigError(
-            "the layer of the map has no gradient: its network is frozen, or gradients are off; "
-            "maps to look at are made by tellsign.explain.cam"
+    with observed(network, layer, create_graph=create_graph) as pass_:
+        logits = network(images)
+    return logits, pass_.maps(create_graph=create_graph)
+
+
+class Observed:
+    """One forward pass of a network: what it said, and what its layer gave on the way."""
+
+    def __init__(self) -> None:
+        self.logits: list[torch.Tensor] = []
+        self.features: list[torch.Tensor] = []
+
+    def maps(self, *, create_graph: bool) -> torch.Tensor:
+        """The Grad-CAM of the pass, as `logits_and_map` returns it, which says what is raised."""
+        if len(self.features) != 1 or len(self.logits) != 1 or self.features[0].ndim != 4:
+            shapes = ", ".join(str(tuple(one.shape)) for one in self.features) or "none"
+            raise ConfigError(f"expected one map of shape (B, C, h, w) of the layer, found {shapes}")
+        logits, features = self.logits[0], self.features[0]
+        if not (features.requires_grad and logits.requires_grad):
+            raise ConfigError(
+                "the layer of the map has no gradient: its network is frozen, or gradients are off; "
+                "maps to look at are made by tellsign.explain.cam"
+            )
+        (gradient,) = torch.autograd.grad(logits[:, FAKE].sum(), features, create_graph=create_graph)
+        # In mixed precision both have 8 bits of mantissa, too few for a sum over hundreds of channels.
+        gradient, features = (
+            one.to(torch.promote_types(one.dtype, torch.float32)) for one in (gradient, features)
         )
-    (gradient,) = torch.autograd.grad(logits[:, FAKE].sum(), features, create_graph=create_graph)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    maps = (weights * features).sum(dim=1).relu()
-    return logits, maps if create_graph else maps.detach()
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        maps = (weights * features).sum(dim=1).relu()
+        return maps if create_graph else maps.detach()
+
+
+@contextmanager
+def observed(network: torch.nn.Module, layer: CamLayer, *, create_graph: bool = True) -> Iterator[Observed]:
+    """Watch the one forward pass that is made while the context is open, whoever makes it.
+
+    Args:    network: images → logits (B, 2). layer: of it.
+             create_graph: whether the maps shall be differentiable.
+    Yields:  the pass, whose maps can be asked for once it is done.
+    """
+    seen = Observed()
+    with map_module(layer) as module, _differentiable_attention() if create_graph else nullcontext():
+        handles = [
+            module.register_forward_hook(lambda _module, _inputs, output: seen.features.append(output)),
+            network.register_forward_hook(lambda _module, _inputs, output: seen.logits.append(output)),
+        ]
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def image_tensor(network: torch.nn.Module, images: FloatArray) -> torch.Tensor:

@@ -138,7 +138,7 @@ class Decision:
 
 
 def score_groups(artifact: Artifact) -> tuple[int, int]:
-    """In how many groups the stored calibration scores of reals and of fakes lie.
+    """In how many groups the stored calibration scores of reals and of fakes lie, unequal ones as fewer.
 
     Where a detector doesn't say, as those written before groups were counted, every score is one.
     """

@@ -28,7 +28,6 @@ from tellsign.data.manifest import common_folder
 from tellsign.groups import sources
 from tellsign.lock import locked
 from tellsign.nn.backbones import weights_identity
-from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.systems.cae_net.system import RUN_SUFFIX, CaeNetSystem
 from tellsign.train import counts, versions
 from tellsign.types import ArtifactError, ConfigError
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tellsign.data import Manifest
+    from tellsign.systems.cae_net.config import CaeNetConfig
     from tellsign.types import FloatArray
 
 Say = Callable[[str], None]
@@ -143,7 +143,7 @@ def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finishe
             CaeNetSystem(cell.config).fit(
                 cell.train, cell.valid, out=folder / DETECTOR, seed=cell.seed, say=_indented(say)
             )
-            scores = test_scores(folder / DETECTOR, cell.test, cell.config)
+            scores = scores_on(folder / DETECTOR, cell.test, cell.config)
             _write_scores(folder / SCORES, scores, cell.test)
             record = _record(cell, folder, scores, seconds=time.monotonic() - begun)
             write_json(folder / RECORD, record)
@@ -155,7 +155,7 @@ def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finishe
         return Finished(cell, folder, scores, record)
 
 
-def test_scores(detector: Path, test: Manifest, config: CaeNetConfig) -> Scores:
+def scores_on(detector: Path, test: Manifest, config: CaeNetConfig) -> Scores:
     """What a detector that CAE-Net wrote says of images, by PyTorch.
 
     Args:    detector: its folder.
@@ -244,8 +244,11 @@ def _read(cell: Cell, folder: Path, say: Say) -> Finished | None:
             raise ValueError("it is of another cell")
         if artifacts.load(folder / DETECTOR).digest != record["detector"]:
             raise ValueError("its detector is another one")
-        return Finished(cell, folder, _read_scores(folder / SCORES), record)
-    except (OSError, ValueError, KeyError, TypeError, ArtifactError) as error:
+        scores = _read_scores(folder / SCORES)
+        if len(scores.rows) != record["data"]["test"]["n"] - record["left_out"]:
+            raise ValueError("its scores are cut")
+        return Finished(cell, folder, scores, record)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error, ArtifactError) as error:
         say(f"{folder} is damaged ({error}) and is made anew")
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -254,9 +257,7 @@ def _read(cell: Cell, folder: Path, say: Say) -> Finished | None:
 def _record(cell: Cell, folder: Path, scores: Scores, *, seconds: float) -> dict[str, Any]:
     from tellsign.engine.folder import read_result
 
-    results = [
-        read_result(path.parent) for path in (folder / f"{DETECTOR}{RUN_SUFFIX}").rglob("result.json")
-    ]
+    results = [read_result(path.parent) for path in (folder / f"{DETECTOR}{RUN_SUFFIX}").rglob("result.json")]
     detector = artifacts.load(folder / DETECTOR)
     parts = {"train": cell.train, "valid": cell.valid, "test": cell.test}
     return {

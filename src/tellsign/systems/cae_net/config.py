@@ -116,6 +116,13 @@ class CaeNetConfig:
                 f"[config.training] balance = {self.training.balance!r}: of this system say it as strategy = "
                 f"{self.training.balance!r}, which takes the place of the stages"
             )
+        spectra = [name for name, branch in self.branches.items() if branch.input in {"fft", "dct"}]
+        if self.training.attention_weight and spectra:
+            raise ConfigError(
+                f"[config.training] attention_weight = {self.training.attention_weight:g} needs maps that lie "
+                f"over the picture, and those of {', '.join(spectra)} lie over a spectrum; set it to 0, or "
+                "leave these branches out"
+            )
 
     @property
     def input(self) -> GraphInput:

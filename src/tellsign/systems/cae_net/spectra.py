@@ -32,18 +32,19 @@ class LogSpectrum(nn.Module):
                  size: S.
         """
         super().__init__()
-        real, imaginary = _fourier(size) if kind == "fft" else (_cosine(size), None)
-        # Not among the weights: they follow from kind and size.
-        self.register_buffer("real", real.float(), persistent=False)
-        self.register_buffer("imaginary", None if imaginary is None else imaginary.float(), persistent=False)
+        self.kind = kind
+        matrices = {"real": _cosine(size)} if kind == "dct" else _fourier(size)
+        for name, matrix in matrices.items():
+            # Not among the weights: they follow from kind and size.
+            self.register_buffer(name, matrix.float(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) → (B, 3, S, S)."""
         x, real = images - 0.5, self.get_buffer("real")
-        imaginary = self.imaginary
-        if imaginary is None:
+        if self.kind == "dct":
             power = (real @ x @ real.T).square()
         else:
+            imaginary = self.get_buffer("imaginary")
             rows, columns = real @ x, imaginary @ x
             one = rows @ real.T - columns @ imaginary.T
             other = rows @ imaginary.T + columns @ real.T
@@ -52,11 +53,11 @@ class LogSpectrum(nn.Module):
         return found
 
 
-def _fourier(size: int) -> tuple[Tensor, Tensor]:
+def _fourier(size: int) -> dict[str, Tensor]:
     """(S, S) real and imaginary part of the DFT, frequencies from -S/2 on."""
     numbers = torch.arange(size, dtype=torch.float64)
     angles = -2 * math.pi * torch.outer(numbers - size // 2, numbers) / size
-    return angles.cos() / math.sqrt(size), angles.sin() / math.sqrt(size)
+    return {"real": angles.cos() / math.sqrt(size), "imaginary": angles.sin() / math.sqrt(size)}
 
 
 def _cosine(size: int) -> Tensor:

@@ -19,6 +19,7 @@ from tellsign.data.loading import evaluation_batches
 from tellsign.data.manifest import Manifest
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import place
+from tellsign.engine.faces import FACES
 from tellsign.engine.loop import train_network
 from tellsign.engine.scores import evaluating
 from tellsign.metrics import auroc
@@ -235,6 +236,7 @@ def _train(branch: Branch, name: str, stage: Stage, plan: Plan, *, seed: int) ->
             "start": weights_digest(branch),
         },
         max_crops=config.max_crops,
+        faces=plan.run / FACES,
         say=lambda text: plan.say(f"{title}: {text}"),
     )
 
@@ -262,7 +264,8 @@ def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None
 
 def _bands(config: CaeNetConfig, training: Manifest) -> dict[str, Statistics]:
     """The statistics of the training images' sub-bands and spectra, as far as branches look at them."""
-    sample, found = _evenly(training, STATISTICS_IMAGES), {}
+    sample = _evenly(training, STATISTICS_IMAGES)
+    found: dict[str, Statistics] = {}
     for kind in sorted({branch.input for branch in config.branches.values()} - {"rgb"}):
         crops = (crops[:, 0] for _, crops in _usable(sample, config, 1))
         if kind == "dwt":
