@@ -62,7 +62,7 @@ def configuration() -> str:
     from tellsign.engine.config import TrainingConfig
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.spectrum.config import SpectrumConfig
-    from tellsign.train import TrainConfig
+    from tellsign.train_config import TrainConfig
 
     lines = [
         "# Configuration",

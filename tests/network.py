@@ -6,6 +6,7 @@ Shapes: B batch, S side of a crop, N images.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,3 +124,39 @@ def _made() -> Path:
         graph=draft.graph,
     )
     return folder / "made"
+
+
+BRANCHES = {
+    "pixels": {"backbone": "test_resnet", "input": "rgb"},
+    "bands": {"backbone": "test_convnext", "input": "dwt"},
+    "waves": {"backbone": "test_resnet", "input": "fft"},
+}
+CAE_SIZE = 64
+
+
+def write_cae_net(folder: Path, **options: Any) -> Path:
+    """Writes a CAE-Net with random weights, whose verdicts mean nothing. options: of its config."""
+    from looking_networks import tiny
+    from tellsign.systems.cae_net.config import CaeNetConfig
+    from tellsign.systems.cae_net.model import CaeNet, new_branch
+
+    common = {"branches": BRANCHES, "size": CAE_SIZE, "weights": "scratch", "fusion": "vote"}
+    config = CaeNetConfig(**(common | options))
+    branches = {}
+    for name, one in config.branches.items():
+        branches[name] = new_branch(config, name)
+        branches[name].network = tiny(one.backbone, channels=12 if one.input == "dwt" else 3)
+    made = artifacts.load(_made())
+    spec = {"name": "cae-net", "system": "cae-net", "config": asdict(config)}
+    network = CaeNet(branches, fusion=config.fusion, weights=config.fusion_weights)
+    examples = np.stack([natural(seed, config.size, config.size) for seed in range(2)])
+    preprocessing = config.input.to_spec() | {"profile": LOOK.domain.to_spec()}
+    save_network(
+        folder,
+        network,
+        spec={**made.spec, **spec, "preprocessing": preprocessing},
+        examples=examples,
+        parts=tuple(branches),
+        arrays={name: array for name, array in made.arrays.items() if not name.startswith("network.")},
+    )
+    return folder

@@ -66,5 +66,5 @@ def trained(
 
 def same(result: Any) -> list[dict[str, Any]]:
     """What two runs share that are the same bit for bit; `weights` is the digest after each epoch."""
-    timed = ("seconds", "images_per_second", "waiting")
+    timed = ("seconds", "training_seconds", "images_per_second", "waiting")
     return [{name: value for name, value in row.items() if name not in timed} for row in result.history]

@@ -209,7 +209,6 @@ def save(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        old = draft.with_name(f"{draft.name}.old")
         try:
             (draft / SPEC_FILE).write_text(text + "\n", encoding="ascii")
             (draft / WEIGHTS_FILE).write_bytes(weights)
@@ -222,13 +221,23 @@ def save(
             if licence:
                 (draft / LICENCE_FILE).write_text(licence, encoding="utf-8")
             draft.chmod(0o755)
-            # Two renames: whenever this is killed, the old detector or the new one is whole.
-            if target.exists():
-                target.rename(old)
-            draft.rename(target)
+            _put(draft, target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ArtifactError(f"cannot write the detector to {folder}: {error}") from error
     return load(folder)
+
+
+def _put(draft: Path, target: Path) -> None:
+    """Two renames: whenever this is killed, the old detector or the new one is whole."""
+    old = draft.with_name(f"{draft.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

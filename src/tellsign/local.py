@@ -106,9 +106,22 @@ def calibration_part(manifest: Manifest, artifact: Artifact | None = None) -> Ma
 
 
 def is_own(manifest: Manifest, artifact: Artifact) -> bool:
-    """Whether a detector was trained on this very manifest, by `tellsign train`."""
-    trained_on = artifact.spec.get("data", {}).get("manifest")
-    return trained_on is not None and "train" in artifact.spec and trained_on == manifest.digest()
+    """Whether a detector was trained on this very manifest, by `tellsign train`, and its halves are known.
+
+    The digest of a manifest is not all that decides who is in which half: data sets, generators and videos
+    do, too, and may have been named since.
+    """
+    data = artifact.spec.get("data", {})
+    if "train" not in artifact.spec or data.get("manifest") != manifest.digest():
+        return False
+    try:
+        halves = validation_halves(manifest.filter(split="valid"), seed=artifact.spec["train"]["seed"])
+    except ManifestError:
+        return False
+    # Those that trained before halves were recorded have counts alone.
+    found = {"train": counts(manifest.filter(split="train")), "calibrate": counts(halves["calibrate"])}
+    found["halves"] = {name: half.digest() for name, half in halves.items()}
+    return all(data[name] == value for name, value in found.items() if name in data)
 
 
 def calibrate_on_reals(

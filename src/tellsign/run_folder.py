@@ -43,10 +43,10 @@ def run_folder(out: Path, *, resume: bool) -> Iterator[Path]:
         try:
             _begin(folder, resume=resume)
             yield folder
+            (folder / DONE).touch()  # first, so that nobody goes on without the weights
             for pattern in HEAVY:
                 for path in folder.rglob(pattern):
                     path.unlink()
-            (folder / DONE).touch()
         finally:
             if not _trainings(folder):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign import __version__, artifacts, detectors, hub, image
+from tellsign import __version__, artifacts, detectors, hub
 from tellsign.calibration import (
     Calibration,
     CalibrationConfig,
@@ -25,8 +25,10 @@ from tellsign.calibration import (
     domain_limit,
     points_by_rule,
 )
-from tellsign.configuration import only_known, toml_tree
-from tellsign.data.manifest import LABEL_NAMES
+from tellsign.configuration import only_known
+from tellsign.data.left_out import LeftOut
+from tellsign.data.manifest import LABEL_NAMES, Manifest
+from tellsign.data.picture import picture
 from tellsign.groups import effective_groups, sources
 from tellsign.metrics import auroc
 from tellsign.run_folder import is_first, run_folder
@@ -36,71 +38,22 @@ from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
     from tellsign.calibration import OperatingPoint
-    from tellsign.data import Manifest
-    from tellsign.types import FloatArray
+    from tellsign.train_config import TrainConfig
+    from tellsign.types import Detector, FloatArray, Sample
 
 Say = Callable[[str], None]
 DOMAIN_EDGE = 0.99  # share of the training images inside a distance of 1
+DOMAIN_IMAGES = 4096  # of the training, at most, from whose profiles the domain is taken
 
 
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """One TOML file: which system, with which options, chosen from which grid."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """A candidate after its training."""
 
-    system: str  # what is trained; see `tellsign.hub`
-    name: str  # of the detector
-    summary: str = ""  # of training data and limits, in a sentence or two; shown beside the evidence
-    seed: int = 0  # of everything random
-    config: Mapping[str, Any] = field(default_factory=dict)  # of the system
-    grid: Mapping[str, list[Any]] = field(default_factory=dict)  # option → values to choose from
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)  # see below
-
-    def __post_init__(self) -> None:
-        for key in ("system", "name"):
-            value = getattr(self, key)
-            if not isinstance(value, str) or not value or not value.isprintable():
-                raise ConfigError(f"{key} is a name, found {value!r}")
-        if not isinstance(self.summary, str):
-            raise ConfigError(f"summary is a text, found {self.summary!r}")
-        # scikit-learn takes no larger seed.
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed is a whole number from 0 to 2**32 - 1, found {self.seed!r}")
-        for key in ("config", "grid"):
-            if not isinstance(getattr(self, key), Mapping):
-                raise ConfigError(f"[{key}] is a table of options, found {getattr(self, key)!r}")
-        for name, values in self.grid.items():
-            if not isinstance(values, list) or not values:
-                raise ConfigError(f"[grid] {name} is a list of values to choose from, found {values!r}")
-
-
-def read_config(path: Path, overrides: Iterable[str] = ()) -> TrainConfig:
-    """A configuration from TOML with `key=value` overrides.
-
-    Args:    path: of the TOML file.
-             overrides: e.g. `seed=1` or `config.crop=256`; values are TOML.
-    Returns: the configuration, checked.
-    Raises:  ConfigError: the file can't be read, a key is unknown, or a value is not allowed.
-    """
-    return config_from(toml_tree(path, overrides), where=str(path))
-
-
-def config_from(options: Mapping[str, Any], *, where: str) -> TrainConfig:
-    """A configuration from a tree of options.
-
-    Args:    options: as a TOML file gives them.
-             where: they stand, for messages.
-    Returns: the configuration, checked.
-    Raises:  ConfigError: a key is unknown or missing, or a value is not allowed.
-    """
-    only_known(options, TrainConfig, where)
-    for key in ("system", "name"):
-        if key not in options:
-            raise ConfigError(f"{where} lacks {key!r}")
-    calibration = options.get("calibration", {})
-    if not isinstance(calibration, Mapping):
-        raise ConfigError(f"{where}: [calibration] is a table of options, found {calibration!r}")
-    only_known(calibration, CalibrationConfig, f"{where} [calibration]")
-    return TrainConfig(**{**options, "calibration": CalibrationConfig(**calibration)})
+    area: float  # AUROC on the selection half
+    path: Path  # of its folder
+    used: Manifest  # of the selection half, what could be used
+    left_out: LeftOut  # what could not
 
 
 def train(
@@ -126,32 +79,24 @@ def train(
     artifacts.check_target(out)
     system = hub.system(config.system)
     candidates = list(_candidates(system.config_class, config))
-    training, valid = manifest.filter(split="train"), manifest.filter(split="valid")
-    for name, part in (("train", training), ("valid", valid)):
-        if set(part.labels) != {REAL, FAKE}:
-            raise ManifestError(
-                f"the split {name!r} needs both labels, found {len(part)} rows with "
-                f"{sorted({LABEL_NAMES[label] for label in part.labels})}; see `tellsign data split`"
-            )
-    _no_shared_groups(training, valid)
-    halves = validation_halves(valid, seed=config.seed)
-    _check_support(halves["calibrate"], config.calibration)
+    training, halves = _parts(manifest, config)
     with run_folder(out, resume=resume) as folder:
         trials = []
         for number, options in enumerate(candidates):
             path = folder / str(number)
             system(options).fit(training, halves["select"], out=path, seed=config.seed, say=say)
-            scores, _ = raw_scores(artifacts.load(path), halves["select"])
-            area = auroc(np.array(halves["select"].labels), scores)
-            trials.append((area, path))
-            say(
-                f"candidate {number + 1} of {len(candidates)}: AUROC {area:.3f} on the selection half"
-                f"  {_short(options, config)}"
+            trials.append(
+                _trial(path, halves["select"], LeftOut.of(getattr(options, "training", None), say=say))
             )
-        area, best = max(trials, key=lambda trial: trial[0])
-        draft = artifacts.load(best)
+            say(
+                f"candidate {number + 1} of {len(candidates)}: AUROC {trials[-1].area:.3f} on the selection "
+                f"half  {_short(options, config)}"
+            )
+        best = max(trials, key=lambda trial: trial.area)
+        draft = artifacts.load(best.path)
         if not is_first():
             return draft
+        domain = _domain_statistics(draft, training, best.left_out)
         spec = {
             **draft.spec,
             "name": config.name,
@@ -161,18 +106,18 @@ def train(
             "data": {
                 "manifest": manifest.digest(),
                 "train": counts(training),
-                "select": counts(halves["select"]),
+                "select": counts(best.used),
                 "calibrate": counts(halves["calibrate"]),
+                "halves": {name: half.digest() for name, half in halves.items()},
             },
-            "metrics": {"auroc_select": area, "n_candidates": len(candidates)},
+            "metrics": {"auroc_select": best.area, "n_candidates": len(candidates)},
         }
-        domain = _domain_statistics(draft, training)
         chosen = artifacts.save(
             folder / "chosen", spec=spec, arrays={**draft.arrays, **domain}, graph=draft.graph
         )
         # Only a calibrated detector takes the place of the one that may be there.
-        found = calibrate(chosen, halves["calibrate"], config.calibration, out)
-        for path in (chosen.path, *(trial for _, trial in trials)):
+        found = calibrate(chosen, halves["calibrate"], config.calibration, out, left_out=best.left_out)
+        for path in (chosen.path, *(trial.path for trial in trials)):
             shutil.rmtree(path)
         return found
 
@@ -188,7 +133,12 @@ def validation_halves(valid: Manifest, *, seed: int) -> dict[str, Manifest]:
 
 
 def calibrate(
-    artifact: Artifact, manifest: Manifest, config: CalibrationConfig, out: Path | None = None
+    artifact: Artifact,
+    manifest: Manifest,
+    config: CalibrationConfig,
+    out: Path | None = None,
+    *,
+    left_out: LeftOut | None = None,
 ) -> Artifact:
     """Fit probability, operating point and domain limit of a detector on labelled images.
 
@@ -196,15 +146,15 @@ def calibrate(
              manifest: images that it was neither trained nor chosen on.
              config: method, rates and the quantile of the domain check.
              out: where to write; None replaces the detector's own folder.
+             left_out: which images that can't be used may be left out; None: not one.
     Returns: the calibrated artifact.
     Raises:  ConfigError: there are too few groups of images for the rates asked for.
              ManifestError: an image can't be used. ArtifactError: `out` can't be written.
     """
     artifacts.check_target(out or artifact.path)
-    labels = np.array(manifest.labels)
     _check_support(manifest, config)  # before hours of decoding
-    groups = class_groups(manifest)
-    scores, distances = raw_scores(artifact, manifest)
+    used, scores, distances = usable_scores(artifact, manifest, left_out or LeftOut())
+    labels, groups = np.array(used.labels), class_groups(used)
     real, fake = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
     calibration = Calibration.fit(labels, scores, method=config.method)
     limit = domain_limit(distances, quantile=config.domain_quantile)
@@ -213,10 +163,12 @@ def calibrate(
         **{key: value for key, value in artifact.spec.items() if key != "local_reals"},
         "calibration": calibration.to_dict(),
         **thresholds(real, fake, config, groups),
-        "cross_fitted": _cross_fitted(manifest, scores, config),
+        "cross_fitted": _cross_fitted(used, scores, config),
         "domain": {"limit": float(limit), "quantile": config.domain_quantile},
-        "calibration_data": {"manifest": manifest.digest(), **counts(manifest)},
+        "calibration_data": {"manifest": manifest.digest(), **counts(used)},
     }
+    if len(used) < len(manifest):
+        spec["calibration_data"]["left_out"] = len(manifest) - len(used)
     spec["metrics"] = {**spec.get("metrics", {}), "auroc_calibrate": auroc(labels, scores)}
     arrays = {**artifact.arrays, "scores.real": real, "scores.fake": fake}
     return save_refitted(artifact, spec, arrays, out)
@@ -276,28 +228,51 @@ def raw_scores(artifact: Artifact, manifest: Manifest) -> tuple[FloatArray, Floa
     Returns: scores (B,) and distances (B,); NaN distances where the artifact has no domain yet.
     Raises:  ManifestError: an image can't be used.
     """
-    detector = detectors.from_artifact(artifact)
-    scores, distances = np.empty(len(manifest)), np.full(len(manifest), np.nan)
-    for row, sample in enumerate(manifest):
-        try:
-            inputs = detector.preprocess(image.decode(sample.path).array)
-        except ImageError as error:
-            raise ManifestError(f"{str(sample.path)!a} cannot be used: {error}") from error
-        batch = {name: array[None] for name, array in inputs.items()}
-        scores[row] = detector.score(batch)[0]
-        if "domain.mean" in artifact.arrays:
-            distances[row] = domain_distance(batch["profile"], artifact.arrays)[0]
+    _, scores, distances = usable_scores(artifact, manifest, LeftOut())
     return scores, distances
 
 
-def _domain_statistics(artifact: Artifact, training: Manifest) -> dict[str, FloatArray]:
+def usable_scores(
+    artifact: Artifact, manifest: Manifest, left_out: LeftOut
+) -> tuple[Manifest, FloatArray, FloatArray]:
+    """`raw_scores` of the images that can be used, and which these are.
+
+    Args:    artifact: a fitted detector.
+             manifest: the images.
+             left_out: takes those that can't be used.
+    Returns: the images (B,), scores (B,) and distances (B,).
+    Raises:  ManifestError: an image can't be used and may not be left out.
+    """
+    detector = detectors.from_artifact(artifact)
+    used, scores, distances = [], [], []
+    for sample, inputs in _inputs(detector, manifest, left_out):
+        batch = {name: array[None] for name, array in inputs.items()}
+        used.append(sample)
+        scores.append(float(detector.score(batch)[0]))
+        is_known = "domain.mean" in artifact.arrays
+        distances.append(float(domain_distance(batch["profile"], artifact.arrays)[0]) if is_known else np.nan)
+    return Manifest(tuple(used)), np.array(scores), np.array(distances)
+
+
+def _inputs(
+    detector: Detector, manifest: Manifest, left_out: LeftOut
+) -> Iterator[tuple[Sample, dict[str, FloatArray]]]:
+    """The images that can be used, and what the detector takes of each."""
+    for sample in manifest:
+        try:
+            inputs = detector.preprocess(picture(sample).array)
+        except ImageError as error:
+            left_out.add(sample.path, str(error))
+        else:
+            yield sample, inputs
+
+
+def _domain_statistics(artifact: Artifact, training: Manifest, left_out: LeftOut) -> dict[str, FloatArray]:
     """What `domain_distance` compares with, from the training images' profiles."""
     from sklearn.covariance import LedoitWolf
 
-    detector = detectors.from_artifact(artifact)
-    profiles = np.stack(
-        [detector.preprocess(image.decode(sample.path).array)["profile"] for sample in training]
-    )
+    inputs = _inputs(detectors.from_artifact(artifact), training.evenly(DOMAIN_IMAGES), left_out)
+    profiles = np.stack([one["profile"] for _, one in inputs])
     mean, deviation = profiles.mean(axis=0), profiles.std(axis=0)
     # The first bin of a profile that is divided by it is always 1: it can't tell anything.
     deviation = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
@@ -320,6 +295,27 @@ def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
     start = config_class(**config.config)
     for values in itertools.product(*config.grid.values()):
         yield replace(start, **dict(zip(config.grid, values, strict=True)))
+
+
+def _parts(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, dict[str, Manifest]]:
+    """The training split and the halves of the validation split, once both are known to do."""
+    training, valid = manifest.filter(split="train"), manifest.filter(split="valid")
+    for name, part in (("train", training), ("valid", valid)):
+        if set(part.labels) != {REAL, FAKE}:
+            raise ManifestError(
+                f"the split {name!r} needs both labels, found {len(part)} rows with "
+                f"{sorted({LABEL_NAMES[label] for label in part.labels})}; see `tellsign data split`"
+            )
+    _no_shared_groups(training, valid)
+    halves = validation_halves(valid, seed=config.seed)
+    _check_support(halves["calibrate"], config.calibration)
+    return training, halves
+
+
+def _trial(path: Path, select: Manifest, left_out: LeftOut) -> _Trial:
+    """A candidate, judged on the selection half."""
+    used, scores, _ = usable_scores(artifacts.load(path), select, left_out)
+    return _Trial(auroc(np.array(used.labels), scores), path, used, left_out)
 
 
 def _short(options: Any, config: TrainConfig) -> str:

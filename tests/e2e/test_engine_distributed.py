@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from e2e.train_together import SETTINGS, with_share
+from e2e.train_together import SETTINGS, brightness_box, looking_left, with_share
+from tellsign.data.face_boxes import face_boxes
 from tellsign.engine import distributed
 from tellsign.engine.checkpoint import read_tensors
 from tellsign.types import ConfigError
@@ -109,6 +110,31 @@ def test_batch_norm_ends_with_the_same_network_everywhere(together):
     assert histories[0] == histories[1]
 
 
+def test_attacked_images_leave_the_same_network_everywhere(together):
+    digests, histories = together[1]["attacked"]
+    assert digests[0] == digests[1]
+    assert histories[0] == histories[1]
+    assert [row["n"] for row in histories[0]] == [22, 22]
+
+
+def test_attention_is_pushed_as_in_one_process(together, data, tmp_path):
+    model = Tiny(dropout=0)
+    run = tmp_path / "run"
+    alone, _ = trained(data[0], run, options(**SETTINGS), model=model, loss=looking_left(model.second))
+    assert_close(together[1]["left"], alone.history)
+    for row, other in zip(together[1]["left"], alone.history, strict=True):
+        assert row["attention_outside"] == pytest.approx(other["attention_outside"], abs=1e-5)
+        assert row["attention_outside"] > 0
+
+
+def test_faces_are_those_of_one_process(together, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tellsign.faces.boxes", brightness_box)
+    found = face_boxes(splits(data[0])[0], tmp_path / "faces.jsonl").rows()
+    assert together[1]["faces"] == [found, found]
+    assert len({tuple(row) for row in found}) > 10
+    assert len((together[0] / "faces" / "faces.jsonl").read_text().splitlines()) == 22
+
+
 def test_images_that_any_process_left_out_are_logged(together, data, tmp_path):
     rows, history = together[1]["bad"]
     config = options(**SETTINGS, on_bad="skip", max_bad=9)
@@ -132,6 +158,20 @@ def test_alone_there_is_nothing_to_join():
     assert distributed.totals([1, torch.tensor(2.5)], at) == [1.0, 2.5]
     assert distributed.gathered({"a": [1, "é"]}, at) == [{"a": [1, "é"]}]
     assert math.isnan(distributed.totals([math.nan], at)[0])
+
+
+def test_one_may_work_for_hours_while_the_others_wait(monkeypatch):
+    """After the training the first measures, fuses and exports alone."""
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda kind, **options: asked.append((kind, options))
+    )
+    assert distributed.place("cpu").world == 2
+    ((kind, options_),) = asked
+    assert kind == "gloo"
+    assert options_["timeout"].total_seconds() >= 24 * 3600
 
 
 @pytest.mark.parametrize("world", ["2", "two"])

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
+from tellsign import faces
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import gathered, place
-from tellsign.engine.losses import cross_entropy
+from tellsign.engine.faces import found_faces
+from tellsign.engine.losses import attentive, cross_entropy
+from tellsign.nn.attention import CamLayer
 from tellsign.types import ConfigError
 from trainings import Tiny, options, same, splits, trained
 
@@ -21,6 +24,19 @@ def with_share(model, images, labels):
     """Cross-entropy, and the share of fakes as a figure."""
     losses, _ = cross_entropy(model, images, labels)
     return losses, {"fakes": float(labels.float().mean())}
+
+
+def looking_left(layer):
+    """Cross-entropy, and the share of attention outside the left part of every image."""
+    loss = attentive(cross_entropy, 2.0, CamLayer(layer))
+    return lambda model, images, labels: loss(
+        model, images, labels, torch.tensor([[0, 0, 6, 16]] * len(images))
+    )
+
+
+def brightness_box(image):
+    """A finder of faces that tells images apart."""
+    return (faces.Box(0, 0, 1 + int(255 * image[0, 0, 0]), 5),)
 
 
 class Ended(BaseException):
@@ -60,6 +76,19 @@ def main(data: Path, bad: Path, out: Path) -> None:
 
     result, model = trained(data, out / "norm", options(batch_size=8), model=Tiny(norm=True))
     told["norm"] = [gathered(weights_digest(model), at), gathered(same(result), at)]
+
+    result, model = trained(data, out / "attacked", options(**SETTINGS, adversarial_eps=0.05), model=Tiny())
+    told["attacked"] = [gathered(weights_digest(model), at), gathered(same(result), at)]
+
+    model = Tiny(dropout=0)
+    result, _ = trained(data, out / "left", options(**SETTINGS), model=model, loss=looking_left(model.second))
+    told["left"] = list(result.history)
+
+    faces.boxes = brightness_box
+    config = options(attention_weight=1.0)
+    options_ = {"file": None, "cache": None, "say": lambda text: None}
+    found = found_faces(splits(data)[0], out / "faces", config, at, **options_)
+    told["faces"] = gathered(found.rows(), at)
 
     result, _ = trained(
         bad, out / "bad", options(**SETTINGS, on_bad="skip", max_bad=9), model=Tiny(dropout=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,22 @@ def test_what_is_saved_is_loaded(saved):
     assert again.digest == saved.digest
     assert (saved.path / "CARD.md").read_text() == "# Toy\n"
     assert (saved.path / "LICENSE").read_text() == "CC0\n"
+
+
+def test_a_detector_that_cannot_be_replaced_stays(saved, monkeypatch):
+    rename, calls = Path.rename, []
+
+    def second_fails(path, target):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "the disk is gone")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with pytest.raises(ArtifactError, match="the disk is gone"):
+        artifacts.save(saved.path, spec=SPEC, arrays=arrays(1))
+    assert artifacts.load(saved.path).digest == saved.digest
+    assert [path.name for path in saved.path.parent.iterdir()] == ["toy"]
 
 
 def test_the_name_has_the_first_digits_of_the_digest(saved):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from orphans import worker_outlives_parent
 from pictures import natural, save
 from tellsign.data.audit import cues
 from tellsign.data.audit.cues import (
@@ -143,11 +146,35 @@ def test_a_file_that_kills_its_worker_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(cues, "_rows", _deadly)
     monkeypatch.setattr(cues, "CHUNK", 2)
     rows = list(all_file_cues(paths, workers=1))
-    assert rows[1] == cues.CRASHED
+    assert rows[1] == "the worker process crashed (exit code 1)"
     assert [getattr(rows[i], "height", None) for i in (0, 2)] == [16, 16]
 
 
-def _deadly(paths):
-    if any(path.name == "1.png" for path in paths):
-        os._exit(9)
+def _deadly(paths, beat):
+    for path in paths:
+        if path.name == "1.png":
+            os._exit(1)
     return [file_cues(path) for path in paths]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_no_worker_outlives_a_killed_audit(tmp_path):
+    assert not worker_outlives_parent(tmp_path, ORPHANS)
+
+
+ORPHANS = """
+import multiprocessing, pathlib, sys
+sys.path[:0] = sys.argv[1:]
+import test_audit_cues
+from tellsign.data.audit import cues
+if __name__ == "__main__":
+    cues._rows, cues.CHUNK = test_audit_cues._hanging, 1
+    for _ in cues.all_file_cues([pathlib.Path("a"), pathlib.Path("hang")], workers=1):
+        print(multiprocessing.active_children()[0].pid, flush=True)
+"""
+
+
+def _hanging(paths, beat=None):
+    if paths[0].name == "hang":
+        time.sleep(1000)
+    return ["no image"] * len(paths)

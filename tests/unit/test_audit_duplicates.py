@@ -13,8 +13,8 @@ from tellsign.data.audit.duplicates import DuplicateSet, duplicate_sets, near_se
 from tellsign.types import Sample
 
 
-def sample(path, label=0, group="", split=""):
-    return Sample(Path(path), label, group=group, split=split)
+def sample(path, label=0, group="", split="", video=""):
+    return Sample(Path(path), label, group=group, split=split, video=video)
 
 
 def test_copies_and_their_resaved_versions(tmp_path):
@@ -38,6 +38,9 @@ def test_copies_and_their_resaved_versions(tmp_path):
     [
         ((sample("a"), sample("b")), False, False, True),
         ((sample("a", group="g"), sample("b", group="g")), False, False, False),
+        ((sample("a", video="v"), sample("b", video="v")), False, False, False),
+        ((sample("a", video="v"), sample("b", video="w")), False, False, True),
+        ((sample("a", group="g", video="v"), sample("b", video="v")), False, False, True),
         ((sample("a", 0, "g", "train"), sample("b", 1, "g", "test")), True, True, False),
         ((sample("a", 0, "g", "train"), sample("b", 0, "h", "")), False, False, True),
         ((sample("a", None), sample("b", 0)), True, False, True),

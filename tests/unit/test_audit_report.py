@@ -13,7 +13,7 @@ import pytest
 from pictures import natural, save
 from tellsign.data import Manifest, write
 from tellsign.data.audit import audit, exceeded, read_to_audit, text, to_dict
-from tellsign.data.audit.advice import balance_findings, by_advice
+from tellsign.data.audit.advice import balance_findings, by_advice, group_leaks
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
 pytest.importorskip("sklearn")
@@ -251,6 +251,18 @@ def test_classes_that_are_missing_or_rare():
     assert by_advice(found + found) == {found[0].advice: [found[0].what] * 2}
 
 
+def test_a_video_without_a_group_leaks_as_a_group_does():
+    rows = [
+        Sample(Path(f"{k}.png"), REAL, "x", video="v", split="train" if k < 2 else "test") for k in range(4)
+    ]
+    (leak,) = group_leaks(rows)
+    assert (leak.kind, leak.name, leak.splits) == ("group", "x//v", {"train": 2, "test": 2})
+    assert group_leaks([replace(row, video=row.split) for row in rows]) == ()
+    assert group_leaks([replace(row, video="") for row in rows]) == ()
+    named = [replace(row, group="g", video=f"{k}") for k, row in enumerate(rows)]
+    assert [leak.name for leak in group_leaks(named)] == ["g"]
+
+
 def test_what_reading_refuses_is_read(tmp_path):
     samples = [
         Sample(tmp_path / "a.jpg", REAL, group="g", split="train"),
@@ -261,6 +273,9 @@ def test_what_reading_refuses_is_read(tmp_path):
         ("g", "train", REAL),
         ("g", "test", FAKE),
     ]
+    frames = tuple(replace(s, group="", video="v", dataset="d", label=REAL) for s in samples)
+    write(Manifest(frames), tmp_path / "v.csv")
+    assert tuple(read_to_audit(tmp_path / "v.csv")) == frames
     (tmp_path / "no.csv").write_text("name,class\na,b\n")
     with pytest.raises(ManifestError, match="has path and label"):
         read_to_audit(tmp_path / "no.csv")

@@ -209,6 +209,26 @@ def test_a_typing_error_gets_a_hint():
         backbone("tset_convnext", weights="scratch")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pretrained": True},
+        {"pretrained_cfg": {"file": "x.pth"}},
+        {"pretrained_cfg_overlay": {"file": "x.pth"}},
+        {"checkpoint_path": "x.pth"},
+        {"cache_dir": "/x"},
+        {"in_chans": 3},
+        {"num_classes": 2},
+    ],
+    ids=str,
+)
+def test_no_option_says_where_weights_come_from_or_how_many_outputs_there_are(options, monkeypatch):
+    """A configuration may come with a stranger's detector, and what timm then reads may be a pickle."""
+    monkeypatch.setattr("timm.create_model", None)
+    with pytest.raises(ConfigError, match=f"{next(iter(options))}: no option of a backbone"):
+        backbone("test_convnext", weights="scratch", options=options)
+
+
 @pytest.mark.parametrize("options", [{"frobnicate": 3}, {"dims": "wide"}, {"drop_path_rate": "much"}])
 def test_an_option_that_timm_cannot_use(options):
     with pytest.raises(ConfigError, match="timm cannot build test_convnext with"):

@@ -111,6 +111,45 @@ def test_a_generator_whose_data_set_has_no_reals_meets_all(mixed: Predictions, t
     assert (cell["n_real"], cell["n_fake"]) == (30, 15)
 
 
+def test_a_generator_of_two_data_sets_is_measured_in_each(tmp_path: Path) -> None:
+    """Each data set is told apart by nothing: pooled, what tells them from each other looks like skill."""
+    rng = np.random.default_rng(1)
+    labels = [0] * 80 + [1] * 20 + [0] * 20 + [1] * 80
+    dataset = ["x"] * 100 + ["y"] * 100
+    scores = rng.normal(size=200) + 5 * np.array([name == "y" for name in dataset])
+    generator = ["g" if label else "" for label in labels]
+    video = [f"{i // 2}" for i in range(200)]
+    rows = table(labels, scores.tolist(), dataset=dataset, generator=generator, video=video)
+    found = cells(rows, tmp_path)
+    for level in ("frame", "video"):
+        assert value(found, "auroc", level=level)["value"] > 0.75
+        for name in ("x", "y"):
+            cell = value(found, "auroc", generator="g", dataset=name, level=level)
+            # The data set has no other generator.
+            assert cell["value"] == value(found, "auroc", dataset=name, level=level)["value"] < 0.7
+        assert {c["dataset"] for c in found if c["generator"] == "g"} == {"x", "y"}
+    plain = replace(rows, video=np.array([""] * 200))
+    of_report = report(plain, n_resamples=0)["by"]["generator"]
+    for name in ("x", "y"):
+        cell = value(found, "auroc", generator="g", dataset=name)
+        assert cell["value"] == of_report[f"{name}/g"]["metrics"]["auroc"]["value"]
+
+
+def test_frames_of_a_generator_are_counted_in_their_data_set(tmp_path: Path) -> None:
+    rows = table(
+        [0, 0, 1, 1] * 2,
+        [-1, -1, 1, float("nan"), -1, -1, 1, 1],
+        dataset=["x"] * 4 + ["y"] * 4,
+        generator=["", "", "g", "g"] * 2,
+        video=["r", "r", "f", "f"] * 2,
+    )
+    found = cells(rows, tmp_path, missing="exclude")
+    shares = [
+        value(found, "auroc", level="video", generator="g", dataset=name)["frame_coverage"] for name in "xy"
+    ]
+    assert shares == [3 / 4, 1]
+
+
 def test_rows_that_were_learnt_from_are_left_out_and_counted(mixed: Predictions, tmp_path: Path) -> None:
     known = np.arange(70) < 10
     cell = value(cells(mixed, tmp_path, known=known), "auroc")
@@ -254,6 +293,21 @@ def test_an_attack_is_compared_with_the_same_images(tmp_path: Path) -> None:
     assert value(found, "accuracy")["value"] == pytest.approx(1 / 3)
     rest = cells(attacked, tmp_path, known=np.array([False, True, False]), **options)
     assert value(rest, "clean_accuracy")["value"] == pytest.approx(1 / 2)
+
+
+def test_an_attack_without_a_row_left_is_a_gap_and_no_smaller_mean(tmp_path: Path) -> None:
+    rows = table([0, 1, 0, 1], [-1, 1, -1, -1])
+    rows.write(tmp_path / "clean.parquet")
+    clean, every = tmp_path / "clean.parquet", np.arange(4)
+    head = {**HEAD, "attack": "fgsm:0.01"}
+    found = cells(rows, tmp_path, head=head, clean=clean, places=every)
+    known = np.ones(4, dtype=bool)
+    gone = cells(rows, tmp_path, head={**head, "test": "u"}, clean=clean, places=every, known=known)
+    for metric in ("clean_accuracy", "clean_auroc", "attack_success"):
+        cell = value(gone, metric)
+        assert (cell["value"], cell["note"], cell["n"]) == (None, "no real and no fake sample is left", 0)
+        (mean,) = [a for a in averages([*found, *gone]) if a["metric"] == metric and a["over"] == "all"]
+        assert (mean["tests"], mean["value"]) == (["t", "u"], None)
 
 
 def test_two_detectors_are_compared_on_their_common_rows(mixed: Predictions, tmp_path: Path) -> None:

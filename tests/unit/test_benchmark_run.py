@@ -412,6 +412,21 @@ def test_harmonised_once_for_both_classes(broken: Path) -> None:
         ran(path, "missing=exclude", "harmonise.quality=80")
 
 
+def test_the_report_is_written_before_another_run_may_begin(root: Path) -> None:
+    path, held = config(root), []
+
+    def on_result(result: BenchmarkResult) -> None:
+        with pytest.raises(ConfigError, match="another run is writing"):
+            lock(root / "out")
+        held.append(result)
+        write_report(result)
+
+    result = run(read(path), root / "out", on_result=on_result)
+    assert held == [result]
+    assert (root / "out" / "index.html").is_file()
+    release(lock(root / "out"))
+
+
 def test_one_run_at_a_time(root: Path) -> None:
     held = lock((root / "out").resolve())
     with pytest.raises(ConfigError, match="another run is writing"):
@@ -467,6 +482,7 @@ def test_a_detector_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     path = config(root, body=TRAINED)
     first = ran(path)
     assert cell(first, detector="made")["domain"] == "cross"
+    assert first.provenance["versions"].keys() >= {"scikit-learn", "onnxruntime"}
     ran(path)
     assert len(calls) == 1
     again = ran(path, 'tests=["t"]')
@@ -479,6 +495,29 @@ def test_a_detector_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch)
         patch.setattr(contestants, "versions", lambda: {"scikit-learn": "0"})
         ran(path)
     assert len(calls) == 2
+    # By other code as well.
+    with monkeypatch.context() as patch:
+        patch.setattr(contestants, "library_versions", lambda: {"code": "other"})
+        ran(path)
+        assert len(calls) == 3
+        ran(path)
+        assert len(calls) == 3
+    # Where a column was filled in that the digest leaves out, names and halves may be others.
+    table = root / "t" / "manifest.csv"
+    kept = table.read_text()
+    table.write_text(kept.replace("training", "renamed"))
+    renamed = ran(path)
+    assert len(calls) == 4
+    assert renamed.provenance["detectors"][1]["datasets"] == ["renamed"]
+    table.write_text(kept)
+    ran(path)
+    assert len(calls) == 5
+    # What nothing says of what it was made from is made again.
+    (root / "out" / "detectors" / ".made.json").unlink()
+    ran(path)
+    assert len(calls) == 6
+    ran(path)
+    assert len(calls) == 6
     path.write_text(path.read_text().replace("c = 1.0", "c = 2.0"))
     assert ran(path).provenance["detectors"][1]["digest"] != first.provenance["detectors"][1]["digest"]
     (root / "t" / "real" / "0000.png").write_bytes(b"no image")
@@ -519,7 +558,9 @@ def test_what_scores_depend_on_is_in_a_table_s_name(root: Path, monkeypatch: pyt
     first = ran(config(root))
     assert first.provenance["versions"]["code"] == sets.code_digest()[:12]
     packages = set(sets.PIXEL_PACKAGES)
-    assert {"dlib-bin", "array-api-compat"} <= packages & first.provenance["versions"].keys()
+    found = packages & first.provenance["versions"].keys()
+    assert {"dlib-bin", "array-api-compat", "onnxruntime"} <= found
+    assert "scikit-learn" not in first.provenance["versions"], "nothing was trained"
     monkeypatch.setattr(grid, "library_versions", lambda: {"code": "other"})
     assert ran(config(root)).runs[0]["file"] != first.runs[0]["file"]
     asked: list[list[str]] = []

@@ -11,7 +11,7 @@ import pytest
 
 from tellsign.engine.config import TrainingConfig
 from tellsign.systems.cae_net.config import BRANCHES, BranchConfig, CaeNetConfig
-from tellsign.train import read_config
+from tellsign.train_config import read_config
 from tellsign.types import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -66,6 +66,7 @@ def test_it_comes_back_from_json():
             "b": BranchConfig("y", "dwt"),
         },
         fusion_weights=[0.25, 0.75],
+        strategy="plain",
         training={"epochs": 3},
     )
     assert isinstance(config.training, TrainingConfig)
@@ -75,7 +76,7 @@ def test_it_comes_back_from_json():
 
 
 def test_a_stage_takes_its_own_epochs_and_other_strategies_those_of_the_training():
-    config = CaeNetConfig(training={"epochs": 9, "batch_size": 7})
+    config = CaeNetConfig(training={"batch_size": 7})
     assert [config.stage_training(name).epochs for name in config.branches] == [5, 5, 4]
     assert config.stage_training("deit").batch_size == 7
     assert config.stage_training("deit").balance == "plain"
@@ -139,6 +140,7 @@ def test_the_input_is_what_the_detector_stores():
         ),
         ({"branches": {n: {"backbone": "x"} for n in "ab"}, "fusion": "vote"}, "can end in a draw"),
         ({"training": {"epochs": -1}}, "epochs is a whole number of at least 1, found -1"),
+        ({"training": {"epochs": 3}}, r"with strategy = 'multistage' the epochs .* as stage_epochs in"),
         ({"training": {"epoch": 1}}, r"\[config.training\]: unknown key 'epoch'"),
         ({"training": 3}, r"\[config.training\] is a table"),
         ({"training": {"balance": "over"}}, "of this system say it as strategy = 'over'"),

@@ -46,7 +46,9 @@ def test_no_group_is_in_two_parts_and_every_sample_is_tested_on_once(k, group_si
         parts = (fold.train, fold.valid, fold.test)
         assert Counter(path for part in parts for path in paths(part)) == Counter(paths(manifest))
         groups = [set(sources(part)) for part in parts]
-        assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+        assert not (groups[0] & groups[1])
+        assert not (groups[0] & groups[2])
+        assert not (groups[1] & groups[2])
 
 
 def test_every_part_has_its_share_of_classes_and_generators():

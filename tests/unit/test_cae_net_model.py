@@ -14,7 +14,7 @@ import pywt
 from pictures import natural
 from tellsign.image import square_crops
 from tellsign.systems.cae_net.config import CaeNetConfig
-from tellsign.train import read_config
+from tellsign.train_config import read_config
 from tellsign.types import ConfigError, ImageError, ManifestError, TooSmallError
 
 torch = pytest.importorskip("torch")

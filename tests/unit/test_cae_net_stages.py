@@ -15,8 +15,7 @@ from tellsign.types import FAKE, REAL, ManifestError, Sample
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.systems.cae_net import stages as module  # noqa: E402 - needs PyTorch
-from tellsign.systems.cae_net.stages import (  # noqa: E402
+from tellsign.systems.cae_net.stages import (  # noqa: E402 - needs PyTorch
     PICTURE,
     TABLE,
     fake_subsets,
@@ -199,14 +198,13 @@ def test_the_table_comes_back_and_is_drawn(table, tmp_path):
         read_retention(file)
 
 
-def test_large_subsets_are_sampled_evenly_and_always_alike(monkeypatch):
-    monkeypatch.setattr(module, "RETENTION_IMAGES", 10)
+def test_large_subsets_are_sampled_evenly_and_always_alike():
     part = made(n_real=0, n_fake=95)
-    sampled = module._sampled(part)
+    sampled = part.evenly(10)
     assert len(sampled) == 10
     assert (sampled[0], sampled[9]) == (part[0], part[94])
-    assert module._sampled(part) == sampled
-    assert module._sampled(part[:7]) == part[:7]
+    assert part.evenly(10) == sampled
+    assert part[:7].evenly(10) == part[:7]
 
 
 def test_a_picture_that_cannot_be_read_does_not_count(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from pictures import natural, upsampled, write_split_dataset
 from tellsign import artifacts, detectors, hub
-from tellsign.data import Manifest, read
+from tellsign.data import Manifest, pixels, read
 from tellsign.metrics import auroc
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
 
@@ -23,9 +23,9 @@ pytest.importorskip("timm")
 pytest.importorskip("onnxscript")
 from tellsign.perturb.attacks import parse  # noqa: E402 - after what it may lack
 from tellsign.systems.cae_net.config import CaeNetConfig  # noqa: E402
-from tellsign.systems.cae_net.stages import TABLE, read_retention  # noqa: E402
+from tellsign.systems.cae_net.stages import TABLE, read_retention, write_retention  # noqa: E402
 from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
-from tellsign.systems.cae_net.training import trained_branches, validation_parts  # noqa: E402
+from tellsign.systems.cae_net.training import crop_scores, trained_branches, validation_parts  # noqa: E402
 
 SIZE = 48
 BANDS = {
@@ -39,6 +39,8 @@ BRANCHES = {
     "bands": BANDS,
 }
 TRAINING = {"epochs": 3, "batch_size": 8, "learning_rate": 3e-3, "optimiser": "adamw", "workers": 0}
+
+STAGE = {name: value for name, value in TRAINING.items() if name != "epochs"}  # which each branch has
 
 
 def config(**options):
@@ -220,7 +222,7 @@ def test_another_fusion_needs_no_other_training(fitted, data, tmp_path, saved):
 
 
 def multistage(folder, data, say=lambda text: None):
-    one = config(branches={"bands": BANDS}, strategy="multistage", stages=2)
+    one = config(branches={"bands": BANDS}, strategy="multistage", stages=2, training=STAGE)
     train, valid = parts_of(data)
     return trained_branches(one, train, valid, run=folder, seed=4, say=say)["bands"]
 
@@ -251,10 +253,89 @@ def test_stages_follow_each_other_over_a_break_and_the_table_says_what_is_kept(d
     assert all(row.n_subsets == (6, 6) and row.n_reals == 12 for row in rows)
 
 
+def test_a_table_of_other_weights_is_made_anew_from_there_on(data, tmp_path):
+    multistage(tmp_path / "run", data)
+    table = tmp_path / "run" / "bands" / TABLE
+    rows = read_retention(table)
+    assert len({row.weights for row in rows}) == 2
+    assert all(len(row.weights) == 12 for row in rows)
+    # A stage of another training, from a folder that was copied, and one more than there are.
+    foreign = replace(rows[1], weights="0" * 12, reals=0.125)
+    write_retention(table, [rows[0], foreign, foreign], title="foreign")
+    multistage(tmp_path / "run", data)
+    assert read_retention(table) == rows
+
+
+# images that can't be used, and the cache
+
+
+@pytest.fixture
+def broken(data, tmp_path):
+    """The parts, of which an image of the half that fits the fusion and one for the statistics are broken."""
+    train, valid = parts_of(data)
+    samples = {}
+    for name, sample in (("train", train[0]), ("valid", validation_parts(valid, seed=0)["weights"][1])):
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(b"no image")
+        samples[sample.path] = replace(sample, path=path)
+    return [Manifest(tuple(samples.get(s.path, s) for s in part)) for part in (train, valid)], tmp_path
+
+
+def skipping(max_bad, **options):
+    branches = {"bands": BANDS | {"backbone": "test_resnet", "options": {}}}
+    training = TRAINING | {"epochs": 1, "on_bad": "skip", "max_bad": max_bad}
+    return config(branches=branches, training=training, **options)
+
+
+def test_images_that_are_left_out_are_told_and_counted(broken, saved):
+    (train, valid), folder = broken
+    said = []
+    CaeNetSystem(skipping(1)).fit(train, valid, out=folder / "d", seed=0, say=said.append)
+    told = [line for line in said if line.startswith("left out: ")]
+    assert [sum(f"'{folder / name}'" in line for line in told) for name in ("train.png", "valid.png")] == [
+        1,
+        1,
+    ]
+    ((_, arguments),) = saved
+    assert (arguments["spec"]["fusion"]["n"], arguments["spec"]["fusion"]["n_left_out"]) == (5, 1)
+
+
+def test_too_many_are_refused(broken):
+    (train, valid), folder = broken
+    with pytest.raises(ManifestError, match=r"1 images can't be used, and max_bad is 0.*train\.png"):
+        CaeNetSystem(skipping(0)).fit(train, valid, out=folder / "d", seed=0)
+    half = validation_parts(valid, seed=0)["weights"]
+    one = skipping(0)
+    branches = {"bands": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))}
+    with pytest.raises(ManifestError, match=r"1 images can't be used, and max_bad is 0.*valid\.png"):
+        crop_scores(branches, half, one)
+
+
+@pytest.mark.usefixtures("saved")
+def test_all_trainings_and_measurements_share_one_cache_which_goes_at_the_end(data, tmp_path, monkeypatch):
+    decoded, original = [], pixels.decode
+
+    def counted(path):
+        decoded.append(path)
+        return original(path)
+
+    monkeypatch.setattr(pixels, "decode", counted)
+    two = {name: BANDS | {"backbone": "test_resnet", "options": {}} for name in ("a", "b")}
+    one = config(
+        branches=two,
+        strategy="multistage",
+        stages=2,
+        training=STAGE | {"cache": True},
+    )
+    CaeNetSystem(one).fit(*parts_of(data), out=tmp_path / "d", seed=0)
+    assert sorted(decoded) == sorted(sample.path for part in parts_of(data) for sample in part), "each once"
+    assert not [path for path in (tmp_path / "d.run").rglob("*") if path.name == "cache"]
+
+
 def test_fewer_fakes_than_stages(data, tmp_path):
     train, valid = parts_of(data)
     few = Manifest(tuple(train.filter(label=REAL)) + tuple(train.filter(label=FAKE))[:2])
-    one = config(strategy="multistage", stages=3)
+    one = config(strategy="multistage", stages=3, training=STAGE)
     with pytest.raises(ManifestError, match="2 fakes cannot be parted into 3 subsets"):
         CaeNetSystem(one).fit(few, valid, out=tmp_path / "d", seed=0)
     assert not (tmp_path / "d").exists()

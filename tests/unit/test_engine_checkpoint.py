@@ -85,6 +85,38 @@ def test_a_broken_one_is_passed_over(tmp_path, file, damage):
     assert names(tmp_path) == ["1"], "a broken one would count among the two that are kept"
 
 
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json"])
+def test_one_that_cannot_be_read_for_now_is_kept(tmp_path, monkeypatch, file):
+    saved(tmp_path, "1", "2")
+
+    def failing(path, *args, real=Path.open, **options):
+        if path.name == file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: path.open("rb").read())
+    with pytest.raises(
+        ConfigError, match=r"checkpoints/2 cannot be read \(Input/output error\); it is as it"
+    ):
+        checkpoint.newest(tmp_path, say=print)
+    monkeypatch.undo()
+    assert names(tmp_path) == ["1", "2"]
+    assert checkpoint.newest(tmp_path, say=print).state == {"number": 1}
+
+
+def test_one_that_the_library_cannot_read_for_now_is_kept(tmp_path, monkeypatch):
+    saved(tmp_path, "1")
+
+    def failing(path):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr("safetensors.torch.load_file", failing)
+    with pytest.raises(ConfigError, match=r"cannot be read \(Cannot allocate memory"):
+        checkpoint.newest(tmp_path, say=print)
+    assert names(tmp_path) == ["1"]
+
+
 def test_every_cut_is_found(tmp_path):
     saved(tmp_path, "1", "2")
     path = tmp_path / "checkpoints" / "2" / "tensors.safetensors"
@@ -216,6 +248,18 @@ def test_pickled_weights_are_refused(tmp_path, zipped):
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ConfigError, match=r"is pickled, and reading a pickle can run code"):
         checkpoint.read_tensors(path)
+
+
+def test_no_length_of_a_header_is_taken_for_a_pickle(tmp_path):
+    """The file begins with that length, of which one in 32 begins as a pickle does."""
+    found = set()
+    for n in range(0, 520, 8):
+        path = tmp_path / f"{n}.safetensors"
+        checkpoint.write_tensors(path, {"a" * (n + 1): torch.ones(2)})
+        checkpoint.refuse_pickle(path)
+        assert checkpoint.read_tensors(path)["a" * (n + 1)].tolist() == [1, 1]
+        found.add(path.read_bytes()[0])
+    assert found == set(range(0, 256, 8)), "all first bytes that a multiple of 8 can have"
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\0" * 100])

@@ -38,6 +38,21 @@ def test_an_epoch_is_counted():
     assert (journal.epoch, journal.step, journal.steps, journal.n, journal.seconds) == (1, 0, 3, 0, 0)
 
 
+def test_validation_and_checkpoints_are_none_of_the_networks_speed():
+    journal = Journal()
+    for _ in range(2):
+        for _ in range(4):
+            journal.count(Step(3, 1.0), seconds=0.5, waited=0.5, n_steps=4)
+        journal.seconds += 100  # in which images were neither waited for nor learnt from
+        journal.close_epoch({"auroc": 1, "accuracy": 1, "loss": 1}, learning_rate=0.1, weights="w")
+    row = journal.history[-1]
+    assert (row["seconds"], row["training_seconds"]) == (102, 2)
+    assert row["images_per_second"] == pytest.approx(6)
+    assert row["waiting"] == pytest.approx(0.25)
+    assert journal.waiting() == pytest.approx(0.25)
+    assert journal.total_seconds() == pytest.approx(204)
+
+
 def test_points_of_the_curve():
     journal = Journal()
     for number in range(120):

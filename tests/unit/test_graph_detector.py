@@ -28,6 +28,7 @@ from tellsign.data import read
 from tellsign.detectors import engines
 from tellsign.detectors.graph import GraphDetector, GraphInput
 from tellsign.detectors.preprocessing import ProfileInput, profile
+from tellsign.engine.inference import network_run
 from tellsign.image import square_crops
 from tellsign.scoring import predictions
 from tellsign.scoring.engines import torch_run
@@ -222,6 +223,30 @@ def test_a_system_without_a_network_of_parts_gives_its_module(artifact, detector
     other = detectors.from_artifact(artifact, "torch", torch_run=torch_run)
     assert np.allclose(other.score(batch), detector.score(batch), rtol=0, atol=1e-4)
     assert other.parts(batch) == {}
+
+
+@pytest.mark.parametrize("config", [{"colour": 1}, {"size": "large"}, {"size": 0}])
+def test_a_configuration_that_this_version_does_not_know(artifact, config):
+    other = replace(artifact, spec={**artifact.spec, "system": "cae-net", "config": config})
+    with pytest.raises(ArtifactError, match=r"its configuration cannot be read .*or use the engine onnx"):
+        torch_run(other)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_pytorch_computes_with_all_digits(allowed, monkeypatch):
+    kinds = torch.backends.cudnn, torch.backends.cuda.matmul
+    for kind in kinds:
+        monkeypatch.setattr(kind, "allow_tf32", allowed)
+    found = []
+
+    class Network(torch.nn.Module):
+        def forward(self, images):
+            found.append([kind.allow_tf32 for kind in kinds])
+            return torch.zeros(len(images), 2)
+
+    network_run(Network(), n_parts=0, device="cpu")(crops(2))
+    assert found == [[False, False]]
+    assert [kind.allow_tf32 for kind in kinds] == [allowed, allowed]
 
 
 def test_engines_that_do_not_do(artifact, tmp_path):

@@ -20,11 +20,12 @@ def mixed(tmp_path):
     """A real camera JPEG and a larger fake PNG: every property but the label differs too."""
     exif = PIL.Image.Exif()
     exif[0x010F] = "Maker"
-    save(natural(0, 90, 70), tmp_path / "a.jpg", quality=95, exif=exif, comment=b"hello", subsampling=0)
+    a = save(natural(0, 90, 70), tmp_path / "a.jpg", quality=95, exif=exif, comment=b"hello", subsampling=0)
+    checksum = hashlib.sha256(a.read_bytes()).hexdigest()
     save(upsampled(1, 120, 200), tmp_path / "b.png", icc_profile=b"")
     return Manifest(
         (
-            Sample(tmp_path / "a.jpg", REAL, "camera", group="g1", split="train", sha256="0" * 64),
+            Sample(tmp_path / "a.jpg", REAL, "camera", group="g1", split="train", sha256=checksum),
             Sample(tmp_path / "b.png", FAKE, "camera", "gan", split="valid", frame=1.5),
         )
     )
@@ -90,6 +91,17 @@ def test_images_that_cannot_be_used_are_reported_and_the_others_written(mixed, t
     assert list(reasons) == ["small.png", "broken.png", "gone.png"]
     assert "90 × 40 pixels, smaller than the 64 × 64" in reasons["small.png"]
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 2
+
+
+def test_a_file_that_has_changed_is_not_harmonised(mixed, tmp_path):
+    other = save(natural(5, 90, 70), tmp_path / "c.png")
+    changed = Sample(other, REAL, sha256=mixed[0].sha256)
+    result = harmonise(Manifest((*mixed, changed)), tmp_path / "out", size=64, quality=80)
+    assert [sample.path.name for sample in result.manifest] == ["000000.jpg", "000001.jpg"]
+    ((path, reason),) = result.failed
+    assert path == other
+    assert reason.startswith("the file has changed: its sha256 is ")
+    assert not list((tmp_path / "out").rglob("000002.jpg"))
 
 
 def test_nothing_usable_is_an_error(mixed, tmp_path):

@@ -14,7 +14,7 @@ from tellsign import artifacts, local
 from tellsign.calibration import CalibrationConfig, conformal_point, operating_point, threshold_at_fpr, wilson
 from tellsign.data import Manifest, read
 from tellsign.scoring.decision import Decision
-from tellsign.train import calibrate, raw_scores
+from tellsign.train import counts, calibrate, raw_scores
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError, NotFittedError, Sample
 
 N = 60  # what a false-positive rate of 5 % needs
@@ -321,3 +321,29 @@ def test_a_detector_is_not_calibrated_on_what_it_was_chosen_on(detector, tmp_pat
     assert not {s.path for s in part} & {s.path for s in halves["select"]}
     assert local.calibration_part(data, detector) == data.filter(split="valid")
     assert not local.is_own(data.filter(split="valid"), own)
+
+
+def test_a_manifest_whose_halves_would_be_others_is_not_the_detector_s_own(detector, tmp_path):
+    """A digest knows no data sets and no videos, and they decide who is in which half."""
+    data = Manifest(tuple(replace(s, group="") for s in read(write_split_dataset(tmp_path, train=2, valid=20, test=2))))
+    halves = data.filter(split="valid").split({"select": 0.5, "calibrate": 0.5}, seed=3)
+    facts = {"manifest": data.digest(), "train": counts(data.filter(split="train"))}
+    facts |= {"calibrate": counts(halves["calibrate"])}
+    recorded = {**facts, "halves": {name: half.digest() for name, half in halves.items()}}
+
+    def owns(manifest, facts):
+        spec = detector.spec | {"data": facts, "train": {"seed": 3}}
+        assert manifest.digest() == data.digest()
+        return local.is_own(manifest, replace(detector, spec=spec))
+
+    renamed = Manifest(tuple(replace(s, dataset=f"d{i % 3}") for i, s in enumerate(data)))
+    torn = Manifest(tuple(replace(s, video=f"{s.split}{i % 6}") for i, s in enumerate(data)))
+    alone = Manifest(tuple(replace(s, video=s.split) for s in data))
+    for order in (data, Manifest(tuple(reversed(data)))):
+        assert owns(order, facts)
+        assert owns(order, recorded)
+    assert not owns(renamed, facts)
+    assert not owns(renamed, recorded)
+    assert not owns(torn, recorded)
+    # One video for each class and split: there are no two halves of them.
+    assert not owns(alone, recorded)

@@ -123,6 +123,17 @@ def test_faults_of_other_columns(folder, row, message):
     assert message in str(caught.value)
 
 
+def test_a_video_without_a_group_stays_in_one_split(folder):
+    """As in every split of ours: a video is known by its data set, generator and name."""
+    rows = ("a.png,real,x,,,v,,train,", "b.png,real,x,,,v,,train,", "c.png,fake,x,g,,v,,test,")
+    assert len(read(table(folder, *rows, header=HEADER))) == 3
+    wanted = r"line 4: video 'x//v' is in split test here and in train on line 2; a group, or a video"
+    with pytest.raises(ManifestError, match=wanted):
+        read(table(folder, *rows[:2], "d.png,real,x,,,v,,test,", header=HEADER))
+    grouped = ("a.png,real,x,,anna,v,,train,", "b.png,real,x,,ben,v,,test,")
+    assert len(read(table(folder, *grouped, header=HEADER))) == 2, "the group says more than the video"
+
+
 def test_a_group_may_have_rows_that_are_not_split(folder):
     rows = ("a.png,real,anna,train", "b.png,real,anna,", "c.png,fake,anna,train")
     assert len(read(table(folder, *rows, header="path,label,group,split"))) == 3
@@ -414,6 +425,23 @@ def test_nothing_is_lost_and_the_order_is_kept():
     for part in parts.values():
         indices = [order[s.path] for s in part]
         assert indices == sorted(indices)
+
+
+@pytest.mark.parametrize("sha256", ["", "{:064x}"])
+def test_a_split_does_not_depend_on_the_order_of_the_rows(sha256):
+    """As the digest doesn't: who has the same manifest in another order makes the same halves of it."""
+    rows = tuple(replace(s, sha256=sha256.format(7 * i % 100)) for i, s in enumerate(samples(100)))
+    shares = {"select": 0.5, "calibrate": 0.5}
+    found = [Manifest(order).split(shares, seed=0) for order in (rows, rows[::-1], rows[50:] + rows[:50])]
+    halves = [{name: {s.path for s in half} for name, half in parts.items()} for parts in found]
+    assert halves[0] == halves[1] == halves[2]
+
+
+def test_copies_of_one_file_are_rows_of_their_own():
+    """What is copied shows in an audit; a split that held copies together would part too few groups."""
+    rows = tuple(replace(s, sha256="0" * 64) for s in samples(20))
+    parts = Manifest(rows).split({"train": 0.5, "valid": 0.5}, seed=0)
+    assert [len(part) for part in parts.values()] == [10, 10]
 
 
 def test_no_group_crosses():

@@ -20,11 +20,12 @@ from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError, S
 def mixed(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x010F] = "Maker"
-    save(natural(0, 50, 70), tmp_path / "in" / "a.jpg", quality=95, exif=exif)
+    a = save(natural(0, 50, 70), tmp_path / "in" / "a.jpg", quality=95, exif=exif)
+    checksum = hashlib.sha256(a.read_bytes()).hexdigest()
     save(upsampled(1, 60, 40), tmp_path / "in" / "b.png")
     return Manifest(
         (
-            Sample(tmp_path / "in" / "a.jpg", REAL, "camera", group="g1", split="train", sha256="0" * 64),
+            Sample(tmp_path / "in" / "a.jpg", REAL, "camera", group="g1", split="train", sha256=checksum),
             Sample(tmp_path / "in" / "b.png", FAKE, "camera", "gan", split="valid", frame=1.5),
         )
     )
@@ -69,6 +70,17 @@ def test_what_cannot_be_used_is_named_and_the_rest_written(mixed, tmp_path):
         write_perturbed(manifest[:1], tmp_path / "out", parse("jpeg:75"))
     with pytest.raises(ManifestError, match="none of the 0 images"):
         write_perturbed(manifest[:0], tmp_path / "out", parse("jpeg:75"))
+
+
+def test_a_file_that_has_changed_is_not_taken(mixed, tmp_path):
+    changed = Sample(save(natural(5), tmp_path / "in" / "c.png"), REAL, sha256="0" * 64)
+    result = write_perturbed(Manifest((*mixed, changed)), tmp_path / "out", parse("blur:3"))
+    assert len(result.manifest) == 2
+    ((path, reason),) = result.failed
+    assert path == changed.path
+    assert reason.startswith("the file has changed: its sha256 is ")
+    with pytest.raises(ImageError, match=r"c\.png': the file has changed"):
+        list(pixels(Manifest((*mixed, changed))))
 
 
 def test_refusals_come_before_the_work(mixed, tmp_path):

@@ -1,10 +1,11 @@
 """The page of a benchmark: one file, escaped, complete."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from tellsign.evaluate.benchmark.page import Section, html, markdown, write
+from tellsign.evaluate.benchmark.page import WRITTEN, Section, html, markdown, write
 from tellsign.evaluate.benchmark.plots import matrix_plot
 from tellsign.evaluate.benchmark.tables import Table, Value
 from tellsign.types import ConfigError
@@ -49,6 +50,26 @@ def test_write_leaves_page_tables_and_plots(tmp_path):
     first = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     write("T", SECTIONS, tmp_path)
     assert first == {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+
+
+def test_what_an_earlier_call_wrote_is_gone_and_nothing_else(tmp_path):
+    write("T", SECTIONS, tmp_path)
+    (tmp_path / "tables" / "mine.csv").write_text("my own")
+    (tmp_path / "plots" / "mine.png").write_text("my own")
+    other = Section("First", tables=(replace(TABLE, name="other"),))
+    write("T", (other,), tmp_path)
+    kept = {str(path.relative_to(tmp_path)) for folder in ("tables", "plots") for path in tmp_path.glob(f"{folder}/*")}
+    assert kept == {"tables/other.csv", "tables/other.tex", "tables/mine.csv", "plots/mine.png"}
+    # A list that says otherwise removes nothing beyond tables and plots.
+    (tmp_path / WRITTEN).write_text('["benchmark.json", "tables/../benchmark.json", "plots/../x.png", 7]')
+    for name in ("benchmark.json", "x.png"):
+        (tmp_path / name).touch()
+    write("T", (other,), tmp_path)
+    assert (tmp_path / "benchmark.json").exists()
+    assert (tmp_path / "x.png").exists()
+    (tmp_path / WRITTEN).write_text("no list")
+    write("T", SECTIONS, tmp_path)
+    assert (tmp_path / "tables" / "other.csv").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):

@@ -131,7 +131,7 @@ def test_what_fails_is_named_and_changes_nothing_for_the_others(folder, tmp_path
     assert (found.n, found.scored, len(seen)) == (len(sound) + 4, len(sound), len(sound) + 4)
     assert [failure.path for failure in found.failures] == [str(sample.path) for sample in bad]
     for failure, reason in zip(
-        found.failures, ("text file", "32 × 32", "cannot be read", "changed"), strict=True
+        found.failures, ("text file", "32 × 32", "no such file", "changed"), strict=True
     ):
         assert reason in failure.error
     assert f"{len(sound)} with a score (75.0%), 4 failed" in found.text()
@@ -212,6 +212,30 @@ def test_the_gradient_is_checked_on_the_middle_that_all_images_have(folder, tmp_
     text = replace(found, masking=MaskingReport(0.01, 7, (failed,))).text()
     assert "SIGNS FOUND" in text
     assert "FAIL  black box: Square doesn't beat PGD\n        accuracy, PGD 0.75" in text
+
+
+def test_a_failure_of_the_last_checks_does_not_cost_the_attacks(folder, tmp_path, monkeypatch):
+    """Hours of attacks come first: a file may be gone by then, and memory may be short."""
+    manifest = made(tmp_path)
+    options = {"attacks": ATTACKS[:1], "n_resamples": 5}
+    rows = robustness(folder / "linear", manifest, masking=False, **options).rows
+    gone = manifest[0].path
+
+    def on_image():
+        gone.unlink(missing_ok=True)
+
+    found = robustness(folder / "linear", manifest, on_image=on_image, **options)
+    assert (found.masking, found.rows) == (None, rows)
+    assert found.masking_note.startswith(f"on {2 * N} images: ")
+
+    def no_memory(*_, **__):
+        raise MemoryError("no room")
+
+    save(natural(9), gone)
+    monkeypatch.setattr("tellsign.evaluate.robustness.masking_report", no_memory)
+    found = robustness(folder / "linear", made(tmp_path), **options)
+    assert found.masking is None
+    assert found.masking_note.endswith("eps 0.01: MemoryError: no room")
 
 
 def test_what_cannot_be_done_is_refused(folder, tmp_path):

@@ -64,6 +64,20 @@ def test_of_a_long_training_the_records_stay_and_the_weights_go(tmp_path: Path) 
         assert list(folder.iterdir()) == []
 
 
+def test_it_is_done_before_the_weights_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run that is killed in between would go on with what lacks them."""
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "out", by=long_training)
+    with run_folder(tmp_path / "out", resume=True) as folder:
+        assert list(folder.iterdir()) == []
+
+
 def test_one_training_at_a_time(tmp_path: Path) -> None:
     with (
         run_folder(tmp_path / "out", resume=False),

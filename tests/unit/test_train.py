@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pictures import natural, save, write_dataset, write_split_dataset
-from tellsign import artifacts, hub
+from tellsign import artifacts, hub, image
 from tellsign import train as training
 from tellsign.data import Manifest, read, write
+from tellsign.data.index import with_checksums
 from tellsign.metrics import auroc
-from tellsign.train import CalibrationConfig, TrainConfig, calibrate, read_config, train
+from tellsign.systems.spectrum.config import SpectrumConfig
+from tellsign.train import CalibrationConfig, calibrate, train
+from tellsign.train_config import TrainConfig, read_config
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
 
 pytest.importorskip("sklearn")
@@ -169,7 +174,7 @@ def test_no_file_is_no_configuration(tmp_path):
     ids=str,
 )
 def test_options_of_the_system_are_checked_before_any_training(data, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(training, "raw_scores", None)
+    monkeypatch.setattr(training, "usable_scores", None)
     with pytest.raises(ConfigError, match=message):
         train(replace(CONFIG, **change), data, tmp_path / "out")
     assert not list(tmp_path.iterdir())
@@ -187,15 +192,15 @@ def test_the_test_split_is_never_read(data, trained):
 
 
 def scored(monkeypatch):
-    """What `raw_scores` is asked for, call by call."""
-    calls, original = [], training.raw_scores
+    """What `usable_scores` is asked for, call by call."""
+    calls, original = [], training.usable_scores
 
-    def recorded(artifact, manifest):
-        result = original(artifact, manifest)
-        calls.append((manifest, result[0]))
+    def recorded(artifact, manifest, left_out):
+        result = original(artifact, manifest, left_out)
+        calls.append((manifest, result[1]))
         return result
 
-    monkeypatch.setattr(training, "raw_scores", recorded)
+    monkeypatch.setattr(training, "usable_scores", recorded)
     return calls
 
 
@@ -293,6 +298,115 @@ def test_images_that_cannot_be_used_stop_the_training(data, tmp_path):
         train(replace(CONFIG, config={"crop": 64}), data, tmp_path / "out")
     assert "smaller than" in str(caught.value) or "needs at least 64 × 64" in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+class Lenient:
+    """The spectrum detector, of which a training may leave images out."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def fit(self, train, valid, *, out, seed, say):
+        whole = Manifest(tuple(s for s in train if s.path.read_bytes() != b"no image"))
+        return hub.system("spectrum")(SpectrumConfig(**CONFIG.config)).fit(whole, valid, out=out, seed=seed)
+
+
+@dataclass(frozen=True)
+class LenientConfig:
+    training: Any = None
+
+
+def lenient(monkeypatch, **options):
+    """The configuration of a `Lenient` that may leave so many images out."""
+    original = hub.system
+    Lenient.config_class = LenientConfig
+    monkeypatch.setattr(hub, "system", lambda name: Lenient if name == "lenient" else original(name))
+    own = {
+        "config": {"training": SimpleNamespace(**options)},
+        "calibration": replace(LOOSE, fpr=0.45, fnr=0.45),
+    }
+    return replace(CONFIG, system="lenient", **own)
+
+
+@pytest.fixture
+def partly_broken(tmp_path):
+    """A data set of which one training image and one in each half of the validation images are broken."""
+    data = read(write_split_dataset(tmp_path / "data", train=8, valid=16, test=3))
+    halves = training.validation_halves(data.filter(split="valid"), seed=0)
+    broken = [data.filter(split="train")[3], halves["select"][5], halves["calibrate"][2]]
+    for sample in broken:
+        sample.path.write_bytes(b"no image")
+    return data, [sample.path for sample in broken]
+
+
+def test_where_its_training_may_leave_images_out_a_detector_comes_of_it(partly_broken, tmp_path, monkeypatch):
+    data, paths = partly_broken
+    monkeypatch.setattr(training, "asdict", lambda config: {"name": config.name})  # a stand-in's is no TOML
+    said = []
+    config = lenient(monkeypatch, on_bad="skip", max_bad=3)
+    artifact = train(config, data, tmp_path / "out", say=said.append)
+    assert sum(line.startswith("left out: ") for line in said) == 3
+    assert all(sum(str(path) in line for line in said) == 1 for path in paths)
+    halves = training.validation_halves(data.filter(split="valid"), seed=0)
+    assert artifact.spec["data"]["select"]["n"] == len(halves["select"]) - 1
+    assert artifact.spec["calibration_data"]["n"] == len(halves["calibrate"]) - 1
+    assert artifact.spec["calibration_data"]["left_out"] == 1
+    n_scores = sum(artifact.arrays[f"scores.{name}"].size for name in ("real", "fake"))
+    assert n_scores == len(halves["calibrate"]) - 1
+    assert all(np.isfinite(array).all() for array in artifact.arrays.values())
+
+
+def test_no_more_images_are_left_out_than_its_training_may(partly_broken, tmp_path, monkeypatch):
+    data, paths = partly_broken
+    config = lenient(monkeypatch, on_bad="skip", max_bad=2)
+    monkeypatch.setattr(training, "asdict", lambda config: {"name": config.name})
+    with pytest.raises(ManifestError, match=f"3 images can't be used, and max_bad is 2.*'{paths[2]}'"):
+        train(config, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("on_bad", ["stop", None])
+def test_where_it_may_not_the_first_such_image_is_named(partly_broken, tmp_path, monkeypatch, on_bad):
+    data, paths = partly_broken
+    config = lenient(monkeypatch, on_bad=on_bad)
+    with pytest.raises(ManifestError, match=f"'{paths[1]}' cannot be used") as found:
+        train(config, data, tmp_path / "out")
+    assert ("on_bad" in str(found.value)) == (on_bad == "stop"), "an option is named where there is one"
+    save(natural(5), paths[1])
+    with pytest.raises(ManifestError, match=f"'{paths[0]}' cannot be used"):  # not without its path
+        train(config, data, tmp_path / "out")
+
+
+def test_an_image_that_has_changed_since_its_checksum_is_no_image_of_the_manifest(data, trained, tmp_path):
+    known = with_checksums(data)
+    assert len(training.raw_scores(trained, known.filter(split="valid"))[0]) == len(
+        data.filter(split="valid")
+    )
+    wrong = [replace(s, sha256="0" * 64) if i % 5 == 3 else s for i, s in enumerate(known)]
+    with pytest.raises(ManifestError, match="cannot be used: the file has changed: its sha256 is"):
+        training.raw_scores(trained, Manifest(tuple(wrong)).filter(split="valid"))
+    with pytest.raises(ManifestError, match=r"images cannot be used(?s:.)*the file has changed"):
+        train(CONFIG, Manifest(tuple(wrong)), tmp_path / "out")
+    with pytest.raises(ManifestError, match="the file has changed"):
+        calibrate(trained, Manifest(tuple(wrong)).filter(split="valid"), CONFIG.calibration, tmp_path / "out")
+
+
+def test_the_domain_is_taken_from_images_all_over_a_large_training_split(data, trained, monkeypatch):
+    read_, original = [], image.decode
+
+    def recorded(path):
+        read_.append(path)
+        return original(path)
+
+    monkeypatch.setattr(image, "decode", recorded)
+    part = data.filter(split="train")
+    whole = training._domain_statistics(trained, part, training.LeftOut())
+    assert read_ == [sample.path for sample in part], "all of them, where they are few"
+    assert all(np.array_equal(whole[name], trained.arrays[name]) for name in whole)
+    read_.clear()
+    monkeypatch.setattr(training, "DOMAIN_IMAGES", 4)
+    training._domain_statistics(trained, part, training.LeftOut())
+    assert read_ == [part[row].path for row in (0, 5, 10, 15)]
 
 
 def test_a_place_that_holds_something_else_is_refused_before_training(data, tmp_path, monkeypatch):

@@ -42,8 +42,8 @@ def benchmark(
         limits=options.limits(workers, batch_size, timeout, memory_limit),
         say=terminal.complain,
         progress=partial(terminal.progress, wanted=True),
+        on_result=write_report,
     )
-    write_report(result)
     print(options.as_json(result.to_dict()) if json else _text(result))
     terminal.complain(f"wrote {output}")
     for failure in result.failures:

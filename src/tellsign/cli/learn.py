@@ -31,8 +31,8 @@ def train(
     """Train any detector, choose and calibrate it on the validation split."""
     from tellsign import terminal
     from tellsign.run_folder import is_first
-    from tellsign.train import read_config
     from tellsign.train import train as run
+    from tellsign.train_config import read_config
 
     asked = read_config(config, overrides or ())
     artifact = run(asked, options.read_manifest(data), output, resume=resume, say=terminal.complain)

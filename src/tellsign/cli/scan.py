@@ -189,6 +189,14 @@ def explain(
     pictures: Annotated[
         Path | None, typer.Option(help="Also write each plot as a PNG into this folder.")
     ] = None,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="Of a network, also show where each branch looked, and how far that is to be believed. "
+            "Needs tellsign[train]; 170 evaluations of each branch for each input.",
+        ),
+    ] = False,
     full_metadata: Annotated[
         bool, typer.Option("--full-metadata", help="Also show GPS position, serial numbers and owner.")
     ] = False,
@@ -203,6 +211,7 @@ def explain(
     from tellsign import hub, terminal
     from tellsign.explain import save_pictures, write_page
     from tellsign.scoring import inputs
+    from tellsign.scoring.attention import Attention
     from tellsign.scoring.explanation import explained
     from tellsign.scoring.scorer import Options, Scorer
 
@@ -210,13 +219,14 @@ def explain(
         hub.detector_path(detector),
         Options(fpr=options.rate(fpr), prior=prior, faces=faces, n_frames=frames, max_pixels=max_pixels),
     )
+    looked_into = Attention(scorer) if attention else None
     show = _row_printer(json=json)
     failed = 0
 
     def explanations() -> Iterator[Explanation]:
         nonlocal failed
         for path in inputs.files(paths):
-            row, explanation = explained(scorer, path, full_metadata=full_metadata)
+            row, explanation = explained(scorer, path, full_metadata=full_metadata, attention=looked_into)
             if row["error"]:
                 failed += 1
                 terminal.complain_of(row)

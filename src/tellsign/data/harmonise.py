@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tellsign import image
 from tellsign.data.manifest import Manifest, require_images
 from tellsign.data.paths import safe_name
+from tellsign.data.picture import picture
 from tellsign.types import ImageError, ManifestError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def harmonise(
     for sample, target in zip(manifest, targets, strict=True):
         try:
             content = image.harmonised_jpeg(
-                image.decode(sample.path).array, size=size, quality=quality, resize=resize
+                picture(sample).array, size=size, quality=quality, resize=resize
             )
         except ImageError as error:
             failed.append((sample.path, str(error)))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import overload
 
+from tellsign.groups import sources
 from tellsign.types import FAKE, REAL, ManifestError, Sample
 
 COLUMNS = tuple(field.name for field in fields(Sample))
@@ -95,7 +96,7 @@ class Manifest(Sequence[Sample]):
         """SHA-256 over content hash, label, group and split of every sample, in any order.
 
         A file without a checksum is known by its path below the folder that all samples share, so that a
-        data set that was moved keeps its digest.
+        data set that was moved keeps its digest. Data sets, generators and videos are no part of it.
         """
         root = common_folder(self.samples)
         rows = sorted(
@@ -103,6 +104,13 @@ class Manifest(Sequence[Sample]):
             for s in self.samples
         )
         return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def evenly(self, n: int) -> Manifest:
+        """At most n samples, evenly over the manifest, the same every time."""
+        import numpy as np
+
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), n)).astype(int))
+        return Manifest(tuple(self.samples[row] for row in rows.tolist()))
 
     def split(self, parts: Mapping[str, float], *, seed: int) -> dict[str, Manifest]:
         """Parts that no group crosses, with the share of each data set and label kept.
@@ -220,7 +228,7 @@ def from_rows(
     faults: list[str] = []
     samples: list[Sample] = []
     first_line: dict[str, int] = {}
-    group_split: dict[str, tuple[str, int]] = {}
+    source_split: dict[str, tuple[str, int]] = {}
     for line, row in rows:
         sample, fault = _sample(row, root)
         where = os.path.normpath(sample.path)
@@ -229,12 +237,13 @@ def from_rows(
         # Not Path.is_file, which raises where a name is too long for the file system.
         if not fault and check_files and not os.path.isfile(sample.path):  # noqa: PTH113
             fault = f"there is no file {os.fsdecode(sample.path)!a}"
-        if not fault and sample.group and sample.split:
-            seen = group_split.setdefault(sample.group, (sample.split, line))
+        if not fault and sample.split and (source := sources([sample])[0]):
+            seen = source_split.setdefault(source, (sample.split, line))
             if seen[0] != sample.split:
+                what = f"group {sample.group!a}" if sample.group else f"video {source!a}"
                 fault = (
-                    f"group {sample.group!a} is in split {sample.split} here and in {seen[0]} on line "
-                    f"{seen[1]}; a group stays in one split"
+                    f"{what} is in split {sample.split} here and in {seen[0]} on line {seen[1]}; a group, or a "
+                    "video without one, stays in one split"
                 )
         first_line.setdefault(where, line)
         if fault:

@@ -27,7 +27,7 @@ def parts_by_source(samples: Sequence[Sample], shares: Mapping[str, float], *, s
     Args:    samples: of a manifest.
              shares: name → share; they add up to 1.
              seed: of the shuffle.
-    Returns: a name for each sample.
+    Returns: a name for each sample, the same in whatever order they come.
     Raises:  ManifestError: the shares don't add up to 1, the seed is negative, or a part stays empty.
     """
     # Written so that a share of NaN is refused too.
@@ -36,8 +36,9 @@ def parts_by_source(samples: Sequence[Sample], shares: Mapping[str, float], *, s
     if seed < 0:
         raise ManifestError(f"a seed is not negative, found {seed}")
     members: dict[str, list[int]] = defaultdict(list)
-    for index, source in enumerate(sources(samples)):
-        members[source or f"\0{index}"].append(index)
+    for index, (source, sample) in enumerate(zip(sources(samples), samples, strict=True)):
+        # Not by its row: the digest of a manifest knows no order, and one digest is one split.
+        members[source or f"\0{sample.sha256}\0{sample.path}"].append(index)
     strata: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for group, indices in members.items():
         key = tuple(sorted({(samples[i].dataset, str(samples[i].label)) for i in indices}))

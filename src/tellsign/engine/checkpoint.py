@@ -101,14 +101,28 @@ def newest(run: Path, *, say: Say) -> Checkpoint | None:
     Args:    run: the run folder.
              say: told of those that are passed over.
     Returns: the checkpoint, or None where there is none.
+    Raises:  ConfigError: one can't be read for now, which says nothing of what it holds.
     """
     for name in list(_names(run)):
         try:
             return read(run, name)
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
+            if (fault := _of_reading(error)) is not None:
+                raise ConfigError(
+                    f"the checkpoint {run / FOLDER / name} cannot be read ({fault.strerror or fault}); it is "
+                    "as it was: mend what keeps it from being read, then run the same command again"
+                ) from error
             say(f"the checkpoint {run / FOLDER / name} is passed over: {error}")
             shutil.rmtree(run / FOLDER / name, ignore_errors=True)
     return None
+
+
+def _of_reading(error: Exception) -> OSError | None:
+    """What the system said where a file could not be read, though nobody knows that it is broken."""
+    fault = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(fault, FileNotFoundError):  # what is not there is not whole
+        return None
+    return fault if isinstance(fault, OSError) else None
 
 
 def read(run: Path, name: str) -> Checkpoint:
@@ -219,8 +233,9 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: Path
 def refuse_pickle(path: Path) -> None:
     """Raises ConfigError where a file is pickled, as torch.save writes it: reading it could run code."""
     with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith((b"PK\3\4", b"\x80")):
+        start = file.read(9)
+    # Behind its length, whose first byte may be that of a pickle, safetensors has its header, in JSON.
+    if start.startswith((b"PK\3\4", b"\x80")) and start[8:] != b"{":
         raise ConfigError(
             f"{path} is pickled, and reading a pickle can run code: it is refused; load it where you trust "
             "it and write it with safetensors.torch.save_file"

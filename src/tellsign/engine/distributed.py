@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tellsign.engine.config import Device
+
+# How long a process waits for the others. The first alone measures, fuses and exports after a training, while
+# they wait; and of a process that died torchrun knows at once.
+PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def place(device: Device) -> Place:
         world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         local = int(os.environ.get("LOCAL_RANK", rank))
         if world > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if on_gpu else "gloo")
+            distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
             # Kept for further trainings of this process: a closed group can't be opened again everywhere.
             atexit.register(_leave)
     except (ValueError, RuntimeError) as error:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from tellsign.data.face_boxes import FaceBoxes, face_boxes
 from tellsign.data.manifest import Manifest
 from tellsign.engine.distributed import gathered
-from tellsign.engine.folder import cache_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,13 +19,21 @@ FACES = "faces.jsonl"  # in the run folder, where no other file is given
 
 
 def found_faces(
-    training: Manifest, run: Path, config: TrainingConfig, at: Place, *, file: Path | None, say: Say
+    training: Manifest,
+    run: Path,
+    config: TrainingConfig,
+    at: Place,
+    *,
+    file: Path | None,
+    cache: Path | None,
+    say: Say,
 ) -> FaceBoxes | None:
     """The face in each image, sought by all processes together and only once; None where nobody asks.
 
     Args:    training: the images. run: the run folder.
              config: of the training. at: this process's place.
              file: of what was found before; None: one in the run folder.
+             cache: folder of decoded images, or none.
              say: told of what happens, in one process of several.
     Returns: a box an image.
     Raises:  ConfigError: dlib is missing, a worker died, or the file can't be read or written.
@@ -37,7 +44,7 @@ def found_faces(
     if at.is_first:
         say(f"faces: sought in {len(training)} images, but for those in {file.name}")
     own = Manifest(training.samples[at.rank :: at.world])
-    part = face_boxes(own, file, workers=config.workers, cache=cache_folder(run, config))
+    part = face_boxes(own, file, workers=config.workers, cache=cache)
     rows: list[list[int]] = [[]] * len(training)
     for rank, found in enumerate(gathered(part.rows(), at)):
         rows[rank :: at.world] = found

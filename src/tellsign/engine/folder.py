@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-RUN, RESULT = "run.json", "result.json"
+RUN, RESULT, CACHE = "run.json", "result.json", "cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class TrainingResult:
     history: tuple[dict[str, Any], ...]  # one row an epoch, as log.csv has it
     skipped: tuple[dict[str, Any], ...]  # images that were left out: split, row, path, reason
     seconds: float  # of all sessions
-    waiting: float  # share of these in which the network had no images
+    waiting: float  # share of the time of the steps in which the network had no images
 
 
-def cache_folder(run: Path, config: TrainingConfig) -> Path | None:
-    """Where decoded images are kept: beside the run folder, for all runs there."""
-    return run.parent / "cache" if config.cache else None
+def cache_folder(run: Path) -> Path:
+    """Where decoded images are kept by default: beside the run folder, for all runs there."""
+    return run.parent / CACHE
 
 
 def run_identity(
@@ -198,7 +198,8 @@ def read_result(run: Path) -> TrainingResult | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{run / RESULT} is damaged ({error!r}); remove it to finish the run again"
+            f"{run / RESULT} is damaged ({error!r}). Its checkpoints went when the run was done: give "
+            "another folder, or remove this one to train anew"
         ) from error
 
 

@@ -5,6 +5,7 @@ Shapes: M crops, C channels, S side of a crop, P parts.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,26 @@ from tellsign.detectors.engines import BATCH
 from tellsign.engine.export import ScoredNetwork
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import nn
 
     from tellsign.detectors.engines import Run
     from tellsign.types import FloatArray
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Convolutions and products on a GPU with all digits of float32, and not the fewer of TF32."""
+    kinds = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [kind.allow_tf32 for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.allow_tf32 = False
+        yield
+    finally:
+        for kind, value in zip(kinds, before, strict=True):
+            kind.allow_tf32 = value
 
 
 def network_run(network: nn.Module, *, n_parts: int, device: str | None = None) -> Run:
@@ -33,7 +50,7 @@ def network_run(network: nn.Module, *, n_parts: int, device: str | None = None) 
 
     def run(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
         rows: list[FloatArray] = []
-        with torch.inference_mode(), torch.autocast(place.type, enabled=False):
+        with torch.inference_mode(), torch.autocast(place.type, enabled=False), _whole_float32():
             for start in range(0, len(crops), BATCH):
                 images = torch.tensor(crops[start : start + BATCH], device=place)
                 outputs = [output.reshape(len(images), -1) for output in scored(images)]

@@ -89,6 +89,10 @@ class Keeper:
         journal.rows.append(journal.note("resumed", text))
         return journal
 
+    def begin_epoch(self) -> None:
+        """What was done since the last step is none of the next one's time."""
+        self.journal.seconds += self._since()
+
     def step_done(self, step: Step, *, waited: float, bad: Bad) -> None:
         """Count a step, and write and tell what is due.
 
@@ -105,11 +109,13 @@ class Keeper:
                 line = progress_line(self.journal, epochs=self.config.epochs, n_steps=self.n_steps)
                 self.say(line)
         self._write_what_is_due()
+        self.journal.seconds += self._since()
 
-    def epoch_done(self, measured: Mapping[str, float]) -> None:
+    def epoch_done(self, measured: Mapping[str, float], *, learning_rate: float) -> None:
         """Close an epoch, keep its weights where they are the best, and write and tell what is due.
 
         Args:    measured: on the validation split: auroc, accuracy, loss.
+                 learning_rate: of its last step.
         Raises:  ConfigError: a file can't be written. ManifestError: no image of the epoch could be used.
         """
         if not self.journal.n:
@@ -118,9 +124,8 @@ class Keeper:
             )
         self.journal.seconds += self._since()
         self._waited = 0.0
-        rate = self.optimiser.param_groups[0]["lr"]
         digest = checkpoint.weights_digest(self.model) if self.at.is_first else ""
-        is_best = self.journal.close_epoch(measured, learning_rate=float(rate), weights=digest)
+        is_best = self.journal.close_epoch(measured, learning_rate=learning_rate, weights=digest)
         self.say(epoch_line(self.journal.history[-1], epochs=self.config.epochs, is_best=is_best))
         if self.at.is_first:
             with self._disk():

@@ -61,6 +61,7 @@ def train_network(
     loss: Loss | None = None,
     max_crops: int = 1,
     faces: Path | None = None,
+    cache: Path | None = None,
     say: Say = lambda text: None,
 ) -> TrainingResult:
     """Train a network, or go on where an earlier run of the same training came to an end.
@@ -75,6 +76,8 @@ def train_network(
              max_crops: of a validation image, whose scores are averaged.
              faces: file of the faces that `attention_weight` needs, which several trainings may share; None:
              one in `run`.
+             cache: folder of the decoded images that `config.cache` asks for, which several trainings may
+             share; None: one beside `run`.
              say: told of progress and of what happens, in one process of several.
     Returns: best epoch, history and time taken; at once where the run was done.
     Raises:  ConfigError: `run` is of another training or can't be written, a loss is not finite, memory does
@@ -85,32 +88,60 @@ def train_network(
     labels = checked_labels(training, valid)
     n_steps = -(-epoch_length(labels, config.balance) // config.batch_size)
     known = run_identity(identity, training, valid, view, config, max_crops=max_crops, seed=seed)
+    cache = (cache or cache_folder(run)) if config.cache else None
     with opened(run, known, at, say=say), own_random_state(at), memory_errors_explained(run, config):
         model.to(at.device).to(memory_format=layout(config))
         if result := finished(run, model, at):
             return result
         loss = training_loss(loss or balanced_loss(config.balance, labels), model, config)
         optimiser = new_optimiser(model, config)
+        boxes = found_faces(training, run, config, at, file=faces, cache=cache, say=say)
         keeper = Keeper(run, model, optimiser, config, at, n_steps=n_steps, say=say)
         journal = keeper.journal
         network = joined(model, at)
-        boxes = found_faces(training, run, config, at, file=faces, say=say)
-        with new_loader(training, view, config, run=run, seed=seed, faces=boxes) as loader:
+        with new_loader(training, view, config, cache=cache, seed=seed, faces=boxes) as loader:
             while not journal.is_over(config.epochs, config.patience):
                 order = epoch_order(labels, config.balance, seed=seed, epoch=journal.epoch)
-                options = {"epoch": journal.epoch, "start": journal.step, "rank": at.rank, "world": at.world}
-                network.train()
-                for batch in loader.epoch(order, batch_size=config.batch_size, **options):
-                    set_random_state(step_seed(seed, journal.epoch, journal.step, at.rank), at)
-                    set_learning_rate(optimiser, learning_rate(config, journal.steps, n_steps))
-                    step = training_step(network, loss, batch, optimiser, config=config, at=at)
-                    require_finite(step, training, where=keeper.where)
-                    keeper.step_done(step, waited=loader.waited, bad=named(loader.bad, training))
-                keeper.leave_out("train", of_all(named(loader.bad, training), at))
-                measured, bad = validated(model, valid, view.size, max_crops, config=config, at=at, run=run)
+                train_epoch(network, loss, loader, order, keeper, seed=seed)
+                measured, bad = validated(
+                    model, valid, view.size, max_crops, config=config, at=at, cache=cache
+                )
                 keeper.leave_out("valid", bad)
-                keeper.epoch_done(measured)
+                keeper.epoch_done(measured, learning_rate=learning_rate(config, journal.steps - 1, n_steps))
         return keeper.result()
+
+
+def train_epoch(
+    network: nn.Module,
+    loss: Loss,
+    loader: Loader,
+    order: np.ndarray[Any, Any],
+    keeper: Keeper,
+    *,
+    seed: int,
+) -> None:
+    """Make the steps of an epoch that are not made yet.
+
+    Args:    network: of `keeper.model`, distributed where there are several processes.
+             loss: of it. loader: of its images.
+             order: (M,) of them, in this epoch.
+             keeper: of the training, with its optimiser. seed: of the training.
+    Raises:  ConfigError: a loss is not finite, or a file can't be written. ManifestError: images can't be
+             used.
+    """
+    at, config, journal, optimiser = keeper.at, keeper.config, keeper.journal, keeper.optimiser
+    options = {"epoch": journal.epoch, "start": journal.step, "rank": at.rank, "world": at.world}
+    network.train()
+    keeper.begin_epoch()
+    for batch in loader.epoch(order, batch_size=config.batch_size, **options):
+        set_random_state(step_seed(seed, journal.epoch, journal.step, at.rank), at)
+        set_learning_rate(optimiser, learning_rate(config, journal.steps, keeper.n_steps))
+        step = training_step(network, loss, batch, optimiser, config=config, at=at)
+        require_finite(step, loader.manifest, where=keeper.where)
+        # Every process sees that images are missing, so that a checkpoint knows those of all.
+        is_whole = step.n == batch.n_global
+        bad = {} if is_whole else of_all(named(loader.bad, loader.manifest), at)
+        keeper.step_done(step, waited=loader.waited, bad=bad)
 
 
 def checked_labels(training: Manifest, valid: Manifest) -> list[int]:
@@ -155,14 +186,14 @@ def new_loader(
     view: View,
     config: TrainingConfig,
     *,
-    run: Path,
+    cache: Path | None,
     seed: int,
     faces: FaceBoxes | None = None,
 ) -> Loader:
     """The loader of a training.
 
     Args:    training: the images. view: what is seen of them. config: of the training.
-             run: the run folder. seed: of the augmentation.
+             cache: folder of decoded images, or none. seed: of the augmentation.
              faces: of the images, where the loss needs them.
     Returns: a loader, whose workers start with its first epoch.
     """
@@ -171,7 +202,7 @@ def new_loader(
         view,
         seed=seed,
         workers=config.workers,
-        cache=cache_folder(run, config),
+        cache=cache,
         on_bad=config.on_bad,
         max_bad=config.max_bad,
         faces=faces,
@@ -300,13 +331,14 @@ def validated(
     *,
     config: TrainingConfig,
     at: Place,
-    run: Path,
+    cache: Path | None,
 ) -> tuple[dict[str, float], Bad]:
     """How good the network is on the validation split, whose images the processes share among them.
 
     Args:    model: without what distributes it. valid: the split.
              size: of a crop. max_crops: of an image.
-             config: of the training. at: this process's place. run: the run folder.
+             config: of the training. at: this process's place.
+             cache: folder of decoded images, or none.
     Returns: auroc, accuracy (fake from a score of 0 on) and mean cross-entropy of the scores; the images that
              can't be used, row → path and reason.
     Raises:  ManifestError: images can't be used and may not be left out. ConfigError: scores are not finite.
@@ -319,7 +351,7 @@ def validated(
         max_crops,
         batch_size=max(1, config.batch_size // at.world),
         workers=config.workers,
-        cache=cache_folder(run, config),
+        cache=cache,
         precision=config.precision,
     )
     scores = np.full(len(valid), np.nan)

@@ -30,7 +30,7 @@ Row = dict[str, Any]
 LOG, JSON_LOG, CURVES = "log.csv", "log.json", "curves.png"
 COLUMNS = (
     "event", "epoch", "step", "learning_rate", "loss", "valid_loss", "valid_auroc", "valid_accuracy", "n",
-    "n_skipped", "seconds", "images_per_second", "waiting", "weights", "note",
+    "n_skipped", "seconds", "training_seconds", "images_per_second", "waiting", "weights", "note",
 )  # fmt: skip
 POINTS = 50  # of the training loss in the curves, an epoch
 WORK_SHARE = 0.02  # of the time that may go into writing checkpoints, and into drawing
@@ -58,6 +58,7 @@ class Journal:
     loss: float = 0.0  # sum over them
     figures: dict[str, float] = field(default_factory=dict)  # sums over them
     seconds: float = 0.0  # in the current epoch
+    training_seconds: float = 0.0  # of these, in its steps, without validation and checkpoints
     waited: float = 0.0  # of these, for images
     since: list[float] = field(default_factory=lambda: [0, 0.0])  # images and their loss since the last point
     points: list[list[float]] = field(default_factory=list)  # [steps, mean training loss up to it]
@@ -88,6 +89,7 @@ class Journal:
         for name, value in step.figures.items():
             self.figures[name] = self.figures.get(name, 0.0) + value
         self.seconds += seconds
+        self.training_seconds += seconds
         self.waited = waited
         self.since = [self.since[0] + step.n, self.since[1] + step.loss]
         if (self.step % math.ceil(n_steps / POINTS) == 0 or self.step == n_steps) and self.since[0]:
@@ -112,13 +114,15 @@ class Journal:
             "n": self.n,
             "n_skipped": len(self.skipped),
             "seconds": self.seconds,
-            "images_per_second": self.n / self.seconds if self.seconds else math.nan,
-            "waiting": self.waited / self.seconds if self.seconds else 0.0,
+            "training_seconds": self.training_seconds,
+            "images_per_second": self.n / self.training_seconds if self.training_seconds else math.nan,
+            "waiting": self.waited / self.training_seconds if self.training_seconds else 0.0,
             "weights": weights,
             **{name: value / self.n for name, value in self.figures.items() if self.n},
         }
         self.rows.append(row)
-        self.step, self.n, self.loss, self.figures, self.seconds, self.waited = 0, 0, 0.0, {}, 0.0, 0.0
+        self.step, self.n, self.loss, self.figures = 0, 0, 0.0, {}
+        self.seconds = self.training_seconds = self.waited = 0.0
         is_best = self.best is None or (row["valid_auroc"], -row["valid_loss"]) > (
             self.best["valid_auroc"],
             -self.best["valid_loss"],
@@ -156,9 +160,14 @@ class Journal:
         return math.fsum(row["seconds"] for row in self.history) + self.seconds
 
     def waiting(self) -> float:
-        """The share of the time in which the network had no images."""
-        waited = math.fsum(row["waiting"] * row["seconds"] for row in self.history) + self.waited
-        return waited / self.total_seconds() if self.total_seconds() else 0.0
+        """The share of the time of all steps in which the network had no images."""
+        # Rows that a run wrote before there was this column have the whole time alone.
+        rows: list[tuple[float, float]] = [
+            (row.get("training_seconds", row["seconds"]), row["waiting"]) for row in self.history
+        ]
+        seconds = math.fsum(seconds for seconds, _ in rows) + self.training_seconds
+        waited = math.fsum(seconds * share for seconds, share in rows) + self.waited
+        return waited / seconds if seconds else 0.0
 
 
 @dataclass(slots=True)
@@ -189,7 +198,7 @@ def progress_line(journal: Journal, *, epochs: int, n_steps: int) -> str:
     Args:    journal: of the run. epochs: at most. n_steps: of an epoch.
     Returns: epoch, step, mean loss of the epoch so far, images a second, remaining time, share of waiting.
     """
-    seconds, n = max(journal.seconds, 1e-9), max(journal.n, 1)
+    seconds, n = max(journal.training_seconds, 1e-9), max(journal.n, 1)
     left = journal.total_seconds() / max(journal.steps, 1) * (epochs * n_steps - journal.steps)
     return (
         f"epoch {journal.epoch + 1} of {epochs}, step {journal.step} of {n_steps}: "

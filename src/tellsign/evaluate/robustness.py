@@ -8,7 +8,6 @@ Shapes: H W pixels.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign import image
+from tellsign.data.picture import picture
 from tellsign.evaluate.benchmark.worker import system_of, unfit
 from tellsign.evaluate.robustness_result import Failure, Robustness, Row
 from tellsign.groups import sources
@@ -239,18 +238,9 @@ def _reason(error: Exception) -> str:
 
 
 def _pixels(sample: Sample) -> tuple[FloatArray, str]:
-    """(3, H, W) and the digest of the file; raises ImageError, ConfigError where the file has changed."""
-    try:
-        content = sample.path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"the file cannot be read: {error.strerror or error}") from error
-    key = hashlib.sha256(content).hexdigest()
-    if sample.sha256 and sample.sha256 != key:
-        raise ConfigError(
-            f"the file has changed: its sha256 is {key}, the manifest says {sample.sha256}; "
-            "index the data again"
-        )
-    return image.decode(content, name=sample.path.name).array, key
+    """(3, H, W) and the digest of the file; raises ImageError."""
+    found = picture(sample)
+    return found.array, found.meta.sha256
 
 
 def _row(
@@ -300,12 +290,14 @@ def _masking(
         return None, source.no_module or "no image has a score"
     of_class = {label: [row for row in scored if manifest[row].label == label] for label in (REAL, FAKE)}
     rows = sorted(row for found in of_class.values() for row in found[:MASKING_IMAGES])
-    found = [_pixels(manifest[row]) for row in rows]
-    # Of several sizes: the middle of each that all have, its pixels as they are.
-    height, width = np.array([pixels.shape[1:] for pixels, _ in found]).min(axis=0).tolist()
-    images = np.stack([_middle(pixels, height, width) for pixels, _ in found])
-    size = f"{len(rows)} images, their middle {height} × {width} pixels, eps {MASKING_EPS:g}"
+    size = f"{len(rows)} images"
+    # Whatever goes wrong here, after all the attacks, doesn't cost the rows that they came to.
     try:
+        found = [_pixels(manifest[row]) for row in rows]
+        # Of several sizes: the middle of each that all have, its pixels as they are.
+        height, width = np.array([pixels.shape[1:] for pixels, _ in found]).min(axis=0).tolist()
+        images = np.stack([_middle(pixels, height, width) for pixels, _ in found])
+        size = f"{size}, their middle {height} × {width} pixels, eps {MASKING_EPS:g}"
         report = masking_report(
             source.module,
             images,
@@ -316,8 +308,8 @@ def _masking(
             keys=[key for _, key in found],
             batch_size=1,
         )
-    except TellsignError as error:
-        return None, f"on {size}: {error}"
+    except Exception as error:
+        return None, f"on {size}: {_reason(error)}"
     return report, size
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.upconv_features import CELEBA, PAPER, Features, from_file, luma, profile
 from tellsign.evaluate.upconv_splits import CLASSIFIERS, accuracies, interval, scores
+from tellsign.groups import sources
 from tellsign.image import resize
 from tellsign.metrics import summary
 from tellsign.systems.spectrum.model import fit
@@ -158,7 +159,7 @@ def _photograph_rows(photographs: Photographs | None, inputs: Inputs) -> list[Ro
                 np.zeros(len(own), dtype=np.int64),
                 scores(fitted[column], profiles),
                 threshold=0.0,
-                groups=[sample.group for sample, _ in own],
+                groups=sources(sample for sample, _ in own),
                 seed=inputs.seed,
             )["fpr"]
             assert estimate is not None

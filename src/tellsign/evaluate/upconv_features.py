@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 
 from tellsign.features import spectrum
+from tellsign.groups import sources
 from tellsign.scoring.names import escape
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
 
@@ -80,10 +81,11 @@ class Features:
 
     @property
     def groups(self) -> list[str]:
-        """What must not be on both sides of a split; a row without a group is one of its own."""
+        """What must not be on both sides of a split; a row without a group or video is one of its own."""
         if not self.samples:
             return [str(row) for row in range(len(self))]
-        return [sample.group or str(sample.path) for sample in self.samples]
+        named = zip(sources(self.samples), self.samples, strict=True)
+        return [source or str(sample.path) for source, sample in named]
 
 
 def needs(recipe: Recipe) -> str:

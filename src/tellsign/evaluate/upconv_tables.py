@@ -26,6 +26,7 @@ from tellsign.evaluate.upconv_features import (
     needs,
 )
 from tellsign.evaluate.upconv_splits import CLASSIFIERS, TEST_SHARE, accuracies, interval, is_fake
+from tellsign.groups import sources
 from tellsign.metrics import balanced_accuracy
 from tellsign.systems.spectrum.model import fit
 from tellsign.types import FAKE, REAL, ConfigError
@@ -220,8 +221,9 @@ def _videos(samples: Iterable[Sample]) -> dict[tuple[str, str, str, int | None],
 def _voted(features: Features, rng: np.random.Generator) -> tuple[float, float] | None:
     """Accuracy and balanced accuracy of one split by group; None where it lacks a class on either side."""
     units: dict[str, list[list[int]]] = defaultdict(list)
-    for number, rows in enumerate(_videos(features.samples).values()):
-        units[features.samples[rows[0]].group or f"\0{number}"].append(rows)
+    names = sources(features.samples)
+    for rows in _videos(features.samples).values():
+        units[names[rows[0]]].append(rows)
     order = rng.permutation(sorted(units)).tolist()
     n_test = max(1, round(TEST_SHARE * len(order)))
     test = [rows for unit in order[:n_test] for rows in units[unit]]

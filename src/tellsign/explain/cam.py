@@ -32,6 +32,17 @@ def cam_layer(network: Any) -> CamLayer:
     return _attention().cam_layer(network)  # type: ignore[no-any-return]
 
 
+def map_cells(network: Any, size: int) -> int:
+    """How many cells a side of a network's map has; see `tellsign.nn.attention.map_cells`.
+
+    Args:    network: a backbone of timm, or a module that holds one.
+             size: side of its images in pixels.
+    Returns: the number.
+    Raises:  ConfigError: its architecture is unknown, or the `train` extra is missing.
+    """
+    return _attention().map_cells(network, size)  # type: ignore[no-any-return]
+
+
 def grad_cam(network: Any, images: FloatArray, *, layer: CamLayer | None = None) -> FloatArray:
     """What in each image speaks for fake, at the size of the image.
 

@@ -50,12 +50,22 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faithfulness:
-    """The curves of a map and the areas of maps of no meaning."""
+    """The curves of a map and those of maps of no meaning."""
 
     deletion: Curve
     insertion: Curve
-    random_deletion: FloatArray  # (n_random,) areas
-    random_insertion: FloatArray  # (n_random,) areas
+    random_deletions: tuple[Curve, ...]  # one a random map
+    random_insertions: tuple[Curve, ...]
+
+    @property
+    def random_deletion(self) -> FloatArray:
+        """(n_random,) areas."""
+        return np.array([curve.area for curve in self.random_deletions])
+
+    @property
+    def random_insertion(self) -> FloatArray:
+        """(n_random,) areas."""
+        return np.array([curve.area for curve in self.random_insertions])
 
     @property
     def deletion_gain(self) -> float:
@@ -162,8 +172,8 @@ def faithfulness(
     return Faithfulness(
         deletion=deleted[0],
         insertion=inserted[0],
-        random_deletion=np.array([curve.area for curve in deleted[1:]]),
-        random_insertion=np.array([curve.area for curve in inserted[1:]]),
+        random_deletions=tuple(deleted[1:]),
+        random_insertions=tuple(inserted[1:]),
     )
 
 

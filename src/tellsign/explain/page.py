@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,6 +56,9 @@ class Explanation:
     card: str  # the detector's training data and limits, in a few words
     timeline: tuple[Mapping[str, Any], ...] = ()  # {"time", "score", "label"} of a video's frames
     vote: Mapping[str, Any] | None = None  # {"label", "real", "fake", "uncertain"} of a video's frames
+    grounds: Mapping[str, NDArray[np.uint8]] = field(
+        default_factory=dict
+    )  # name of a heat map → what it covers
 
     def __post_init__(self) -> None:
         picture = self.picture
@@ -340,7 +343,7 @@ def _plots(explanation: Explanation) -> list[Plot]:
             )
         )
     return found + [
-        plots.evidence_plot(evidence, explanation.picture)
+        plots.evidence_plot(evidence, explanation.grounds.get(evidence.name, explanation.picture))
         for evidence in verdict.evidence
         if evidence.kind != "scalar"
     ]

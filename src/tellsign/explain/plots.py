@@ -150,14 +150,15 @@ def evidence_plot(evidence: Evidence, picture: NDArray[np.uint8] | None) -> Plot
     curves = np.atleast_2d(np.asarray(evidence.values, dtype=np.float64))
     bars = len(curves) == 1 and curves.shape[1] <= MAX_BARS
     banded = {"this image", "real, lower", "real, upper"} <= set(evidence.labels)
-    draw = _bars if bars else _banded if banded else _lines
+    faithful = set(words.FAITHFULNESS) <= set(evidence.labels)
+    draw = _bars if bars else _banded if banded else _faithful if faithful else _lines
     return Plot(
         name=name,
         title=title,
         caption=caption,
         finding=words.curve_finding(evidence),
         draw=lambda figure: draw(figure, evidence, curves),
-        height=310 if banded else 220 + 8 * len(curves),
+        height=310 if banded or faithful else 220 + 8 * len(curves),
     )
 
 
@@ -336,6 +337,23 @@ def _banded(figure: FigureBase, evidence: Evidence, curves: FloatArray) -> None:
     bottom.set_title("distance from the real mean, in standard deviations")
     top.tick_params(axis="x", length=0)
     _coarse_to_fine(bottom, 0, own.size - 1)
+
+
+def _faithful(figure: FigureBase, evidence: Evidence, curves: FloatArray) -> None:
+    """Deletion above insertion, each by the map and in random order."""
+    rows = dict(zip(evidence.labels, curves, strict=False))
+    pairs = (words.FAITHFULNESS[:2], words.FAITHFULNESS[2:])
+    axes = figure.subplots(2, 1, sharex=True, sharey=True)
+    x = np.linspace(0, 1, curves.shape[1])
+    for one, names, title in zip(axes, pairs, ("pixels deleted", "pixels inserted"), strict=True):
+        for name, label, colour, style in zip(
+            names, ("by the map", "in random order"), ("ink", "unsure"), ("-", (0, (4, 1.5))), strict=True
+        ):
+            one.plot(x, rows[name], color=LIGHT[colour], linestyle=style, label=label)
+        one.set_title(f"{words.visible(evidence.unit)}, {title}")
+    axes[0].tick_params(axis="x", length=0)
+    axes[1].set_xlabel("share of the pixels")
+    _legend(figure, axes[0])
 
 
 def _lines(figure: FigureBase, evidence: Evidence, curves: FloatArray) -> None:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 NBSP = "\u00a0"
 _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them
+FAITHFULNESS = (  # labels of the four curves of a map, in this order
+    "deletion by the map",
+    "deletion in random order",
+    "insertion by the map",
+    "insertion in random order",
+)
 LOW_FREQUENCIES = 0.05  # cycles per pixel below which every picture's spectrum is bright
 
 
@@ -199,12 +205,32 @@ def curve_finding(evidence: Evidence) -> str:
         return _band_finding(rows)
     if evidence.name == "influence" and len(curves) == 1:
         return _influence_finding(curves[0])
+    if set(FAITHFULNESS) <= rows.keys():
+        return _faithfulness_finding(rows)
     names = curve_names(evidence, len(curves))
     return " ".join(
         f"{name[:1].upper()}{name[1:]}: from {number(float(np.nanmin(row)))} to "
         f"{number(float(np.nanmax(row)))}, highest at point {int(np.nanargmax(row)) + 1} of {row.size}."
         for name, row in zip(names, curves, strict=False)
         if np.isfinite(row).any()
+    )
+
+
+def _faithfulness_finding(rows: dict[str, FloatArray]) -> str:
+    """The areas under the curves of a map and of random order, and whether they speak for the map."""
+    deleted, random_deleted, inserted, random_inserted = (
+        float(np.trapezoid(rows[name], dx=1 / (len(rows[name]) - 1))) for name in FAITHFULNESS
+    )
+    drop, rise = random_deleted - deleted, inserted - random_inserted
+    judged = {
+        2: "Both speak for the map.",
+        1: "One speaks for the map, one against it.",
+        0: "Neither speaks for the map: it does not show what the score depends on.",
+    }[(drop > 0) + (rise > 0)]
+    return (
+        f"On average the score is {number(deleted)} while pixels are deleted by the map and "
+        f"{number(random_deleted)} in random order (lower is better); {number(inserted)} while they are "
+        f"inserted by it and {number(random_inserted)} in random order (higher is better). {judged}"
     )
 
 

@@ -169,6 +169,20 @@ def observed(network: torch.nn.Module, layer: CamLayer, *, create_graph: bool = 
                 handle.remove()
 
 
+def map_cells(network: torch.nn.Module, size: int) -> int:
+    """How many cells a side of a network's map has.
+
+    Args:    network: a backbone of timm, or a module that holds one.
+             size: side of its images in pixels.
+    Returns: the number.
+    Raises:  ConfigError: as for `cam_layer`.
+    """
+    blank = image_tensor(network, np.zeros((1, 3, size, size), np.float32))
+    with torch.no_grad(), observed(network, cam_layer(network), create_graph=False) as seen:
+        network(blank)
+    return int(seen.features[0].shape[-1])
+
+
 def image_tensor(network: torch.nn.Module, images: FloatArray) -> torch.Tensor:
     """Images as a tensor of the type that a network computes in, where it does so.
 

@@ -24,6 +24,16 @@ SCRATCH, PRETRAINED = "scratch", "pretrained"
 SUFFIX = ".safetensors"
 # Counters of batch normalisation, which some files leave out; nothing is computed from them here.
 COUNTER = "num_batches_tracked"
+# Arguments of timm that fetch or read weights, some of them pickles, or that are given here.
+OWN_OPTIONS = (
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+    "in_chans",
+    "num_classes",
+)
 
 
 def backbone(
@@ -53,6 +63,11 @@ def backbone(
              damaged, or for another architecture or number of classes.
     """
     check_weights(weights)
+    if own := sorted({*(options or {})} & {*OWN_OPTIONS}):
+        raise ConfigError(
+            f"{', '.join(own)}: no option of a backbone, since it says where weights come from, or what goes "
+            "in and out; say it as weights, or leave it out"
+        )
     arguments = _arguments(name, size, options or {})
     network = _created(name, {**arguments, "in_chans": channels, "num_classes": classes})
     if weights == SCRATCH:

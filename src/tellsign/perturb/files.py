@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tellsign import image
 from tellsign.data import Manifest
+from tellsign.data.picture import picture
 from tellsign.image.jpeg import eight_bit_picture
 from tellsign.types import ImageError, ManifestError
 
@@ -53,7 +53,7 @@ def write_perturbed(manifest: Manifest, out: Path, perturbation: Perturbation, *
     failed: list[tuple[Path, str]] = []
     for sample, target, is_meant in zip(manifest, targets, meant, strict=True):
         try:
-            decoded = image.decode(sample.path)
+            decoded = picture(sample)
             array = decoded.array
             if is_meant:
                 array = perturbation.apply(array, key=decoded.meta.sha256, seed=seed)
@@ -78,11 +78,11 @@ def pixels(manifest: Manifest) -> Iterator[NDArray[np.float32]]:
 
     Args:    manifest: the samples.
     Returns: (3, H, W) in [0, 1] each, lazily.
-    Raises:  ImageError: a file is no usable image; it is named.
+    Raises:  ImageError: a file is no usable image, or has changed; it is named.
     """
     for sample in manifest:
         try:
-            array = image.decode(sample.path).array
+            array = picture(sample).array
         except ImageError as error:
             raise ImageError(f"{str(sample.path)!a}: {error}") from error
         yield array

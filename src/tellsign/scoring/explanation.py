@@ -14,17 +14,23 @@ from tellsign.types import TellsignError, TooSmallError, Verdict
 from tellsign.video import HEAD_BYTES, is_video
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tellsign.scoring.attention import Attention
     from tellsign.scoring.looks import Row
     from tellsign.scoring.scorer import Scorer
     from tellsign.types import Evidence, FloatArray
 
 
-def explained(scorer: Scorer, path: Path, *, full_metadata: bool) -> tuple[Row, Explanation]:
+def explained(
+    scorer: Scorer, path: Path, *, full_metadata: bool, attention: Attention | None = None
+) -> tuple[Row, Explanation]:
     """Score one file and gather the evidence.
 
     Args:    scorer: the detector.
              path: an image or a video.
              full_metadata: also show position, serial numbers and owner.
+             attention: of the detector's branches, where it shall be shown.
     Returns: the row of `scan`, and the explanation that goes on the page.
     """
     (row,) = scorer.rows([(path, None)])
@@ -32,10 +38,15 @@ def explained(scorer: Scorer, path: Path, *, full_metadata: bool) -> tuple[Row, 
     pixels: FloatArray | None = None
     facts: tuple[tuple[str, str], ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    grounds: dict[str, NDArray[np.uint8]] = {}
     if row["error"] is None:
         try:
             pixels, facts = _shown(path, row, full_metadata=full_metadata)
-            evidence = scorer.detector.explain(_region(scorer, pixels))
+            region = _region(scorer, pixels)
+            evidence = scorer.detector.explain(region)
+            if attention is not None:
+                more, grounds = attention.evidence(region)
+                evidence += more
         except TooSmallError:
             pass  # the row says so already
         except TellsignError as error:  # the file changed under our hands
@@ -69,6 +80,7 @@ def explained(scorer: Scorer, path: Path, *, full_metadata: bool) -> tuple[Row, 
         card=str(scorer.artifact.spec.get("summary", "")),
         timeline=tuple(row.get("timeline", ())),
         vote=row.get("vote"),
+        grounds=grounds,
     )
 
 

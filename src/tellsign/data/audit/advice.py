@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellsign.data.manifest import LABEL_NAMES
+from tellsign.groups import sources
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
@@ -46,17 +47,22 @@ class Leak:
         """Split → files."""
         return dict(Counter(sample.split for sample in self.samples if sample.split))
 
+    @property
+    def name(self) -> str:
+        """Of the group, or of the video without one; of a picture the path of its first file."""
+        return sources(self.samples[:1])[0] if self.kind == "group" else str(self.samples[0].path)
+
 
 def group_leaks(samples: Sequence[Sample]) -> tuple[Leak, ...]:
-    """Groups of which files lie in two splits or more.
+    """Groups, and videos without a group, of which files lie in two splits or more.
 
     Args:    samples: the rows.
     Returns: one leak for each group, by name.
     """
     members: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        if sample.group and sample.split:
-            members[sample.group].append(sample)
+    for source, sample in zip(sources(samples), samples, strict=True):
+        if source and sample.split:
+            members[source].append(sample)
     return tuple(
         Leak("group", tuple(rows)) for _, rows in sorted(members.items()) if len({s.split for s in rows}) > 1
     )

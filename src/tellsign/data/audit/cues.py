@@ -11,22 +11,16 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, pairwise
-from multiprocessing import get_context
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign import image
-from tellsign.processes import one_thread
+from tellsign import image, processes
 from tellsign.types import ImageError
 
 if TYPE_CHECKING:
@@ -36,8 +30,7 @@ SIDE = 8  # of the thumbnail
 GRID = 32  # side of the grey picture whose DCT the perceptual hash takes
 FLAT = 1 / 255  # standard deviation of that picture below which its hash is noise
 CHUNK = 16  # files that a worker is given at once
-AHEAD = 4  # chunks a worker that may wait for their turn, so that memory stays flat
-CRASHED = "the worker process crashed over it; the file may be damaged, or memory too small"
+STALL = 300.0  # seconds over one file after which its worker is ended
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 # (8, GRID) the lowest rows of a DCT-II.
@@ -165,52 +158,31 @@ def all_file_cues(
     Returns: for each path, in order, its cues, or the reason why there are none.
     """
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    ready: dict[int, list[FileCues | str]] = {}
     position = 0
-    while position < len(chunks):
-        try:
-            for rows in _in_order(chunks[position:], workers):
-                position += 1
-                for row in rows:
-                    yield row
-                    on_done()
-        except BrokenProcessPool:
-            # Any file in the works may be to blame; one by one shows whether it is one of the next.
-            for path in chunks[position]:
-                yield _alone(path)
+    for index, found in processes.results(_rows, chunks, workers=workers, stall=STALL):
+        ready[index] = _one_by_one(chunks[index]) if isinstance(found, processes.Lost) else found
+        while position in ready:
+            for row in ready.pop(position):
+                yield row
                 on_done()
             position += 1
 
 
-def _in_order(chunks: Sequence[Sequence[Path]], workers: int) -> Iterator[list[FileCues | str]]:
-    source = iter(chunks)
-    waiting: deque[Future[list[FileCues | str]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool:
-        try:
-            while True:
-                for chunk in islice(source, AHEAD * workers - len(waiting)):
-                    with one_thread():  # submitting is what starts a process
-                        waiting.append(pool.submit(_rows, chunk))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _one_by_one(chunk: Sequence[Path]) -> list[FileCues | str]:
+    """The rows of a chunk over which a worker was lost: only one of its files may be to blame."""
+    found: dict[int, FileCues | str] = {}
+    for index, rows in processes.results(_rows, [[path] for path in chunk], workers=1, stall=STALL):
+        found[index] = rows.reason if isinstance(rows, processes.Lost) else rows[0]
+    return [found[index] for index in range(len(chunk))]
 
 
-def _alone(path: Path) -> FileCues | str:
-    try:
-        ((row,),) = _in_order([[path]], 1)
-    except BrokenProcessPool:
-        return CRASHED
-    return row
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-
-
-def _rows(paths: Sequence[Path]) -> list[FileCues | str]:
-    return [_row(path) for path in paths]
+def _rows(paths: Sequence[Path], beat: Callable[[], None]) -> list[FileCues | str]:
+    rows = []
+    for path in paths:
+        beat()
+        rows.append(_row(path))
+    return rows
 
 
 def _row(path: Path) -> FileCues | str:

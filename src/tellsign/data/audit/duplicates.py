@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tellsign.groups import sources
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -47,7 +49,8 @@ class DuplicateSet:
     @property
     def crosses_groups(self) -> bool:
         """Whether a split by group can tear it apart."""
-        return len({sample.group for sample in self.samples}) > 1 or not self.samples[0].group
+        found = set(sources(self.samples))
+        return len(found) > 1 or found == {""}
 
 
 def duplicate_sets(

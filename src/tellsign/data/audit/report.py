@@ -241,7 +241,7 @@ def to_dict(result: Audit, *, path_text: Callable[[Path], str] = str) -> dict[st
         "leaks": [
             {
                 "kind": leak.kind,
-                "group": leak.samples[0].group if leak.kind == "group" else None,
+                "group": leak.name if leak.kind == "group" else None,
                 "splits": leak.splits,
                 "paths": paths(leak.samples),
             }
@@ -338,8 +338,7 @@ def verdict(cue: CueResult, limit: float) -> str:
 
 def _leak_text(leak: Leak) -> str:
     splits = ", ".join(f"{n} in {split}" for split, n in sorted(leak.splits.items()))
-    name = leak.samples[0].group if leak.kind == "group" else str(leak.samples[0].path)
-    return f"{leak.kind} {name!a}: {splits}"
+    return f"{leak.kind} {leak.name!a}: {splits}"
 
 
 def _line(reason: str) -> str:

@@ -1,7 +1,7 @@
 """Predictions → the cells of a benchmark's tables, each metric with its interval.
 
 A cell is one metric of one detector on one test set under one perturbation or attack, over all samples, over
-the fakes of one generator with the test set's reals, or over one of its data sets; by frames (whatever has a
+the fakes of one generator in one data set with its reals, or over one of its data sets; by frames (whatever has a
 row) and by videos (`tellsign.evaluate.videos`) apart. Rows of one source (group, or video) are drawn
 together in the bootstrap.
 
@@ -10,8 +10,10 @@ Shapes: N rows (predictions).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tellsign.metrics import Missing
 
     Block = dict[str, Any]
+    Selection = Callable[[Predictions], NDArray[np.bool_]]  # a table → (N,) which of its rows
 
 FRAME, VIDEO = "frame", "video"
 IN, CROSS, MIXED = "in", "cross", "mixed"  # whether a test set's data sets are those of the training
@@ -96,10 +99,11 @@ def measured(task: Measurement) -> list[Block]:
     cells = []
     for level, part in levels(rows, task.missing):
         done: dict[bytes, list[Block]] = {}
-        for names, mask in _selections(part, is_detailed=task.is_detailed):
+        for names, chosen in _selections(part, is_detailed=task.is_detailed):
+            mask = chosen(part)
             key = mask.tobytes()
             if key not in done:  # one generator alone is the whole, and is not measured twice
-                share = _frame_share(rows, names) if level == VIDEO else {}
+                share = _frame_share(rows, chosen) if level == VIDEO else {}
                 done[key] = [{**cell, **share} for cell in _block(part.take(mask), task)]
             cells += [{**shared, "level": level, **names, **cell} for cell in done[key]]
     if task.clean is not None and task.places is not None:
@@ -154,38 +158,44 @@ def averages(cells: Sequence[Block]) -> list[Block]:
     return found
 
 
-def _selections(rows: Predictions, *, is_detailed: bool) -> Iterator[tuple[Block, NDArray[np.bool_]]]:
-    """All rows; the fakes of each generator with their reals; each data set that has both classes."""
-    yield {"generator": None, "dataset": None}, np.ones(len(rows), dtype=np.bool_)
+def _selections(rows: Predictions, *, is_detailed: bool) -> Iterator[tuple[Block, Selection]]:
+    """All rows; the fakes of each generator with their reals; each data set that has both classes.
+
+    A generator that several data sets have is measured in each of them apart, as `report` does: fakes of one
+    against reals of another tell the data sets apart.
+    """
+    yield {"generator": None, "dataset": None}, lambda table: np.ones(len(table), dtype=np.bool_)
     if not is_detailed:
         return
     fake = rows.label == FAKE
-    for generator in sorted(set(rows.generator[fake].tolist()) - {""}):
-        yield {"generator": generator, "dataset": None}, _with_reals(rows, generator)
+    pairs = set(zip(rows.generator[fake].tolist(), rows.dataset[fake].tolist(), strict=True))
+    uses = Counter(generator for generator, _ in pairs)
+    for generator, name in sorted(pair for pair in pairs if pair[0]):
+        names = {"generator": generator, "dataset": name if uses[generator] > 1 else None}
+        yield names, partial(_with_reals, generator=generator, dataset=name)
     whole = [
         name for name in sorted(set(rows.dataset.tolist())) if len(set(rows.label[rows.dataset == name])) == 2
     ]
     if len(set(rows.dataset.tolist())) > 1:
         for name in whole:
-            yield {"generator": None, "dataset": name}, rows.dataset == name
+            yield {"generator": None, "dataset": name}, partial(_of_dataset, dataset=name)
 
 
-def _with_reals(rows: Predictions, generator: str) -> NDArray[np.bool_]:
-    """A generator's fakes with the reals of their own data sets, or with all where these have none."""
-    real = rows.label == REAL
-    fakes = ~real & (rows.generator == generator)
-    own = real & np.isin(rows.dataset, rows.dataset[fakes])
-    return np.asarray(fakes | (own if own.any() else real))
+def _of_dataset(rows: Predictions, dataset: str) -> NDArray[np.bool_]:
+    return np.asarray(rows.dataset == dataset)
 
 
-def _frame_share(rows: Predictions, names: Block) -> Block:
+def _with_reals(rows: Predictions, generator: str, dataset: str) -> NDArray[np.bool_]:
+    """A generator's fakes of a data set with its reals, or with all where it has none."""
+    real, inside = rows.label == REAL, rows.dataset == dataset
+    own = real & inside
+    return np.asarray((~real & inside & (rows.generator == generator)) | (own if own.any() else real))
+
+
+def _frame_share(rows: Predictions, chosen: Selection) -> Block:
     """The share of the frames of a selection's videos that have a score."""
-    chosen = rows.video != ""
-    if names["generator"] is not None:
-        chosen &= _with_reals(rows, names["generator"])
-    if names["dataset"] is not None:
-        chosen &= rows.dataset == names["dataset"]
-    return {"frame_coverage": float((~np.isnan(rows.score[chosen])).mean())}
+    frames = rows.take(rows.video != "")
+    return {"frame_coverage": float((~np.isnan(frames.score[chosen(frames)])).mean())}
 
 
 def _block(rows: Predictions, task: Measurement) -> list[Block]:
@@ -221,20 +231,21 @@ def _attack_cells(rows: Predictions, before: Predictions, task: Measurement) -> 
     # With `worst` each table gets its own; without, both must have a score.
     one, other = (with_missing(part.label, part.score, task.missing) for part in (before, rows))
     shared, first, second = np.intersect1d(one.rows, other.rows, return_indices=True)
-    if not len(shared):
-        return []
-    found = outcome(
-        rows.label[shared],
-        one.scores[first],
-        other.scores[second],
-        threshold=rows.threshold,
-        attack=task.head["attack"],
-    )
-    values = {
-        "clean_accuracy": found.clean_accuracy,
-        "clean_auroc": found.clean_auroc,
-        "attack_success": found.success,
-    }
+    # Without a row there is no value either, and a mean over test sets must know.
+    values: dict[str, float | None] = dict.fromkeys(("clean_accuracy", "clean_auroc", "attack_success"))
+    if len(shared):
+        found = outcome(
+            rows.label[shared],
+            one.scores[first],
+            other.scores[second],
+            threshold=rows.threshold,
+            attack=task.head["attack"],
+        )
+        values = {
+            "clean_accuracy": found.clean_accuracy,
+            "clean_auroc": found.clean_auroc,
+            "attack_success": found.success,
+        }
     counts = _counts(rows, len(rows) - len(shared))
     note = _lacking(rows.label[shared]) or "none was right before"
     return [

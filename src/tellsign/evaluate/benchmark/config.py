@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from tellsign.configuration import only_known, toml_tree
 from tellsign.data.manifest import LABELS, SPLITS
-from tellsign.train import TrainConfig, config_from
+from tellsign.train_config import TrainConfig, config_from
 from tellsign.types import ConfigError
 
 Missing = Literal["error", "exclude", "worst"]

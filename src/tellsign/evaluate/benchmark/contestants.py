@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts, hub
+from tellsign.evaluate.benchmark.sets import library_versions, rows_digest
 from tellsign.groups import sources
 from tellsign.scoring.decision import Decision
 from tellsign.train import train, versions
@@ -54,7 +55,7 @@ def contestant(
              config: of the benchmark.
              training: the data that `entry.train` names.
              out: folder of the benchmark; what is trained goes to `out/detectors/NAME`, and is taken from
-             there by the next run with the same configuration and data.
+             there by the next run with the same configuration, data, libraries and code.
              say: told what happens.
     Returns: the detector.
     Raises:  ConfigError, ManifestError, ArtifactError: it can't be trained or loaded.
@@ -100,25 +101,33 @@ def _trained(entry: DetectorConfig, training: DataSet, folder: Path, say: Callab
             f"cannot be used, e.g. {str(path)!a}: {why}; a training set is not shrunk in silence, filter "
             "them out"
         )
-    # By content, so that the order and the names of its columns make no other detector.
-    wanted = {"config": asdict(entry.config), "manifest": training.manifest.digest(), "versions": versions()}
+    # Every column but the path, and their order: the halves of the validation split follow from them.
+    wanted = {
+        "config": asdict(entry.config),
+        "rows": rows_digest(training.manifest),
+        "versions": {**library_versions(), **versions()},
+    }
+    record = folder.with_name(f".{folder.name}.json")  # no detector's name begins with a dot
     if folder.exists():
         try:
             artifact = artifacts.load(folder)
-            if _made_from(artifact.spec) == json.loads(json.dumps(wanted)):
-                return artifact
         except ArtifactError as error:
             raise ConfigError(f"{error}; it is the benchmark's own: remove {folder}") from error
+        if _recorded(record) == json.loads(json.dumps({**wanted, "digest": artifact.digest})):
+            return artifact
     say(f"training {entry.name} on {training.name}: {len(training.manifest)} images")
-    return train(entry.config, training.manifest, folder, say=say)
+    artifact = train(entry.config, training.manifest, folder, say=say)
+    # Names the detector, so that a run killed before this line trains again and takes over no other.
+    record.write_text(json.dumps({**wanted, "digest": artifact.digest}, indent=2) + "\n", encoding="utf-8")
+    return artifact
 
 
-def _made_from(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "config": spec.get("train"),
-        "manifest": spec.get("data", {}).get("manifest"),
-        "versions": spec.get("versions"),
-    }
+def _recorded(record: Path) -> Any:
+    """What a detector of the benchmark's own was made from; None where nothing says so."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _learnt_from(spec: Mapping[str, Any], training: DataSet) -> bool:

@@ -5,6 +5,8 @@ No script, no network, no path of this machine. The same sections give the same 
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from tellsign.evaluate.benchmark.tables import Table
     from tellsign.explain.figures import Plot
+
+WRITTEN = "cache/report.json"  # names of the files of the last call
+OWN = re.compile(r"tables/[^/\\]+\.(csv|tex)|plots/[^/\\]+\.png")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +81,8 @@ def write(title: str, sections: Sequence[Section], out: Path) -> list[Path]:
     """Write the page, the Markdown, every table as CSV and LaTeX, every plot as PNG.
 
     Args:    title, sections: of the page.
-             out: folder; made if need be, files of the same names are replaced.
+             out: folder; made if need be, files of the same names are replaced, and what an earlier call
+             wrote there and this one does not is removed.
     Returns: the files.
     Raises:  ConfigError: a file can't be written.
     """
@@ -92,17 +98,33 @@ def write(title: str, sections: Sequence[Section], out: Path) -> list[Path]:
         for plot in section.plots:
             contents[_free(f"plots/{plot.name}", ".png", contents) + ".png"] = figures.png(plot)
     try:
+        for name in _written(out) - set(contents):
+            (out / name).unlink(missing_ok=True)
+        # First the list: after a kill it may name what isn't there, and never misses what is.
+        _replace(out / WRITTEN, (json.dumps(sorted(contents), indent=1) + "\n").encode("ascii"))
         for name, content in contents.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}.draft")
-            draft.write_bytes(content)
-            draft.replace(path)
+            _replace(out / name, content)
     except OSError as error:
         raise ConfigError(
             f"cannot write into {str(out)!a}: {error.strerror or error}; give another folder or make room"
         ) from error
     return [out / name for name in contents]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def _written(out: Path) -> set[str]:
+    """Tables and plots of an earlier call; other files in their folders are none of ours."""
+    try:
+        names = json.loads((out / WRITTEN).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return set()
+    return set(filter(OWN.fullmatch, map(str, names))) if isinstance(names, list) else set()
 
 
 def _free(name: str, suffix: str, taken: Mapping[str, bytes]) -> str:

@@ -13,6 +13,7 @@ from tellsign.evaluate.benchmark.cells import known_rows
 from tellsign.evaluate.benchmark.contestants import LEARNT
 from tellsign.evaluate.benchmark.sets import library_versions
 from tellsign.scoring.names import escape
+from tellsign.train import versions
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def provenance(
     Returns: JSON-ready, without a place of this machine.
     """
     trained_on = {entry.name: entry.train for entry in config.detector}
+    fitted_with = versions() if any(entry.config is not None for entry in config.detector) else {}
     return {
-        "versions": {**library_versions(), "python": platform.python_version()},
+        "versions": {**library_versions(), **fitted_with, "python": platform.python_version()},
         "seed": config.seed,
         "resamples": config.resamples,
         "detectors": [

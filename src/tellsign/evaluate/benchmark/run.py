@@ -48,6 +48,7 @@ def run(
     limits: Limits | None = None,
     say: Say = lambda text: None,
     progress: Progress = no_progress,
+    on_result: Callable[[BenchmarkResult], object] = lambda result: None,
 ) -> BenchmarkResult:
     """Run a benchmark, or what is left of it.
 
@@ -60,6 +61,7 @@ def run(
              say: told what happens.
              progress: a context manager made of a title and a number of steps, that gives a function to call
              after each step; `tellsign.terminal.progress` is one.
+             on_result: called with the result while no other run can write into `out`; `write_report` is one.
     Returns: the result, which is in `out/benchmark.json` as well.
     Raises:  ConfigError: the configuration can't be carried out, another run is at work in `out`, or scores
              are missing and `missing` is error. ManifestError: data are missing, have changed, or lack a
@@ -99,6 +101,7 @@ def run(
             plain=_plain(config, cells, tables),
         )
         result.write()
+        on_result(result)
     return result
 
 

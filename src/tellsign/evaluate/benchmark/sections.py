@@ -116,8 +116,9 @@ def _without_mean(table: Table) -> Table:
 
 def _by_generator(cells: Sequence[Block]) -> Section:
     found = [
-        {**cell, "generator": f"{cell['test']}: {cell['generator']}"}
-        for cell in select(cells, **PLAIN, dataset=None, level=FRAME, metric="auroc")
+        # The data set stands there where several have the generator.
+        {**cell, "generator": f"{cell['test']}: {'/'.join(filter(None, (cell['dataset'], cell['generator'])))}"}
+        for cell in select(cells, **PLAIN, level=FRAME, metric="auroc")
         if cell["generator"] is not None
     ]
     if not found:

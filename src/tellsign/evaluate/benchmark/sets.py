@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RECORD = "harmonised.json"  # what a folder of harmonised files was made from
 # What pixels and scores depend on.
-PIXEL_PACKAGES = ("array-api-compat", "dlib-bin", "numpy", "pillow", "scipy", "simplejpeg")
+PIXEL_PACKAGES = ("array-api-compat", "dlib-bin", "numpy", "onnxruntime", "pillow", "scipy", "simplejpeg")
 MAX_NAMED = 10
 # Code of this package that no number depends on.
 _PAGE = tuple(f"evaluate/benchmark/{name}.py" for name in ("page", "plots", "report", "sections", "tables"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,8 @@ def frequency_configs(config: CaeNetConfig) -> dict[str, CaeNetConfig]:
     Returns: name → configuration with one branch.
     """
     branch = wavelet_branch(config)
+    # A map of a spectrum lies over no picture, and one way of training is to suit all four.
+    config = replace(config, training=replace(config.training, attention_weight=0.0))
     full = config.branches[branch].backbone == CONVNEXT[True]
     resnet, convnext = ({"backbone": kind[full], "options": {}, "weights": ""} for kind in (RESNET, CONVNEXT))
     return {

@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,8 +84,10 @@ class Cell:
         return _digest(self.identity)
 
     def folder(self, root: Path) -> Path:
-        """Where the cell lies below a folder of cells."""
-        return root / f"{self.name}-{self.digest[:N_DIGITS]}"
+        """Where the cell lies below a folder of cells, which may be under another table's name for it."""
+        digits = self.digest[:N_DIGITS]
+        known = sorted(path for path in root.glob(f"*-{digits}") if path.is_dir())
+        return known[0] if known else root / f"{self.name}-{digits}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +143,9 @@ def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finishe
         say(f"{folder.name}: {len(cell.train)} images to train on, {len(cell.test)} to test on")
         try:
             folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from error
+        try:
             CaeNetSystem(cell.config).fit(
                 cell.train, cell.valid, out=folder / DETECTOR, seed=cell.seed, say=_indented(say)
             )
@@ -152,6 +158,9 @@ def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finishe
             raise ConfigError(
                 f"cannot write {folder} ({error.strerror or error}); make room and run the same command again"
             ) from error
+        finally:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing was begun
         return Finished(cell, folder, scores, record)
 
 

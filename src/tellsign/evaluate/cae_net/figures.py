@@ -72,16 +72,12 @@ def confusion(name: str, inputs: Inputs) -> Result:
     cells = [given.ensemble(fold.number) for fold in given.folds]
     table = pooled([cell.scores for cell in cells])
     counts = {m: confusion_matrix(table.labels, v, threshold=0.0) for m, v in table.columns.items()}
-    rows = [
-        Row(
-            method,
-            called,
-            reproduced=float(found[truth, answer] / found[truth].sum()),
-            note=f"{NOT_IN_PAPER}; {found[truth, answer]} of {found[truth].sum()}",
-        )
-        for method, found in counts.items()
-        for (truth, answer), called in CALLED.items()
-    ]
+    rows = []
+    for method, found in counts.items():
+        for (truth, answer), called in CALLED.items():
+            n = int(found[truth, answer])
+            rows.append(Row(method, called, reproduced=n / int(found[truth].sum()), note=NOT_IN_PAPER))
+            rows.append(Row(method, f"{called}, images", reproduced=n, note=NOT_IN_PAPER, unit="images"))
     notes = (described(given, cells), DECISION)
     return Result(name, f"{PAPER}, confusion matrix", tuple(rows), notes, figure=_confusion_figure(counts))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tellsign.engine.config import TrainingConfig
 from tellsign.engine.losses import epoch_length
 from tellsign.evaluate.cae_net.folds import thinned
 from tellsign.evaluate.cae_net.study import NEEDS, Study, attempted, first_error, study
@@ -82,7 +83,9 @@ def balancing(name: str, inputs: Inputs) -> Result:
         if isinstance(cell, str):
             rows += [Row(strategy, column, note=f"{NOT_IN_PAPER}; {cell}") for column in COLUMNS]
         else:
-            note = f"{NOT_IN_PAPER}; {views.epochs} epochs of {views.epoch} images"
+            staged = STRATEGIES[strategy]["strategy"] == MULTISTAGE
+            over = f"{views.epoch} images" + (" in all stages together" if staged else "")
+            note = f"{NOT_IN_PAPER}; epochs {views.epochs}, of {over}"
             rows += class_rows(strategy, tables[strategy], note)
     if REPEAT in tables:
         rows += [
@@ -143,7 +146,9 @@ def strategy_config(config: CaeNetConfig, training: Manifest, strategy: str) -> 
     epochs = strategy_views(config, training, strategy).epochs
     if options["strategy"] == MULTISTAGE:
         branches = {name: replace(one, stage_epochs=epochs) for name, one in config.branches.items()}
-        return replace(config, branches=branches, **options)
+        # Of all stages together there are none: the configuration refuses what it would ignore.
+        own = replace(config.training, epochs=TrainingConfig().epochs)
+        return replace(config, branches=branches, training=own, **options)
     return replace(config, training=replace(config.training, epochs=epochs), **options)
 
 

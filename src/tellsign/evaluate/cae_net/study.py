@@ -16,7 +16,8 @@ from tellsign.data.manifest import require_images
 from tellsign.evaluate.cae_net.cells import Cell, Finished, Say, finished, kept
 from tellsign.evaluate.cae_net.folds import Fold, folds
 from tellsign.systems.cae_net.config import CaeNetConfig
-from tellsign.train import raw_scores, read_config
+from tellsign.train import raw_scores
+from tellsign.train_config import read_config
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:

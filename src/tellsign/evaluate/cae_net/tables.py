@@ -137,8 +137,9 @@ def method_rows(method: str, found: Mapping[str, Estimate | None], note: str = "
 
 
 def method_note(method: str, version: str) -> str:
-    """Where a version's method is not ours in name."""
-    return f"in v1 {METHODS[method][version]}" if version == "v1" and method != ENSEMBLE else ""
+    """The network that version 1 of the paper has in a branch's place, where it is another one."""
+    other = {"efficientnet": "ResNet-34", "wavelet": "Xception", "convnext": "Xception"}.get(method)
+    return f"v1: {other}" if version == "v1" and other else ""
 
 
 def published_versions(method: str, metric: str) -> dict[str, float]:
@@ -217,7 +218,7 @@ def described(given: Study, cells: Sequence[Finished]) -> str:
     lost = sum(cell.record["left_out"] for cell in cells)
     seconds = sum(cell.record["seconds"]["trainings"] for cell in cells)
     left_out = f"; {lost} images could not be used" if lost else ""
-    ways = f"{len(cells)} of {given.n_folds} folds" if len(cells) > 1 else f"fold 1 of {given.n_folds}"
+    ways = f"all {len(cells)} folds" if len(cells) > 1 else f"fold 1 of {given.n_folds}"
     return (
         f"Test images: {n} of {ways}, no group in training and test{left_out}. Seed {given.seed}; trained "
         f"in {seconds:.0f} s. Branches: {backbones(given.config)}; weights {given.config.weights}; strategy "

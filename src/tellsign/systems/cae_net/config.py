@@ -116,12 +116,17 @@ class CaeNetConfig:
                 f"[config.training] balance = {self.training.balance!r}: of this system say it as strategy = "
                 f"{self.training.balance!r}, which takes the place of the stages"
             )
+        if self.strategy == MULTISTAGE and self.training.epochs != TrainingConfig().epochs:
+            raise ConfigError(
+                f"[config.training] epochs = {self.training.epochs}: with strategy = {MULTISTAGE!r} the "
+                "epochs of a stage are each branch's own; say them as stage_epochs in [config.branches.NAME]"
+            )
         spectra = [name for name, branch in self.branches.items() if branch.input in {"fft", "dct"}]
         if self.training.attention_weight and spectra:
             raise ConfigError(
-                f"[config.training] attention_weight = {self.training.attention_weight:g} needs maps that lie "
-                f"over the picture, and those of {', '.join(spectra)} lie over a spectrum; set it to 0, or "
-                "leave these branches out"
+                f"[config.training] attention_weight = {self.training.attention_weight:g} needs maps that "
+                f"lie over the picture, and those of {', '.join(spectra)} lie over a spectrum; set it to 0, "
+                "or leave these branches out"
             )
 
     @property

@@ -60,6 +60,7 @@ class Retention:
     valid_fakes: float  # of their fakes
     valid_auroc: float
     n_valid: int
+    weights: str = ""  # digest of the branch's weights, of which all this is said
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Retention:
@@ -154,6 +155,8 @@ def retention(
     reals: Manifest,
     valid: Manifest,
     config: CaeNetConfig,
+    weights: str = "",
+    cache: Path | None = None,
 ) -> Retention:
     """What a branch knows after a stage.
 
@@ -162,9 +165,10 @@ def retention(
              subsets: of the fakes. reals: of the training.
              valid: the images on which checkpoints are chosen.
              config: size, number of crops, workers.
+             weights: digest of the branch's. cache: folder of decoded images, or none.
     Returns: accuracies. Images that can't be used don't count.
     """
-    parts = [_sampled(part) for part in (*subsets, reals)] + [valid]
+    parts = [part.evenly(RETENTION_IMAGES) for part in (*subsets, reals)] + [valid]
     together = Manifest(tuple(sample for part in parts for sample in part))
     scores, _ = network_scores(
         branch,
@@ -173,6 +177,7 @@ def retention(
         config.max_crops,
         batch_size=config.training.batch_size,
         workers=config.training.workers,
+        cache=cache,
         precision=config.training.precision,
     )
     edges = np.cumsum([len(part) for part in parts])[:-1]
@@ -192,6 +197,7 @@ def retention(
         valid_fakes=float(right[known == FAKE].mean()),
         valid_auroc=float(auroc(known, own_valid[usable])),
         n_valid=int(usable.sum()),
+        weights=weights,
     )
 
 
@@ -267,12 +273,6 @@ def _parts(manifest: Manifest, n: int, *, seed: int, what: str) -> tuple[Manifes
         Manifest(tuple(sample for sample, part in zip(manifest, chosen, strict=True) if part == name))
         for name in names
     )
-
-
-def _sampled(part: Manifest) -> Manifest:
-    """At most `RETENTION_IMAGES`, evenly over the manifest, the same every time."""
-    rows = np.unique(np.linspace(0, len(part) - 1, min(len(part), RETENTION_IMAGES)).astype(int))
-    return Manifest(tuple(part[int(row)] for row in rows))
 
 
 def _share(right: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts
+from tellsign.data.left_out import LeftOut
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
 
@@ -50,7 +52,7 @@ class CaeNetSystem:
                  don't. ArtifactError: the graph does not compute what PyTorch does, or can't be written.
         """
         from tellsign.engine.distributed import gathered, place
-        from tellsign.systems.cae_net.training import trained_branches, validation_parts
+        from tellsign.systems.cae_net.training import cache_of, trained_branches, validation_parts
 
         artifacts.check_target(out)
         for name, part in (("training", train), ("validation", valid)):
@@ -60,8 +62,10 @@ class CaeNetSystem:
         branches = trained_branches(self.config, train, halves["checkpoints"], run=run, seed=seed, say=say)
         at = place(self.config.training.device)
         if at.is_first:
-            self._write(branches, halves["weights"], out, seed=seed, say=say)
-        gathered(None, at)  # so that every process finds the detector
+            self._write(branches, halves["weights"], out, run=run, seed=seed, say=say)
+        gathered(None, at)  # so that every process finds the detector, and none needs the decoded images
+        if at.is_first and (cache := cache_of(run, self.config)):
+            shutil.rmtree(cache, ignore_errors=True)
         return out
 
     def network(self, artifact: Path) -> Module:
@@ -73,6 +77,21 @@ class CaeNetSystem:
         """
         network: Module = _ensemble(artifact)[0]
         return network
+
+    def branches(self, artifact: Path) -> dict[str, Module]:
+        """The branches in PyTorch whose class activation maps lie over the picture, on crops.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: name → (B, 3, S, S) in [0, 1] → logits (B, 2), in evaluation mode; none that look at a
+                 spectrum, where a place is a frequency.
+        Raises:  ArtifactError: there is no such detector there. ConfigError: PyTorch or timm is missing.
+        """
+        network, config = _ensemble(artifact)
+        return {
+            name: network.branches[name]
+            for name, branch in config.branches.items()
+            if branch.input not in {"fft", "dct"}
+        }
 
     def module(self, artifact: Path) -> Module:
         """The detector in PyTorch, from the pixels on.
@@ -99,16 +118,17 @@ class CaeNetSystem:
         return _crop_score(network.branches[branch], config)
 
     def _write(
-        self, branches: Mapping[str, Module], valid: Manifest, out: Path, *, seed: int, say: Say
+        self, branches: Mapping[str, Module], valid: Manifest, out: Path, *, run: Path, seed: int, say: Say
     ) -> None:
         """Fuse trained branches, and save them."""
         from tellsign.engine.export import save_network
         from tellsign.systems.cae_net.counts import cost_table
         from tellsign.systems.cae_net.model import CaeNet
-        from tellsign.systems.cae_net.training import chosen_fusion, example_crops
+        from tellsign.systems.cae_net.training import cache_of, chosen_fusion, example_crops
 
-        config = self.config
-        weights, report = chosen_fusion(branches, valid, config)
+        config, cache = self.config, cache_of(run, self.config)
+        left_out = LeftOut.of(config.training, say=say)
+        weights, report = chosen_fusion(branches, valid, config, left_out=left_out, cache=cache)
         say(f"fusion {config.fusion}: {_weights_text(config, weights)}, AUROC {report['auroc']['fused']:.3f}")
         ensemble = CaeNet(branches, fusion=config.fusion, weights=weights)
         save_network(
@@ -124,7 +144,7 @@ class CaeNetSystem:
                 "fusion": report,
                 "cost": cost_table(branches, config.size),
             },
-            examples=example_crops(valid, config),
+            examples=example_crops(valid, config, left_out=left_out, cache=cache),
             parts=tuple(config.branches),
         )
 

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from tellsign.data.augment import View
+from tellsign.data.left_out import LeftOut
 from tellsign.data.loading import evaluation_batches
-from tellsign.data.manifest import Manifest
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import place
 from tellsign.engine.faces import FACES
+from tellsign.engine.folder import CACHE
 from tellsign.engine.loop import train_network
 from tellsign.engine.scores import evaluating
 from tellsign.metrics import auroc
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from tellsign.data.manifest import Manifest
     from tellsign.systems.cae_net.config import CaeNetConfig
     from tellsign.systems.cae_net.model import Statistics
     from tellsign.types import FloatArray
@@ -107,25 +109,40 @@ def trained_branches(
         subsets = fake_subsets(training, stages=config.stages, by=config.subsets, seed=seed)
         stages = stage_manifests(training, subsets, reals=config.reals, seed=seed)
     plan = Plan(config, stages, subsets, reals, valid, run, seed, say)
-    bands = _bands(config, training)
+    bands = _bands(config, training, LeftOut.of(config.training, say=say), cache_of(run, config))
     # All of them first: what can't be built is known before hours of training, and not after.
     branches = {name: _begun(name, config, bands, seed=seed) for name in config.branches}
     return {name: _trained(branch, name, plan) for name, branch in branches.items()}
 
 
+def cache_of(run: Path, config: CaeNetConfig) -> Path | None:
+    """The folder of decoded images that all trainings and measurements share; None where none is asked for.
+
+    Args:    run: folder of all trainings. config: of the system.
+    Returns: the folder.
+    """
+    return run / CACHE if config.training.cache else None
+
+
 def chosen_fusion(
-    branches: Mapping[str, nn.Module], valid: Manifest, config: CaeNetConfig
+    branches: Mapping[str, nn.Module],
+    valid: Manifest,
+    config: CaeNetConfig,
+    *,
+    left_out: LeftOut | None = None,
+    cache: Path | None = None,
 ) -> tuple[tuple[float, ...], dict[str, Any]]:
     """The weights of the fusion, and how branches and fused score do on the images that chose no checkpoint.
 
     Args:    branches: trained.
              valid: that half of the validation images.
              config: of the system.
-    Returns: the weights, and plain values: kind, weights, n, and AUROC and accuracy of each branch and of the
-             fused score. Where the weights are fitted, that of the fused score flatters.
+             left_out, cache: as for `crop_scores`.
+    Returns: the weights, and plain values: kind, weights, n, how many were left out, and AUROC and accuracy
+             of each branch and of the fused score. Where the weights are fitted, the last ones flatter.
     Raises:  ManifestError: a class is missing, or an image can't be used and may not be skipped.
     """
-    crops = crop_scores(branches, valid, config)
+    crops = crop_scores(branches, valid, config, left_out=left_out, cache=cache)
     labels = np.array(valid.labels)[crops.rows]
     weights = tuple(config.fusion_weights)
     if config.fusion == "fit":
@@ -136,28 +153,39 @@ def chosen_fusion(
         "kind": config.fusion,
         "weights": dict(zip(config.branches, weights, strict=True)),
         "n": len(labels),
+        "n_left_out": len(valid) - len(labels),
         "fitted_here": config.fusion == "fit",
         "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
         "accuracy": {name: float(np.mean((s > 0) == (labels == FAKE))) for name, s in columns.items()},
     }
 
 
-def crop_scores(branches: Mapping[str, nn.Module], manifest: Manifest, config: CaeNetConfig) -> CropScores:
+def crop_scores(
+    branches: Mapping[str, nn.Module],
+    manifest: Manifest,
+    config: CaeNetConfig,
+    *,
+    left_out: LeftOut | None = None,
+    cache: Path | None = None,
+) -> CropScores:
     """The branches' log-odds of every crop that the detector looks at.
 
     Args:    branches: trained, in the configuration's order.
              manifest: the images.
              config: size, number of crops, and what happens at a bad image.
+             left_out: takes those that can't be used, of several calls; None: of this one.
+             cache: folder of decoded images, or none.
     Returns: the scores, and which image each belongs to.
     Raises:  ManifestError: an image can't be used and may not be skipped, or none is left.
     """
+    left_out = left_out or LeftOut.of(config.training)
     device = place(config.training.device).device
     network = CaeNet(branches, fusion="vote", weights=[1.0] * len(branches)).to(device)
     parts: list[FloatArray] = []
     rows: list[int] = []
     images: list[int] = []
     with evaluating(network), torch.inference_mode():
-        for own, crops in _usable(manifest, config, config.max_crops):
+        for own, crops in _usable(manifest, config, config.max_crops, left_out, cache):
             found = network(crops.flatten(0, 1).to(device))["parts"]
             parts.append(found.double().cpu().numpy())
             images += np.repeat(np.arange(len(own)) + len(rows), crops.shape[1]).tolist()
@@ -168,15 +196,18 @@ def crop_scores(branches: Mapping[str, nn.Module], manifest: Manifest, config: C
     return CropScores(np.concatenate(parts), np.array(images), np.array(rows))
 
 
-def example_crops(manifest: Manifest, config: CaeNetConfig) -> FloatArray:
+def example_crops(
+    manifest: Manifest, config: CaeNetConfig, *, left_out: LeftOut, cache: Path | None
+) -> FloatArray:
     """Real crops on which a graph is compared with PyTorch.
 
     Args:    manifest: the images. config: size of a crop.
+             left_out, cache: as for `crop_scores`.
     Returns: (M, 3, S, S) in [0, 1], evenly over the manifest.
     Raises:  ManifestError: an image can't be used and may not be skipped.
     """
-    found = [crops[:, 0].numpy() for _, crops in _usable(_evenly(manifest, EXAMPLES), config, 1)]
-    return np.concatenate(found)
+    batches = _usable(manifest.evenly(EXAMPLES), config, 1, left_out, cache)
+    return np.concatenate([crops[:, 0].numpy() for _, crops in batches])
 
 
 def _begun(name: str, config: CaeNetConfig, bands: Mapping[str, Statistics], *, seed: int) -> Branch:
@@ -237,19 +268,21 @@ def _train(branch: Branch, name: str, stage: Stage, plan: Plan, *, seed: int) ->
         },
         max_crops=config.max_crops,
         faces=plan.run / FACES,
+        cache=cache_of(plan.run, config),
         say=lambda text: plan.say(f"{title}: {text}"),
     )
 
 
 def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None:
-    """Add a stage to a branch's table, unless a run that was ended had done so."""
+    """Add a stage to a branch's table, unless a run that was ended had done so for the same weights."""
     if not plan.subsets or not place(plan.config.training.device).is_first:
         return
     table = plan.run / name / TABLE
-    rows = read_retention(table)
-    if len(rows) >= stage.number:
+    rows, digest = read_retention(table), weights_digest(branch)
+    if len(rows) >= stage.number and rows[stage.number - 1].weights == digest:
         return
-    rows.append(
+    # What another training has left there is none of this one's from its first row that differs on.
+    rows[stage.number - 1 :] = [
         retention(
             branch,
             stage.number,
@@ -257,17 +290,21 @@ def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None
             reals=plan.reals,
             valid=plan.valid,
             config=plan.config,
+            weights=digest,
+            cache=cache_of(plan.run, plan.config),
         )
-    )
+    ]
     write_retention(table, rows, title=f"{name}: what is kept after each stage")
 
 
-def _bands(config: CaeNetConfig, training: Manifest) -> dict[str, Statistics]:
+def _bands(
+    config: CaeNetConfig, training: Manifest, left_out: LeftOut, cache: Path | None
+) -> dict[str, Statistics]:
     """The statistics of the training images' sub-bands and spectra, as far as branches look at them."""
-    sample = _evenly(training, STATISTICS_IMAGES)
+    sample = training.evenly(STATISTICS_IMAGES)
     found: dict[str, Statistics] = {}
     for kind in sorted({branch.input for branch in config.branches.values()} - {"rgb"}):
-        crops = (crops[:, 0] for _, crops in _usable(sample, config, 1))
+        crops = (crops[:, 0] for _, crops in _usable(sample, config, 1, left_out, cache))
         if kind == "dwt":
             found[kind] = band_statistics(crops, config.dwt)
         else:
@@ -276,24 +313,14 @@ def _bands(config: CaeNetConfig, training: Manifest) -> dict[str, Statistics]:
 
 
 def _usable(
-    manifest: Manifest, config: CaeNetConfig, max_crops: int
+    manifest: Manifest, config: CaeNetConfig, max_crops: int, left_out: LeftOut, cache: Path | None
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Rows and crops (B, N, 3, S, S) of the images that can be used; ManifestError where all must be."""
+    """Rows and crops (B, N, 3, S, S) of the images that can be used; ManifestError where more must be."""
     options = config.training
     for rows, crops, bad in evaluation_batches(
-        manifest, config.size, max_crops, batch_size=options.batch_size, workers=options.workers
+        manifest, config.size, max_crops, batch_size=options.batch_size, workers=options.workers, cache=cache
     ):
-        if bad and options.on_bad == "stop":
-            row, reason = next(iter(bad.items()))
-            raise ManifestError(
-                f"{str(manifest[row].path)!a} cannot be used: {reason}; mend it or take it out of the "
-                'manifest, or skip such images with on_bad = "skip" and max_bad'
-            )
+        for row, reason in bad.items():
+            left_out.add(manifest[row].path, reason)
         if len(rows):
             yield rows.tolist(), crops
-
-
-def _evenly(manifest: Manifest, n: int) -> Manifest:
-    """At most n images, evenly over the manifest."""
-    rows = np.unique(np.linspace(0, len(manifest) - 1, min(len(manifest), n)).astype(int))
-    return Manifest(tuple(manifest[int(row)] for row in rows))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tellsign import artifacts, image
+from tellsign import artifacts
+from tellsign.data.picture import picture
 from tellsign.detectors.preprocessing import profile
 from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.systems.spectrum.model import class_bands, fit
@@ -96,7 +97,7 @@ def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:
     Args:    manifest: the images.
              options: crop, preset, length, normalisation.
     Returns: (B, K) float64, read-only: it is kept for the next call, until a file changes.
-    Raises:  ManifestError: an image cannot be decoded or is too small; all such are counted.
+    Raises:  ManifestError: an image cannot be decoded, has changed or is too small; all such are counted.
     """
     return _profiles(manifest, options, tuple(_version(sample.path) for sample in manifest))
 
@@ -119,7 +120,7 @@ def _profiles(
     rows, failed = [], []
     for sample in manifest:
         try:
-            rows.append(profile(image.decode(sample.path).array, options))
+            rows.append(profile(picture(sample).array, options))
         except ImageError as error:
             failed.append(f"  {str(sample.path)!a}: {error}")
     if failed:

@@ -1,0 +1,115 @@
+"""What the engine is held against: a training loop as one writes it with PyTorch and timm alone.
+
+As fast as such a loop gets without effort: a fused optimiser, the memory layout that the engine uses, no look
+at the loss, no log. It imports nothing of Tellsign, so that its memory is its own.
+
+Shapes: B batch, S side of a crop, C channels of the network's input: 3, or 12 sub-bands.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Work:
+    """One network and how it is trained, in plain values."""
+
+    backbone: str  # timm's name
+    options: dict[str, Any]  # of its constructor
+    dwt: str | None  # None: pixels; "native": sub-bands; "dwt_resize": sub-bands enlarged to S
+    mean: list[float]  # of the C channels, which the input is standardised with
+    std: list[float]
+    size: int  # S
+    batch_size: int
+    optimiser: str  # adam or adamw
+    learning_rate: float
+    weight_decay: float
+    channels_last: bool
+
+    @property
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def new_network(work: Work) -> torch.nn.Module:
+    """timm's network for the input."""
+    return timm.create_model(work.backbone, in_chans=len(work.mean), num_classes=2, **work.options)
+
+
+def batch(work: Work) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (B, 3, S, S) in [0, 1] and labels (B,), the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(work.batch_size, 3, work.size, work.size, generator=generator)
+    return images, torch.arange(work.batch_size) % 2
+
+
+def sub_bands(images: torch.Tensor, *, enlarged: bool) -> torch.Tensor:
+    """(B, 3, S, S) → (B, 12, ·, ·)."""
+    a, b = images[..., 0::2, 0::2], images[..., 0::2, 1::2]
+    c, d = images[..., 1::2, 0::2], images[..., 1::2, 1::2]
+    bands = ((a + b + c + d) / 4, (a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2)
+    x = torch.cat(bands, dim=1)
+    if not enlarged:
+        return x
+    return functional.interpolate(x, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Loop:
+    """The loop; call it for a step."""
+
+    def __init__(self, work: Work, network: torch.nn.Module) -> None:
+        self.work = work
+        self.network = network.to(memory_format=work.layout).train()
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[work.optimiser]
+        self.mean, self.std = (torch.tensor(values).view(1, -1, 1, 1) for values in (work.mean, work.std))
+        self.optimiser = kind(
+            self.network.parameters(), lr=work.learning_rate, weight_decay=work.weight_decay, fused=True
+        )
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """One step on a batch → its loss."""
+        self.optimiser.zero_grad(set_to_none=True)
+        x = images.contiguous(memory_format=self.work.layout)
+        if self.work.dwt is not None:
+            x = sub_bands(x, enlarged=self.work.dwt == "dwt_resize")
+        loss = functional.cross_entropy(self.network((x - self.mean) / self.std), labels)
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+
+def peak() -> float:
+    """The most memory that this program has had, in MiB.
+
+    Not from getrusage, whose figure holds the memory of the process that started this one, too.
+    """
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most / (2**20 if sys.platform == "darwin" else 2**10)
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**10
+
+
+def main(work: Work, steps: int) -> float:
+    """Steps in a process of their own, for the memory that they take."""
+    torch.manual_seed(0)
+    loop, (images, labels) = Loop(work, new_network(work)), batch(work)
+    for _ in range(steps):
+        loop(images, labels)
+    return peak()
+
+
+if __name__ == "__main__":
+    print(main(Work(**json.loads(sys.argv[1])), int(sys.argv[2])))

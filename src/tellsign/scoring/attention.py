@@ -1,0 +1,113 @@
+"""Where the branches of a network looked in the crop that was scored, for the page of an explanation.
+
+Shapes: N crops of an image, C channels, H W pixels, S side of a crop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign import faces
+from tellsign.detectors import NETWORK
+from tellsign.detectors.preprocessing import native_crops
+from tellsign.explain.attention import attention_evidence, attention_name
+from tellsign.explain.cam import grad_cam
+from tellsign.scoring.engines import torch_branches
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tellsign.scoring.scorer import Scorer
+    from tellsign.types import Evidence, FloatArray
+
+
+class Attention:
+    """The branches of a scorer's network, ready to be looked into."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Load the branches, and find out whether they can be looked into before any image is.
+
+        Args:    scorer: of a network.
+        Raises:  ConfigError: it is no network, its system has no branches whose maps lie over a picture, or
+                 the `train` extra is missing. ArtifactError: its weights don't fit.
+        """
+        artifact = scorer.artifact
+        if artifact.spec.get("kind") != NETWORK:
+            raise ConfigError(
+                f"{artifact.name} is no network: nothing in it has attention. Leave out --attention; its "
+                "evidence is on the page without it"
+            )
+        self.branches = torch_branches(artifact)
+        if not self.branches:
+            raise ConfigError(
+                f"all branches of {artifact.name} look at spectra, where attention has no place in the "
+                "picture; leave out --attention"
+            )
+        detector: Any = scorer.detector
+        self.detector = detector
+        self.size: int = detector.look.size
+        for network, _ in self.branches.values():
+            grad_cam(network, np.zeros((1, 3, self.size, self.size), np.float32))
+
+    def evidence(self, region: FloatArray) -> tuple[tuple[Evidence, ...], dict[str, NDArray[np.uint8]]]:
+        """The evidence of every branch on the crop with the highest score.
+
+        Args:    region: (3, H, W) in [0, 1], what the detector looks at.
+        Returns: for each branch a map, curves and, where a face is found, a share; and the crop (S, S, 3)
+                 under each map, by its name.
+        Raises:  TooSmallError: the region is smaller than a crop.
+        """
+        look = self.detector.look
+        crops = native_crops(region, look.crops).astype(np.float32, copy=False)
+        index = int(np.argmax(self.detector.score({"crops": crops[:, None]}))) if len(crops) > 1 else 0
+        crop, (top, left) = crops[index], corners(region, look.crops)[index]
+        where = (
+            f"the {look.size} × {look.size} pixels from column {left} and row {top} on of the {look.region}"
+        )
+        if len(crops) > 1:
+            where += f", of {len(crops)} crops the one with the highest score"
+        face = face_in(region, top, left, look.size)
+        found = tuple(
+            evidence
+            for name, (network, run) in self.branches.items()
+            for evidence in attention_evidence(name, network, _score(run), crop, where=where, face=face)
+        )
+        ground = np.round(255 * crop.transpose(1, 2, 0)).astype(np.uint8)
+        return found, {attention_name(name): ground for name in self.branches}
+
+
+def corners(region: FloatArray, options: Any) -> list[tuple[int, int]]:
+    """Top and left of each crop of a region: read off pixels that hold their own row and column.
+
+    Args:    region: (3, H, W). options: as `native_crops` takes them.
+    Returns: one a crop.
+    Raises:  TooSmallError: the region is smaller than a crop.
+    """
+    rows, columns = np.indices(region.shape[1:], dtype=np.float64)
+    crops = native_crops(np.stack([rows, columns, columns]), options)
+    return [(int(crop[0, 0, 0]), int(crop[1, 0, 0])) for crop in crops]
+
+
+def face_in(region: FloatArray, top: int, left: int, size: int) -> faces.Box | None:
+    """The surest face of which a crop shows something, in the crop's pixels.
+
+    Args:    region: (3, H, W) in [0, 1]. top, left: of the crop. size: its side.
+    Returns: the box, cut off where the crop ends; None where there is none.
+    """
+    for box in faces.boxes(region):
+        edges = (box.left - left, box.top - top, box.right - left, box.bottom - top)
+        cut = faces.Box(*(min(max(edge, 0), size) for edge in edges))
+        if cut.left < cut.right and cut.top < cut.bottom:
+            return cut
+    return None
+
+
+def _score(run: Any) -> Any:
+    def score(images: FloatArray) -> FloatArray:
+        scores: FloatArray = run(np.asarray(images, dtype=np.float32))[0]
+        return scores
+
+    return score

@@ -1,0 +1,468 @@
+"""CAE-Net's tables: published values by version, what is measured from scores, and what can't be.
+
+Cells are stand-ins here, whose scores are known.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cae_net_tiny import write_config
+from tellsign.data import Manifest
+from tellsign.evaluate.reproduce import REGISTRY, reproduce
+from tellsign.metrics import auroc
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
+
+pytest.importorskip("torch")
+pytest.importorskip("timm")
+from tellsign.evaluate.cae_net import attacked, strategies, study, tables
+from tellsign.evaluate.cae_net.ablations import frequency_configs
+from tellsign.evaluate.cae_net.cells import Finished, Scores
+from tellsign.evaluate.cae_net.figures import same_class
+from tellsign.evaluate.cae_net.folds import thinned
+from tellsign.evaluate.cae_net.looks import evenly
+from tellsign.groups import sources
+from tellsign.systems.cae_net.config import CaeNetConfig
+from tellsign.systems.cae_net.stages import Retention, write_retention
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = [name for name in REGISTRY if name.startswith("cae-net")]
+
+
+def made(n=60, group_size=2):
+    """n reals and n fakes without files."""
+    samples = [
+        Sample(Path(f"{name}/{i}.png"), label, "set", "gan" if label else "", f"{name}{i // group_size}")
+        for label, name in ((REAL, "r"), (FAKE, "f"))
+        for i in range(n)
+    ]
+    return Manifest(tuple(samples))
+
+
+def scored(cell: Any) -> Finished:
+    """A stand-in for a training: the fused score is nearly always right, branches less often."""
+    labels, rng = np.array(cell.test.labels), np.random.default_rng(len(cell.name))
+    parts = {
+        name: labels - 0.5 + rng.normal(scale=scale, size=len(labels))
+        for name, scale in zip(cell.config.branches, (0.6, 2.0, 0.8), strict=False)
+    }
+    fused = labels - 0.5 + rng.normal(scale=0.3, size=len(labels))
+    scores = Scores(np.arange(len(labels)), labels, tuple(sources(cell.test)), fused, parts)
+    record = {
+        "left_out": 0,
+        "detector": "d" * 64,
+        "seconds": {"trainings": 10.0},
+        "fusion": {"kind": "fit", "weights": dict.fromkeys(cell.config.branches, 1 / 3)},
+    }
+    return Finished(cell, Path("cells") / cell.name, scores, record)
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(tables, "RESAMPLES", 100)
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """The cells that a table asks for."""
+    asked = []
+
+    def finished(cell, root, *, say):
+        asked.append(cell)
+        return scored(cell)
+
+    def spectrum(self, fold):
+        labels = np.array(self.folds[fold - 1].test.labels)
+        return labels + np.random.default_rng(fold).normal(scale=0.9, size=len(labels))
+
+    monkeypatch.setattr(study, "finished", finished)
+    monkeypatch.setattr(study.Study, "spectrum_scores", spectrum)
+    return asked
+
+
+def table(name, tmp_path, **options):
+    config = write_config(tmp_path)
+    return reproduce(name, **{"manifest": made(), "out": tmp_path / "cells", "config": config, **options})
+
+
+def rows_of(result):
+    return {(row.row, row.column): row for row in result.rows}
+
+
+# published
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"cae-net-cost"}))
+def test_without_data_every_row_says_what_it_needs(name):
+    found = reproduce(name).to_dict()
+    assert "2502.10682" in found["paper"]
+    assert found["rows"]
+    for row in found["rows"]:
+        assert row["reproduced"] is None
+        assert row["ci"] is None
+        assert "--data MANIFEST -o FOLDER" in row["note"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_singles_stand_beside_the_values_of_each_version():
+    rows = rows_of(reproduce("cae-net-singles"))
+    expected = {
+        "efficientnet": (86.11, 90.79, 88.9),
+        "deit": (89.16, 89.32, 89.32),
+        "convnext": (91.24, 89.49, 87.76),
+        "ensemble": (94.46, 94.63, 93.23),
+    }
+    for method, values in expected.items():
+        for version, value in zip(("v3", "v2", "v1"), values, strict=True):
+            assert rows[method, f"accuracy, {version}"].published == pytest.approx(value / 100), method
+    for version, value in (("v3", 97.6), ("v2", 97.37), ("v1", 97.44)):
+        assert rows["ensemble", f"AUROC, {version}"].published == pytest.approx(value / 100)
+    assert rows["ensemble", "EER, v2"].published == pytest.approx(0.0472)
+    assert "ResNet-34" in rows["efficientnet", "accuracy, v1"].note
+    assert "ResNet-34" not in rows["efficientnet", "accuracy, v2"].note
+
+
+def test_other_tables_have_their_published_values():
+    rows = rows_of(reproduce("cae-net-frequency"))
+    assert rows["ResNet, sub-bands", "accuracy"].published == pytest.approx(0.8044)
+    assert rows["ConvNeXt, sub-bands", "accuracy"].published == pytest.approx(0.8949)
+    rows = rows_of(reproduce("cae-net-fgsm"))
+    assert rows["convnext", "accuracy, FGSM 0.01"].published == pytest.approx(0.0645)
+    assert "13 to 20 %" in rows["ensemble by weights", "accuracy, FGSM 0.02"].note
+    assert rows["ensemble by weights", "accuracy, clean"].published is None
+
+
+def test_the_costs_are_those_of_the_specification(tmp_path):
+    rows = rows_of(reproduce("cae-net-cost", config=ROOT / "configs" / "cae-net.toml"))
+    column = "parameters, convolutions and linear, M"
+    assert rows["total", column].published == 117.4
+    assert rows["total", column].reproduced == pytest.approx(117.39, abs=0.005)
+    assert rows["total", "parameters, all, M"].reproduced == pytest.approx(117.65, abs=0.005)
+    assert rows["total", "multiply-accumulates, G"].published == 24.8
+    assert rows["total", "multiply-accumulates, G"].reproduced == pytest.approx(22.4, abs=0.06)
+    assert rows["efficientnet", "multiply-accumulates, G"].reproduced == pytest.approx(0.385, abs=0.001)
+    assert len(rows) == 12, "the full configuration is the published one and has no rows of its own"
+
+
+# configurations
+
+
+def test_what_is_trained_without_a_configuration_is_the_committed_small_one():
+    assert study.SMALL.read_text() == (ROOT / "configs" / "cae-net-small.toml").read_text()
+    assert study.configuration(None).branches["wavelet"].input == "dwt"
+
+
+def test_the_spectrum_detector_is_configured_as_the_committed_one():
+    from tellsign import artifacts, hub
+    from tellsign.systems.spectrum.config import SpectrumConfig
+
+    tree = tomllib.loads((ROOT / "configs" / "spectrum.toml").read_text())
+    shipped = artifacts.load(hub.detector_path("spectrum")).spec["config"]
+    assert SpectrumConfig(**shipped) == SpectrumConfig(**tree["config"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'system = "spectrum"\nname = "x"',
+            "is a configuration of the system 'spectrum'; expected 'cae-net'",
+        ),
+        ('system = "cae-net"\nname = "x"\n[grid]\nsize = [1, 2]', "has a .grid.; a table is made with one"),
+        ('system = "cae-net"\nname = "x"\n[config]\nsizes = 3', "unknown key 'sizes'"),
+    ],
+)
+def test_configurations_that_do_not_do(tmp_path, text, message):
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        reproduce("cae-net-singles", manifest=made(), out=tmp_path, config=tmp_path / "c.toml")
+
+
+def test_inputs_that_do_not_do(tmp_path):
+    with pytest.raises(ConfigError, match="-o FOLDER"):
+        reproduce("cae-net-singles", manifest=made())
+    with pytest.raises(ConfigError, match="folds must be 2 or more"):
+        reproduce("cae-net-singles", folds=1)
+    with pytest.raises(ConfigError, match="trains no network"):
+        reproduce("upconv-table4", config=tmp_path / "c.toml")
+    film = Manifest((*made(), Sample(tmp_path / "film.mp4", FAKE)))
+    with pytest.raises(ManifestError, match="video"):
+        table("cae-net-singles", tmp_path, manifest=film)
+    pixels = write_config(tmp_path / "other", {'input = "dwt"': 'input = "rgb"'})
+    with pytest.raises(ConfigError, match="none of the branches efficientnet, deit, wavelet looks at sub-b"):
+        table("cae-net-wavelet", tmp_path, config=pixels)
+
+
+# singles
+
+
+def test_singles_are_pooled_over_folds_without_leaks(trained, tmp_path):
+    result = table("cae-net-singles", tmp_path, folds=3)
+    rows = rows_of(result)
+    assert [cell.name for cell in trained] == ["fold-1-of-3", "fold-2-of-3", "fold-3-of-3"]
+    tested = [sample.path for cell in trained for sample in cell.test]
+    assert sorted(tested) == sorted(sample.path for sample in made())
+    for cell in trained:
+        own = set(sources(cell.test))
+        assert not own & set(sources(cell.train))
+        assert not own & set(sources(cell.valid))
+    labels = np.concatenate([cell.test.labels for cell in trained])
+    fused = np.concatenate([scored(cell).scores.fused for cell in trained])
+    area = rows["ensemble", "AUROC, v3"]
+    assert area.published == pytest.approx(0.976)
+    assert area.reproduced == pytest.approx(auroc(labels, fused))
+    assert area.ci[0] <= area.reproduced <= area.ci[1]
+    right = np.mean((fused >= 0) == labels)
+    assert rows["ensemble", "accuracy, v2"].reproduced == pytest.approx(right)
+    means = [auroc(cell.test.labels, scored(cell).scores.fused) for cell in trained]
+    assert rows["ensemble", "AUROC, mean of folds"].reproduced == pytest.approx(np.mean(means))
+
+
+def test_the_difference_to_the_spectrum_detector_has_a_verdict(trained, tmp_path):
+    row = rows_of(table("cae-net-singles", tmp_path, folds=2))[
+        "ensemble - spectrum detector", "AUROC, difference"
+    ]
+    assert row.reproduced > 0.05
+    assert row.ci[0] > 0
+    assert row.note == "ensemble is better"
+
+
+def test_a_difference_that_may_be_none_is_undecided():
+    labels = np.repeat([0, 1], 20)
+    one, other = (np.random.default_rng(seed).normal(size=40) + 0.3 * labels for seed in (1, 2))
+    pooled = tables.Pooled(labels, tuple(map(str, range(40))), {}, np.zeros(40))
+    row = tables.difference_row(pooled, one, other, ("a", "b"))
+    assert row.ci[0] < 0 < row.ci[1]
+    assert row.note == "undecided"
+    assert row.reproduced == pytest.approx(auroc(labels, one) - auroc(labels, other))
+
+
+def test_where_the_spectrum_detector_cannot_be_fitted_its_row_says_why(trained, tmp_path, monkeypatch):
+    def small(self, fold):
+        raise ManifestError("images are smaller than 128 pixels")
+
+    monkeypatch.setattr(study.Study, "spectrum_scores", small)
+    result = table("cae-net-singles", tmp_path, folds=2)
+    row = rows_of(result)["spectrum detector", "AUROC"]
+    assert row.reproduced is None
+    assert "smaller than 128" in row.note
+    assert not [row for row in result.rows if "- spectrum" in row.row]
+
+
+# strategies
+
+
+def test_every_strategy_shows_as_many_images(tmp_path):
+    training = thinned(made(n=100), ratio=5, seed=0)
+    assert (training.labels.count(REAL), training.labels.count(FAKE)) == (20, 100)
+    config = study.configuration(write_config(tmp_path, {"epochs = 2\nb": "epochs = 30\nb"}))
+    shown = {}
+    for strategy in strategies.STRATEGIES:
+        views = strategies.strategy_views(config, training, strategy)
+        shown[strategy] = views.total
+        own = strategies.strategy_config(config, training, strategy)
+        epochs = {own.stage_training(name).epochs for name in own.branches}
+        assert epochs == {views.epochs}, strategy
+    assert shown["plain"] == 30 * 120
+    for strategy, total in shown.items():
+        assert total == pytest.approx(30 * 120, rel=0.03), strategy
+
+
+def test_a_multistage_configuration_keeps_its_own_schedule_and_sets_the_measure():
+    training = thinned(made(n=100), ratio=5, seed=0)
+    config = CaeNetConfig()  # 5, 5 and 4 epochs in each of 5 stages
+    same = strategies.strategy_config(config, training, strategies.REPEAT)
+    assert same == config
+    plain = strategies.strategy_config(config, training, "plain")
+    assert plain.training.epochs == round(5 * (5 * 20 + 100) / 120)
+    disjoint = strategies.strategy_config(config, training, strategies.DISJOINT)
+    assert {branch.stage_epochs for branch in disjoint.branches.values()} == {8}
+
+
+def test_balancing_compares_the_multistage_schedule_with_every_other(trained, tmp_path):
+    result = table("cae-net-balancing", tmp_path)
+    rows = rows_of(result)
+    assert len(trained) == 7
+    for cell in trained:
+        labels = cell.train.labels
+        assert labels.count(FAKE) == pytest.approx(5 * labels.count(REAL), abs=5)
+        assert cell.test == trained[0].test
+        assert cell.train == trained[0].train
+    assert {cell.config.strategy for cell in trained} == {
+        "multistage", "plain", "weighted", "over", "under", "focal",
+    }  # fmt: skip
+    cell = next(cell for cell in trained if cell.config.strategy == "focal")
+    labels, fused = np.array(cell.test.labels), scored(cell).scores.fused
+    real = rows["focal", "real accuracy"]
+    assert real.reproduced == pytest.approx(np.mean(fused[labels == REAL] < 0))
+    assert real.ci[0] <= real.reproduced <= real.ci[1]
+    fake = rows["focal", "fake accuracy"].reproduced
+    assert rows["focal", "balanced accuracy"].reproduced == pytest.approx((real.reproduced + fake) / 2)
+    pair = rows["multistage, reals repeat - focal", "AUROC, difference"]
+    assert pair.note in ("undecided", "focal is better", "multistage, reals repeat is better")
+    assert len([row for row in result.rows if row.column == "AUROC, difference"]) == 6
+
+
+def test_a_cell_that_cannot_be_made_leaves_the_others_and_says_why(monkeypatch, tmp_path):
+    def finished(cell, root, *, say):
+        if cell.config.reals == "disjoint":
+            raise ManifestError("3 reals cannot be parted into 5 subsets")
+        return scored(cell)
+
+    monkeypatch.setattr(study, "finished", finished)
+    rows = rows_of(table("cae-net-balancing", tmp_path))
+    assert "cannot be parted" in rows["multistage, reals disjoint", "AUROC"].note
+    assert rows["multistage, reals disjoint", "AUROC"].reproduced is None
+    assert rows["over", "AUROC"].reproduced is not None
+
+    def none(cell, root, *, say):
+        raise ManifestError("no image can be used")
+
+    monkeypatch.setattr(study, "finished", none)
+    with pytest.raises(ConfigError, match="no image can be used"):
+        table("cae-net-balancing", tmp_path)
+
+
+# ablations
+
+
+def test_the_wavelet_table_trains_one_network_on_three_inputs(trained, tmp_path):
+    rows = rows_of(table("cae-net-wavelet", tmp_path))
+    assert len({cell.digest for cell in trained}) == 3
+    assert all(list(cell.config.branches) == ["wavelet"] for cell in trained)
+    assert [(c.config.branches["wavelet"].input, c.config.dwt) for c in trained] == [
+        ("dwt", "native"),
+        ("dwt", "dwt_resize"),
+        ("rgb", "dwt_resize"),
+    ]
+    assert rows["sub-bands, native - pixels", "AUROC, difference"].ci
+
+
+def test_the_frequency_table_has_published_networks_for_the_published_configuration(tmp_path):
+    full = frequency_configs(CaeNetConfig())
+    found = [(one.branches["convnext"].backbone, one.branches["convnext"].input) for one in full.values()]
+    assert found == [
+        ("resnet34", "dwt"), ("convnext_tiny", "dwt"), ("convnext_tiny", "fft"), ("convnext_tiny", "dct"),
+    ]  # fmt: skip
+    small = frequency_configs(study.configuration(write_config(tmp_path)))
+    assert {one.branches["wavelet"].backbone for one in small.values()} == {"test_resnet", "test_convnext"}
+    for one in (*full.values(), *small.values()):
+        assert CaeNetConfig(**asdict(one)) == one
+
+
+def test_frequency_rows(trained, tmp_path):
+    rows = rows_of(table("cae-net-frequency", tmp_path))
+    assert len(trained) == 4
+    assert rows["ResNet, sub-bands", "accuracy"].published == pytest.approx(0.8044)
+    assert rows["ResNet, sub-bands", "accuracy"].reproduced is not None
+
+
+# retention
+
+
+def stage(number, **changes):
+    values = {
+        "stage": number,
+        "subsets": (0.9, 0.5),
+        "n_subsets": (10, 10),
+        "seen": (True, number > 1),
+        "reals": 0.8,
+        "n_reals": 20,
+        "valid_accuracy": 0.7,
+        "valid_reals": 0.75,
+        "valid_fakes": 0.65,
+        "valid_auroc": 0.85,
+        "n_valid": 40,
+    }
+    return Retention(**(values | changes))
+
+
+def test_retention_shows_every_subset_after_every_stage(monkeypatch, tmp_path):
+    def finished(cell, root, *, say):
+        found = replace(scored(cell), folder=tmp_path / cell.name)
+        for branch in cell.config.branches:
+            file = found.run / branch / "retention.json"
+            write_retention(file, [stage(1), stage(2, subsets=(0.4, 0.95))], title=branch)
+        return found
+
+    monkeypatch.setattr(study, "finished", finished)
+    result = table("cae-net-retention", tmp_path)
+    rows = rows_of(result)
+    first = "multistage, reals repeat, deit, stage 1"
+    assert rows[first, "subset 1, trained on"].reproduced == 0.9
+    assert rows[first, "subset 2, to come"].reproduced == 0.5
+    assert rows[first.replace("1", "2"), "subset 1, trained on"].reproduced == 0.4
+    assert rows[first.replace("repeat", "disjoint"), "reals"].reproduced == 0.8
+    assert len(result.rows) == 2 * 3 * 2 * 6
+    assert result.picture == tmp_path / "cells" / "cae-net-retention.png"
+    assert result.picture.is_file()
+    assert len(result.figure.axes) == 6
+
+
+# figures
+
+
+def test_confusion_counts_all_images_and_draws_them(trained, tmp_path):
+    result = table("cae-net-confusion", tmp_path, folds=2)
+    rows = rows_of(result)
+    for method in ("deit", "ensemble"):
+        counts = [
+            rows[method, f"{a} called {b}, images"].reproduced
+            for a in ("real", "fake")
+            for b in ("real", "fake")
+        ]
+        assert sum(counts[:2]) == sum(counts[2:]) == 60
+        assert rows[method, "real called fake"].reproduced == pytest.approx(counts[1] / 60)
+    texts = [text.get_text() for axes in result.figure.axes for text in axes.texts]
+    assert len(texts) == 16
+    assert result.to_dict()["picture"] == str(tmp_path / "cells" / "cae-net-confusion.png")
+
+
+def test_the_roc_curve_has_the_area_of_its_row(trained, tmp_path):
+    result = table("cae-net-roc", tmp_path, folds=2)
+    rows = rows_of(result)
+    curves = {line.get_label(): line.get_xydata() for line in result.figure.axes[0].lines}
+    for method, column in (("deit", "AUROC"), ("ensemble", "AUROC, v3")):
+        x, y = curves[method].T
+        assert np.trapezoid(y, x) == pytest.approx(rows[method, column].reproduced)
+        assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert not [row for row in result.rows if row.column.startswith("accuracy")]
+
+
+def test_neighbours_of_the_same_class():
+    labels = np.repeat([0, 1], 20)
+    apart = np.random.default_rng(0).normal(size=(40, 3)) + 100 * labels[:, None]
+    assert same_class(apart, labels) == 1.0
+    together = np.random.default_rng(0).normal(size=(40, 3))
+    assert 0.3 < same_class(together, labels) < 0.7
+
+
+def test_images_are_taken_evenly_from_both_classes():
+    manifest = made(n=50)
+    found = evenly(manifest, 20)
+    assert (found.labels.count(REAL), found.labels.count(FAKE)) == (10, 10)
+    assert found[0] == manifest[0]
+    assert found[-1] == manifest[-1]
+    assert evenly(manifest, 1000) == manifest
+
+
+# FGSM
+
+
+def test_fgsm_asks_for_all_targets_and_shows_the_vote_against_the_weighted_ensemble():
+    rows = rows_of(reproduce("cae-net-fgsm"))
+    assert {row for row, _ in rows} == {
+        "efficientnet",
+        "deit",
+        "convnext",
+        "ensemble by weights",
+        "ensemble by vote",
+    }
+    assert len(rows) == 5 * (1 + len(attacked.EPS))
