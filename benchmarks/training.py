@@ -7,7 +7,8 @@ into which the engine puts 2 % of its time at most, are no part of a step. Memor
 its own, which counts everything, imports included, up to its last step. Waiting: as the engine itself tells
 it, from files of 256 × 256 pixels, in the epochs after the one that starts the workers.
 
-`python -m benchmarks.training` prints the rows.
+The full configuration's steps are longer, and wait the less for files. `python -m benchmarks.training`
+prints the rows.
 """
 
 from __future__ import annotations
@@ -145,13 +146,124 @@ def trained(
 
 
 def in_memory(
-    branch: Branch, config: CaeNetConfig, steps: int, before: Callable[[], None]
+    branch: Branch,
+    config: CaeNetConfig,
+    *,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    steps: int,
+    before: Callable[[], None] = lambda: None,
 ) -> tuple[InMemory, float]:
-    """The engine's steps on one batch that lies in memory: the loader, which timed them, and the mean loss."""
-    n = config.training.batch_size
+    """The engine's steps on one batch that lies in memory → its loader, which timed them, and the mean loss."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_images(Path(folder), config.size, n)
-        training, valid = labelled(paths * steps), labelled(paths[:2])
-        loader = InMemory(training, *bare.batch(work(config, "", branch)), before) if False else None
-        del loader
-        raise NotImplementedError(training, valid)
+        paths = write_images(Path(folder), config.size, steps * config.training.batch_size)
+        training, valid = labelled(paths), labelled(paths[:2])
+        loader = InMemory(training, *batch, before)
+        with mock.patch.object(loop, "new_loader", lambda *_, **__: loader):
+            result = trained(branch, training, valid, config, Path(folder) / "run", epochs=1)
+    return loader, result.history[0]["loss"]
+
+
+def step_row(config_name: str, name: str) -> dict[str, Any]:
+    """The time of a bare step over that of the engine's, as the median over pairs."""
+    config = configuration(config_name)
+    branch = new(config, name)
+    task = work(config, name, branch)
+    images, labels = bare.batch(task)
+    bare_loop, seconds, losses = bare.Loop(task, deepcopy(branch.network)), [], []
+
+    def bare_step() -> None:
+        began = time.perf_counter()
+        losses.append(float(bare_loop(images, labels)))
+        seconds.append(time.perf_counter() - began)
+
+    steps = STEPS[config_name] + 1
+    loader, loss = in_memory(branch, config, batch=(images, labels), steps=steps, before=bare_step)
+    # What is compared does the same work.
+    assert abs(loss - statistics.mean(losses)) < 1e-3 * loss, (loss, losses)
+    pairs = list(zip(seconds, loader.seconds, strict=True))[1:]
+    each = statistics.median(ours for _, ours in pairs)
+    return {
+        "name": f"training step, {config_name}, {name} (batch {task.batch_size}, {each:.2f} s), rate over a "
+        "bare loop",
+        "value": statistics.median(theirs / ours for theirs, ours in pairs),
+        "target": 0.97,
+        "unit": "×",
+    }
+
+
+def engine_peak(config_name: str, name: str, steps: int) -> float:
+    """MiB of this process up to the engine's last step."""
+    config = configuration(config_name)
+    branch = new(config, name)
+    batch = bare.batch(work(config, name, branch))
+    return in_memory(branch, config, batch=batch, steps=steps)[0].peak
+
+
+def peak_of(code: str, *arguments: str) -> float:
+    """What a process of its own prints: its peak."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1]
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def memory_row(config_name: str, name: str) -> dict[str, Any]:
+    """The engine's peak over the bare loop's, as the median over processes that take turns."""
+    config = configuration(config_name)
+    task = json.dumps(asdict(work(config, name, new(config, name))))
+    theirs_code = "import json, sys; from benchmarks import bare; "
+    theirs_code += "print(bare.main(bare.Work(**json.loads(sys.argv[1])), int(sys.argv[2])))"
+    ours_code = "import sys; from benchmarks import training; "
+    ours_code += "print(training.engine_peak(sys.argv[1], sys.argv[2], int(sys.argv[3])))"
+    pairs = [
+        (
+            peak_of(theirs_code, task, str(PEAK_STEPS)),
+            peak_of(ours_code, config_name, name, str(PEAK_STEPS)),
+        )
+        for _ in range(PEAK_REPEATS[config_name])
+    ]
+    each = statistics.median(ours for _, ours in pairs)
+    return {
+        "name": f"memory of a training step, {config_name}, {name} ({each:.0f} MiB), over a bare loop",
+        "value": statistics.median(ours / theirs for theirs, ours in pairs),
+        "target": 1.05,
+        "unit": "×",
+        "at_most": True,
+    }
+
+
+def waiting_row(config_name: str, name: str) -> dict[str, Any]:
+    """The share of the steps' time in which the network had no images, with workers that read files."""
+    config = configuration(config_name)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_images(Path(folder), max(SIDE, config.size), FILES)
+        training, valid = labelled(paths), labelled(paths[:16])
+        result = trained(new(config, name), training, valid, config, Path(folder) / "run", epochs=EPOCHS)
+    rate = statistics.median(row["images_per_second"] for row in result.history[1:])
+    first = result.history[0]["waiting"]
+    return {
+        "name": f"waiting for files, {config_name}, {name} ({rate:.0f} images/s; {first:.1%} in the epoch that "
+        "starts the workers)",
+        "value": 100 * statistics.median(row["waiting"] for row in result.history[1:]),
+        "target": 5,
+        "unit": "%",
+        "at_most": True,
+    }
+
+
+def rows() -> list[dict[str, Any]]:
+    """Time and memory of both configurations' branches, the wait of the small one's."""
+    found = []
+    for config_name in STEPS:
+        names = list(configuration(config_name).branches)
+        found += [step_row(config_name, name) for name in names]
+        found += [memory_row(config_name, name) for name in names]
+        if config_name == "cae-net-small":
+            found += [waiting_row(config_name, name) for name in names]
+    return found
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(row)

@@ -143,6 +143,11 @@ def test_a_probability_comes_with_its_prior_and_with_other_priors():
     assert f"If this share were fake 1 % 10 % 30 % 50 % Probability of a fake {row}" in text
 
 
+def test_a_prior_that_reads_like_another_is_shown_once():
+    text = Document(html(explanation(verdict(probability=0.62, prior=0.498)))).text.replace("\u00a0", " ")
+    assert "If this share were fake 1 % 10 % 50 % Probability of a fake" in text
+
+
 def test_no_probability_is_shown_where_the_detector_is_out_of_its_depth():
     reason = "its spectrum is unlike the images this detector was trained on"
     document = Document(html(explanation(verdict("uncertain", probability=0.77, warnings=(reason,)))))

@@ -295,10 +295,12 @@ def _probability(verdict: Verdict, *, doubtful: bool) -> Context:
     """The probability with its prior, and at other priors; none where the detector isn't to be trusted."""
     if verdict.probability is None or doubtful:
         return {"probability": None}
-    shares = sorted({*PRIORS, verdict.prior})
+    own = words.fraction(verdict.prior)
+    # One that reads like the detector's own would look like a misprint.
+    shares = sorted({verdict.prior, *(share for share in PRIORS if words.fraction(share) != own)})
     return {
         "probability": words.percent(verdict.probability),
-        "prior": words.fraction(verdict.prior),
+        "prior": own,
         "priors": [
             {
                 "share": words.fraction(share),
