@@ -24,7 +24,7 @@ from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import timm
@@ -36,12 +36,13 @@ from tellsign.data import Manifest
 from tellsign.data.augment import View
 from tellsign.data.loading import Batch
 from tellsign.engine import loop
-from tellsign.engine.config import TrainingConfig
-from tellsign.engine.folder import TrainingResult
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.systems.cae_net.model import Branch, entry_side, new_branch
 from tellsign.train_config import read_config
 from tellsign.types import Sample
+
+if TYPE_CHECKING:
+    from tellsign.engine.folder import TrainingResult
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STEPS = {"cae-net-small": 30, "cae-net": 3}  # in turn, after one of each that doesn't count
@@ -86,7 +87,7 @@ def work(config: CaeNetConfig, name: str, branch: Branch) -> bare.Work:
 
 
 class InMemory:
-    """In place of the engine's loader: one batch again and again, and the seconds until the next was wanted."""
+    """In place of the engine's loader: one batch again and again, and the seconds until the next one."""
 
     waited = 0.0
 
@@ -137,9 +138,7 @@ def trained(
     branch: Branch, training: Manifest, valid: Manifest, config: CaeNetConfig, run: Path, **options: Any
 ) -> TrainingResult:
     """The engine's training of a branch, with a constant rate and without checkpoints."""
-    settings: TrainingConfig = replace(
-        config.training, schedule="constant", checkpoint_seconds=NO_CHECKPOINTS, **options
-    )
+    settings = replace(config.training, schedule="constant", checkpoint_seconds=NO_CHECKPOINTS, **options)
     view = View(config.size, flip=True)
     identity = {"detector": "benchmark"}
     return loop.train_network(branch, training, valid, view, settings, run=run, seed=0, identity=identity)
@@ -153,13 +152,13 @@ def in_memory(
     steps: int,
     before: Callable[[], None] = lambda: None,
 ) -> tuple[InMemory, float]:
-    """The engine's steps on one batch that lies in memory → its loader, which timed them, and the mean loss."""
+    """The engine's steps on one batch in memory → its loader, which timed them, and the mean loss."""
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder), config.size, steps * config.training.batch_size)
         training, valid = labelled(paths), labelled(paths[:2])
         loader = InMemory(training, *batch, before)
-        with mock.patch.object(loop, "new_loader", lambda *_, **__: loader):
-            result = trained(branch, training, valid, config, Path(folder) / "run", epochs=1)
+        with mock.patch.object(loop, "new_loader", return_value=loader):
+            result = trained(branch, training, valid, config, Path(folder) / "run", epochs=1, workers=0)
     return loader, result.history[0]["loss"]
 
 
@@ -243,8 +242,8 @@ def waiting_row(config_name: str, name: str) -> dict[str, Any]:
     rate = statistics.median(row["images_per_second"] for row in result.history[1:])
     first = result.history[0]["waiting"]
     return {
-        "name": f"waiting for files, {config_name}, {name} ({rate:.0f} images/s; {first:.1%} in the epoch that "
-        "starts the workers)",
+        "name": f"waiting for files, {config_name}, {name} ({rate:.0f} images/s; {first:.1%} in the epoch "
+        "that starts the workers)",
         "value": 100 * statistics.median(row["waiting"] for row in result.history[1:]),
         "target": 5,
         "unit": "%",

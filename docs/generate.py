@@ -58,8 +58,8 @@ def _default(option: Any) -> str:
 def configuration() -> str:
     """The configuration reference: every key of a training file, from the records that read it."""
     from tellsign.calibration import CalibrationConfig
-    from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.engine.config import TrainingConfig
+    from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.spectrum.config import SpectrumConfig
     from tellsign.train_config import TrainConfig

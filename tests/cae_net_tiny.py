@@ -55,12 +55,25 @@ def write_config(folder: Path, changes: dict[str, str] | None = None) -> Path:
     return folder / "tiny.toml"
 
 
+def write_one_branch(folder: Path) -> Path:
+    """The configuration with the wavelet branch alone."""
+    head, _, tail = CONFIG.partition("[config.branches.efficientnet]")
+    _, table, tail = tail.partition("[config.branches.wavelet]")
+    head = head.replace('fusion = "fit"', 'fusion = "weights"\nfusion_weights = [1.0]')
+    (folder / "one.toml").write_text(head + table + tail)
+    return folder / "one.toml"
+
+
 def images(folder: Path, n: int = 48, *, size: int = 128, group_size: int = 2) -> Manifest:
     """n reals and n fakes; so many successive ones are of a group."""
     return read(write_dataset(folder, n, size=size, group_size=group_size))
 
 
 def without_graph(patch: Any) -> None:
-    """Detectors without a graph that runs, whose export takes most of the time; patch: pytest's."""
+    """Detectors without a graph and trainings without a picture, which take most of the time.
+
+    patch: pytest's.
+    """
     patch.setattr("tellsign.engine.export.graph_bytes", lambda network, size: b"no graph")
     patch.setattr("tellsign.engine.export.parity", lambda graph, network, examples: 0.0)
+    patch.setattr("tellsign.engine.keeping.write_curves", lambda *_: None)

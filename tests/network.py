@@ -134,29 +134,42 @@ BRANCHES = {
 CAE_SIZE = 64
 
 
-def write_cae_net(folder: Path, **options: Any) -> Path:
-    """Writes a CAE-Net with random weights, whose verdicts mean nothing. options: of its config."""
+def write_cae_net(folder: Path, *, max_crops: int = 1) -> Path:
+    """Writes a CAE-Net with random weights, whose verdicts mean nothing."""
+    made = artifacts.load(_made_cae_net())
+    spec = {
+        **made.spec,
+        "config": made.spec["config"] | {"max_crops": max_crops},
+        "preprocessing": made.spec["preprocessing"] | {"max_crops": max_crops},
+    }
+    artifacts.save(folder, spec=spec, arrays=made.arrays, graph=made.graph, card="# CAE-Net\n")
+    return folder
+
+
+@lru_cache(maxsize=1)
+def _made_cae_net() -> Path:
+    """Exported once a session, which takes seconds."""
     from looking_networks import tiny
     from tellsign.systems.cae_net.config import CaeNetConfig
     from tellsign.systems.cae_net.model import CaeNet, new_branch
 
-    common = {"branches": BRANCHES, "size": CAE_SIZE, "weights": "scratch", "fusion": "vote"}
-    config = CaeNetConfig(**(common | options))
+    config = CaeNetConfig(branches=BRANCHES, size=CAE_SIZE, weights="scratch", fusion="vote")
     branches = {}
     for name, one in config.branches.items():
         branches[name] = new_branch(config, name)
         branches[name].network = tiny(one.backbone, channels=12 if one.input == "dwt" else 3)
     made = artifacts.load(_made())
-    spec = {"name": "cae-net", "system": "cae-net", "config": asdict(config)}
-    network = CaeNet(branches, fusion=config.fusion, weights=config.fusion_weights)
-    examples = np.stack([natural(seed, config.size, config.size) for seed in range(2)])
-    preprocessing = config.input.to_spec() | {"profile": LOOK.domain.to_spec()}
-    save_network(
-        folder,
-        network,
-        spec={**made.spec, **spec, "preprocessing": preprocessing},
-        examples=examples,
+    return save_network(
+        Path(tempfile.mkdtemp(prefix="tellsign-test-")) / "cae-net",
+        CaeNet(branches, fusion=config.fusion, weights=config.fusion_weights),
+        spec={
+            **made.spec,
+            "name": "cae-net",
+            "system": "cae-net",
+            "config": asdict(config),
+            "preprocessing": config.input.to_spec() | {"profile": LOOK.domain.to_spec()},
+        },
+        examples=np.stack([natural(seed, config.size, config.size) for seed in range(2)]),
         parts=tuple(branches),
         arrays={name: array for name, array in made.arrays.items() if not name.startswith("network.")},
     )
-    return folder

@@ -1,8 +1,6 @@
 """`python -m tellsign`: the command line, for launchers that start modules."""
 
-import sys
-
 from tellsign.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,7 +27,7 @@ from tellsign.calibration import (
 )
 from tellsign.configuration import only_known
 from tellsign.data.left_out import LeftOut
-from tellsign.data.manifest import LABEL_NAMES, Manifest
+from tellsign.data.manifest import LABEL_NAMES, Manifest, require_both_classes
 from tellsign.data.picture import picture
 from tellsign.groups import effective_groups, sources
 from tellsign.metrics import auroc
@@ -72,11 +72,12 @@ def train(
              manifest: with splits train and valid; samples of the split test are left alone.
              out: the detector's folder; a training is kept in `out` with ".run" behind its name meanwhile.
              resume: go on with a training that was stopped there.
-             say: told what happens.
+             say: told what happens, in the first process.
     Returns: the calibrated artifact; in the other processes of several, the one that was chosen.
     Raises:  ConfigError, ManifestError: configuration or data don't do.
     """
     artifacts.check_target(out)
+    say = say if is_first() else lambda text: None
     system = hub.system(config.system)
     candidates = list(_candidates(system.config_class, config))
     training, halves = _parts(manifest, config)
@@ -96,25 +97,17 @@ def train(
         draft = artifacts.load(best.path)
         if not is_first():
             return draft
-        domain = _domain_statistics(draft, training, best.left_out)
         spec = {
             **draft.spec,
             "name": config.name,
             "summary": config.summary,
             "train": asdict(config),
             "versions": versions(),
-            "data": {
-                "manifest": manifest.digest(),
-                "train": counts(training),
-                "select": counts(best.used),
-                "calibrate": counts(halves["calibrate"]),
-                "halves": {name: half.digest() for name, half in halves.items()},
-            },
+            "data": {"manifest": manifest.digest(), "train": counts(training), **_judged(halves, best)},
             "metrics": {"auroc_select": best.area, "n_candidates": len(candidates)},
         }
-        chosen = artifacts.save(
-            folder / "chosen", spec=spec, arrays={**draft.arrays, **domain}, graph=draft.graph
-        )
+        arrays = {**draft.arrays, **_domain_statistics(draft, training, best.left_out)}
+        chosen = artifacts.save(folder / "chosen", spec=spec, arrays=arrays, graph=draft.graph)
         # Only a calibrated detector takes the place of the one that may be there.
         found = calibrate(chosen, halves["calibrate"], config.calibration, out, left_out=best.left_out)
         for path in (chosen.path, *(trial.path for trial in trials)):
@@ -301,11 +294,7 @@ def _parts(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, dict[str,
     """The training split and the halves of the validation split, once both are known to do."""
     training, valid = manifest.filter(split="train"), manifest.filter(split="valid")
     for name, part in (("train", training), ("valid", valid)):
-        if set(part.labels) != {REAL, FAKE}:
-            raise ManifestError(
-                f"the split {name!r} needs both labels, found {len(part)} rows with "
-                f"{sorted({LABEL_NAMES[label] for label in part.labels})}; see `tellsign data split`"
-            )
+        require_both_classes(part, f"the split {name!r}")
     _no_shared_groups(training, valid)
     halves = validation_halves(valid, seed=config.seed)
     _check_support(halves["calibrate"], config.calibration)
@@ -316,6 +305,15 @@ def _trial(path: Path, select: Manifest, left_out: LeftOut) -> _Trial:
     """A candidate, judged on the selection half."""
     used, scores, _ = usable_scores(artifacts.load(path), select, left_out)
     return _Trial(auroc(np.array(used.labels), scores), path, used, left_out)
+
+
+def _judged(halves: Mapping[str, Manifest], best: _Trial) -> dict[str, Any]:
+    """What a detector says of the validation images: how many, and which half was for what."""
+    return {
+        "select": counts(best.used),
+        "calibrate": counts(halves["calibrate"]),
+        "halves": {name: half.digest() for name, half in halves.items()},
+    }
 
 
 def _short(options: Any, config: TrainConfig) -> str:

@@ -1,15 +1,32 @@
-"""`tellsign`, with detectors that have no graph: its export takes most of the time of a tiny training."""
+"""`tellsign`, each time in a process of its own, which is killed when a test says so.
+
+Detectors have no graph, whose export takes most of the time of a tiny training, intervals have few resamples,
+and there are three perturbations.
+Says "ready", then reads pairs of lines. The first is JSON: arguments, and the files that take what is printed
+and what is said. The second is "kill", which takes effect when it comes, or "wait". The answer is the signal
+that ended the process, or minus its exit status.
+"""
 
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import signal
 import sys
 from typing import Any
 
+import sklearn.manifold
+import sklearn.svm
+import timm
 import torch
 
 from cae_net_tiny import without_graph
 from tellsign.cli import main
+from tellsign.evaluate.cae_net import ablations, attacked, figures, perturbed, retention, strategies, tables
+
+# What is imported when it is first used, so that no process has to.
+IMPORTED = (sklearn.manifold, sklearn.svm, timm, ablations, figures, retention, strategies)
 
 
 class Patch:
@@ -20,8 +37,41 @@ class Patch:
         setattr(importlib.import_module(module), name, value)
 
 
-if __name__ == "__main__":
+def run(arguments: list[str], printed: str, said: str) -> int:
+    """The exit status of the command."""
+    for number, path in ((1, printed), (2, said)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = ["tellsign", *arguments]
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def serve() -> None:
     torch.set_num_threads(1)
     without_graph(Patch())
-    sys.argv[0] = "tellsign"
-    main()
+    for module in (tables, attacked, perturbed):
+        module.RESAMPLES = 50
+    perturbed.suite = lambda: ("none", "jpeg:50", "blur:9")
+    print("ready", flush=True)
+    while line := sys.stdin.readline():
+        number = os.fork()
+        if not number:
+            code = 99
+            try:
+                code = run(*json.loads(line))
+            finally:
+                os._exit(code)
+        if sys.stdin.readline() == "kill\n":
+            os.kill(number, signal.SIGKILL)  # not waited for yet, so that the number is still its own
+        status = os.waitpid(number, 0)[1]
+        print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

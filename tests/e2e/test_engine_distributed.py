@@ -16,6 +16,7 @@ from e2e.train_together import SETTINGS, brightness_box, looking_left, with_shar
 from tellsign.data.face_boxes import face_boxes
 from tellsign.engine import distributed
 from tellsign.engine.checkpoint import read_tensors
+from tellsign.engine.losses import epoch_order
 from tellsign.types import ConfigError
 from trainings import Tiny, options, splits, trained
 
@@ -142,6 +143,12 @@ def test_images_that_any_process_left_out_are_logged(together, data, tmp_path):
     assert sorted(rows[0]) == sorted(rows[1]) == [3, 4, 15]
     assert [row["n"] for row in history] == [20, 20]
     assert_close(history, alone.history)
+
+
+def test_a_checkpoint_knows_what_any_process_has_left_out(together, data):
+    order = epoch_order(splits(data[1])[0].labels, "plain", seed=3, epoch=0).tolist()
+    assert {order.index(row) % SETTINGS["batch_size"] % 2 for row in (4, 15)} == {0, 1}, "one in each process"
+    assert together[1]["bad, resumed"] == [[["train", 4], ["train", 15], ["valid", 3]]] * 2
 
 
 def test_a_loss_that_is_not_finite_in_one_stops_all(together):

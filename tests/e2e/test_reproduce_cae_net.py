@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import tellsign
 
-from cae_net_tiny import images, write_config
+from cae_net_tiny import images, write_config, write_one_branch
 from pictures import write_dataset
 from tellsign.data import Manifest, read, write
 from tellsign.types import FAKE
@@ -22,47 +22,62 @@ pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes and signals of POSIX")
+
 TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = TESTS / "e2e" / "reproduce_tiny.py"
 PATHS = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
 ENV = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 BRANCHES = ("efficientnet", "deit", "wavelet")
-ONE_BRANCH = {
-    'weights = "scratch"\n': 'weights = "scratch"\nfusion_weights = [1.0]\n',
-    'fusion = "fit"': 'fusion = "weights"',
-}
 
 
 class Trials:
-    """One data set, one configuration, and the folder of cells that tests share."""
+    """One data set, one configuration, the folder of cells that tests share, and what runs commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         images(folder / "data")
         self.config = write_config(folder)
+        self.one_branch = write_one_branch(folder)
         self.cells = folder / "cells"
-
-    def arguments(self, name: str, *more: str | Path, out: Path | None = None) -> list[str]:
-        data = self.folder / "data" / "manifest.csv"
-        given = ["--data", data, "--config", self.config, "--folds", "2", "--json", "-o", out or self.cells]
-        return [str(one) for one in ("reproduce", name, *given, *more)]
-
-    def process(self, arguments: list[str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV
+        self.process = subprocess.Popen(
+            [sys.executable, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV
         )
+        assert self.process.stdout.readline() == "ready\n"
 
-    def run(self, name: str, *more: str | Path, out: Path | None = None) -> tuple[dict, list[str]]:
+    def arguments(
+        self, name: str, *more: str | Path, out: Path | None = None, config: Path | None = None
+    ) -> list[str]:
+        data = self.folder / "data" / "manifest.csv"
+        given = ["--data", data, "--config", config or self.config, "--folds", "2", "-o", out or self.cells]
+        return [str(one) for one in ("reproduce", name, "--json", *given, *more)]
+
+    def start(self, arguments: list[str]) -> None:
+        self.tell(json.dumps([arguments, str(self.folder / "printed"), str(self.folder / "said")]))
+
+    def tell(self, line: str) -> None:
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def end(self, how: str) -> int:
+        self.tell(how)
+        return int(self.process.stdout.readline())
+
+    def run(self, name: str, *more: str | Path, **options: Path) -> tuple[dict, list[str]]:
         """The table, and what was said."""
-        process = self.process(self.arguments(name, *more, out=out))
-        printed, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said.decode()
-        return json.loads(printed), said.decode().splitlines()
+        self.start(self.arguments(name, *more, **options))
+        status = self.end("wait")
+        said = (self.folder / "said").read_text()
+        assert status == 0, said
+        return json.loads((self.folder / "printed").read_text()), said.splitlines()
 
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
-    return Trials(tmp_path_factory.mktemp("trials"))
+    trials = Trials(tmp_path_factory.mktemp("trials"))
+    yield trials
+    trials.process.stdin.close()
+    trials.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -116,27 +131,26 @@ def test_the_same_command_again_trains_nothing_and_another_seed_has_cells_of_its
     assert [name[:12] for name in names] == ["fold-1-of-2-"] * 2 + ["fold-2-of-2-"] * 2
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals of POSIX")
 @pytest.mark.parametrize("moment", ["fold-1*/detector.run/deit/training/run.json", "fold-2*/detector.run/*"])
 def test_a_queue_that_is_killed_goes_on_to_the_same_table(singles, trials, tmp_path, moment):
-    process = trials.process(trials.arguments("cae-net-singles", out=tmp_path))
+    trials.start(trials.arguments("cae-net-singles", out=tmp_path))
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob(moment)):
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, (trials.folder / "said").read_text()
         time.sleep(0.002)
-    process.kill()
-    process.communicate()
-    done = cells_of(tmp_path)
-    assert len(done) == (1 if moment.startswith("fold-2") else 0)
+    assert trials.end("kill") == signal.SIGKILL
+    first_is_done = moment.startswith("fold-2")
+    assert len(cells_of(tmp_path)) == first_is_done
     table, said = trials.run("cae-net-singles", out=tmp_path)
     assert table == {**singles[0], "notes": table["notes"]}
     # The seconds may differ, and nothing else.
     for own, other in zip(table["notes"], singles[0]["notes"], strict=True):
         assert own == other or "trained in" in own
-    assert not any(
-        "efficientnet: epoch" in line for line in said[: len(said) // 2 if done else None] if not done
-    )
+    if first_is_done:
+        assert not any("fold-1" in line for line in said)
+    else:
+        n_epochs = sum("efficientnet: epoch" in line for line in said)
+        assert n_epochs == 2, "those of fold 2: in fold 1 it was done before the kill"
 
 
 def test_studies_of_the_trained_detector_train_nothing(singles, trials):
@@ -190,44 +204,60 @@ def _check_robustness(rows: list[dict]) -> None:
     assert found["NeRF", "AUROC"]["reproduced"] is None
 
 
-def test_strategies_and_retention_share_their_trainings(trials):
-    retention, _ = trials.run("cae-net-retention")
+def test_strategies_and_retention_share_their_trainings(trials, tmp_path):
+    options = {"config": trials.one_branch, "out": tmp_path}
+    retention, _ = trials.run("cae-net-retention", **options)
     assert Path(retention["picture"]).is_file()
     rows = {(row["row"], row["column"]): row for row in retention["rows"]}
     for schedule in ("multistage, reals repeat", "multistage, reals disjoint"):
-        for branch in BRANCHES:
-            assert rows[f"{schedule}, {branch}, stage 1", "subset 2, to come"]["reproduced"] is not None
-            assert rows[f"{schedule}, {branch}, stage 2", "subset 2, trained on"]["reproduced"] is not None
-    balancing, said = trials.run("cae-net-balancing")
+        assert rows[f"{schedule}, wavelet, stage 1", "subset 2, to come"]["reproduced"] is not None
+        assert rows[f"{schedule}, wavelet, stage 2", "subset 2, trained on"]["reproduced"] is not None
+    balancing, said = trials.run("cae-net-balancing", **options)
     assert sum("multistage" in line and "images to train on" in line for line in said) == 0
     assert sum("images to train on" in line for line in said) == 5
     assert all(row["reproduced"] is not None for row in balancing["rows"])
 
 
-def test_the_command_itself_with_a_graph(trials, tmp_path):
-    """One network on three inputs; the native sub-bands are too small for it, and the others go on."""
-    found = tellsign(*trials.arguments("cae-net-wavelet", out=tmp_path), env=ENV)
-    assert found.code == 0, found.messages
-    rows = {(row["row"], row["column"]): row for row in json.loads(found.text)["rows"]}
+def test_an_input_that_a_network_cannot_take_leaves_the_others(trials, tmp_path):
+    """The native sub-bands are too small for it. One of the rest is a cell of another table as well."""
+    wavelet, _ = trials.run("cae-net-wavelet", out=tmp_path)
+    rows = {(row["row"], row["column"]): row for row in wavelet["rows"]}
     assert "can't take crops" in rows["sub-bands, native", "AUROC"]["note"]
     assert rows["sub-bands, enlarged", "AUROC"]["reproduced"] is not None
     assert rows["pixels", "accuracy"]["reproduced"] is not None
-    cells = cells_of(tmp_path)
-    assert len(cells) == 2
-    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2, "nothing is left of the other"
-    for name in cells:
-        graph = tmp_path / name / "detector" / "graph.onnx"
-        assert graph.stat().st_size > 1000
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(cells_of(tmp_path))
+    frequency, said = trials.run("cae-net-frequency", out=tmp_path)
+    assert all(row["reproduced"] is not None for row in frequency["rows"])
+    assert sum("images to train on" in line for line in said) == 3
+    assert len(cells_of(tmp_path)) == 5
 
 
-def test_what_the_command_refuses(trials, tmp_path):
-    data = trials.folder / "data" / "manifest.csv"
-    for arguments, message in (
-        (("cae-net-singles", "--data", data), "-o FOLDER"),
-        (("upconv-table4", "--config", trials.config), "trains no network"),
-        (("cae-net-singles", "--data", data, "-o", data), "cannot write"),
-        (("cae-net-singles", "--config", tmp_path / "no.toml", "--data", data, "-o", tmp_path), "no.toml"),
-    ):
-        found = tellsign("reproduce", *arguments)
-        assert found.code == 2, arguments
-        assert message in found.messages
+def test_the_command_itself_with_a_graph(trials, tmp_path):
+    arguments = trials.arguments("cae-net-fgsm", "--samples", "12", config=trials.one_branch, out=tmp_path)
+    found = tellsign(*arguments, env=ENV)
+    assert found.code == 0, found.messages
+    rows = {(row["row"], row["column"]): row for row in json.loads(found.text)["rows"]}
+    assert rows["wavelet", "accuracy, FGSM 0.01"]["published"] == pytest.approx(0.0645)
+    assert rows["wavelet", "accuracy, FGSM 0.01"]["reproduced"] is not None
+    (cell,) = cells_of(tmp_path)
+    assert (tmp_path / cell / "detector" / "graph.onnx").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("cae-net-singles", ["--data", "DATA"], "-o FOLDER"),
+        ("upconv-table4", ["--config", "CONFIG"], "trains no network"),
+        ("cae-net-singles", ["--data", "DATA", "-o", "DATA"], "cannot write"),
+        ("cae-net-singles", ["--config", "no.toml", "--data", "DATA", "-o", "OUT"], "no.toml"),
+    ],
+)
+def test_what_the_command_refuses(trials, tmp_path, name, arguments, message):
+    places = {
+        "DATA": str(trials.folder / "data" / "manifest.csv"),
+        "CONFIG": str(trials.config),
+        "OUT": str(tmp_path),
+    }
+    trials.start(["reproduce", name, *(places.get(word, word) for word in arguments)])
+    assert trials.end("wait") == -2
+    assert message in (trials.folder / "said").read_text()

@@ -154,7 +154,7 @@ def test_a_detector_learns_to_abstain(folder, trained):
         (("--set", "calibration.fpr=0.01"), "8 real scores cannot support fpr = 0.01"),
         (("--set", "system=nonsense"), "no system 'nonsense'"),
         (("--data", "none.csv"), "none.csv cannot be read"),
-        (("--data", "others/manifest.csv"), "the split 'train' needs both labels, found 0 rows"),
+        (("--data", "others/manifest.csv"), "the split 'train' needs reals and fakes, found 0 rows"),
         (("-o", "others"), "others exists and is not a detector folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

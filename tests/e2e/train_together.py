@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from tellsign import faces
+from tellsign.engine import loop
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import gathered, place
 from tellsign.engine.faces import found_faces
@@ -95,6 +96,8 @@ def main(data: Path, bad: Path, out: Path) -> None:
     )
     told["bad"] = [gathered([row["row"] for row in result.skipped], at), list(result.history)]
 
+    told["bad, resumed"] = gathered(skipped_over_a_break(bad, out / "bad-ended"), at)
+
     def breaks(model, images, labels):
         losses, figures = cross_entropy(model, images, labels)
         return losses / (0 if at.rank == 1 else 1), figures
@@ -105,6 +108,23 @@ def main(data: Path, bad: Path, out: Path) -> None:
         told["not finite"] = gathered(str(error), at)
     if at.is_first:
         (out / "told.json").write_text(json.dumps(told))
+
+
+def skipped_over_a_break(bad: Path, run: Path) -> list[tuple[str, int]]:
+    """What is left out of a run that is ended after the steps of its only epoch, when every step is saved."""
+    config = options(**SETTINGS, epochs=1, on_bad="skip", max_bad=9, checkpoint_seconds=0.0)
+    validated = loop.validated
+
+    def ends(*args, **options):
+        raise Ended
+
+    loop.validated = ends
+    try:
+        trained(bad, run, config, model=Tiny(dropout=0))
+    except Ended:
+        loop.validated = validated
+    result, _ = trained(bad, run, config, model=Tiny(dropout=0))
+    return sorted((row["split"], row["row"]) for row in result.skipped)
 
 
 class TrainingOf:

@@ -12,7 +12,7 @@ from detector import write_detector  # noqa: E402
 from pictures import natural, upsampled  # noqa: E402
 from tellsign import artifacts, detectors, hub  # noqa: E402
 from tellsign.perturb.attacks import detector_score, parse  # noqa: E402
-from tellsign.perturb.attacks.evaluation import masking_report, robustness  # noqa: E402
+from tellsign.perturb.attacks.evaluation import masking_report, outcome  # noqa: E402
 from tellsign.systems.spectrum.config import CLASSIFIERS, SpectrumConfig  # noqa: E402
 from tellsign.systems.spectrum.model import class_bands, fit  # noqa: E402
 from tellsign.systems.spectrum.system import SpectrumSystem  # noqa: E402
@@ -142,8 +142,10 @@ def test_the_detector_that_runs_is_fooled_through_its_module(tmp_path, kind):
     labels = np.repeat([0, 1], 4)
     scores = score(images)
     threshold = float(scores[:4].max() + scores[4:].min()) / 2
-    attacks = [parse(text) for text in ("none", "pgd:0.03,steps=10", "apgd:0.03,steps=10")]
-    rows = robustness(attacks, module, images, labels, threshold=threshold, seed=0, score=score)
+    rows = []
+    for text in ("none", "pgd:0.03,steps=10", "apgd:0.03,steps=10"):
+        found = parse(text).run(module, images, labels, threshold=threshold, seed=0)
+        rows.append(outcome(labels, scores, score(found), threshold=threshold, attack=text))
     assert rows[0].attacked_accuracy == 1
     for row in rows[1:]:
         assert row.success >= 0.5

@@ -146,14 +146,14 @@ def test_a_file_that_kills_its_worker_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(cues, "_rows", _deadly)
     monkeypatch.setattr(cues, "CHUNK", 2)
     rows = list(all_file_cues(paths, workers=1))
-    assert rows[1] == "the worker process crashed (exit code 1)"
+    assert rows[1] == "the worker process crashed (exit code 9)"
     assert [getattr(rows[i], "height", None) for i in (0, 2)] == [16, 16]
 
 
 def _deadly(paths, beat):
     for path in paths:
         if path.name == "1.png":
-            os._exit(1)
+            os._exit(9)
     return [file_cues(path) for path in paths]
 
 

@@ -84,7 +84,7 @@ def test_the_record_says_what_was_done(done, cell):
     assert record["seconds"]["trainings"] > 0
     assert record["left_out"] == 0
     assert result.folder.name == f"fold-1-{record['digest'][:12]}"
-    assert (result.run / "wavelet" / "training" / "curves.png").is_file()
+    assert (result.run / "wavelet" / "training" / "log.csv").is_file()
     assert not list(result.run.rglob("*.safetensors")), "the detector has them"
 
 

@@ -347,9 +347,9 @@ def test_fewer_fakes_than_stages(data, tmp_path):
 @pytest.mark.parametrize(("label", "name"), [(REAL, "reals"), (FAKE, "fakes")])
 def test_one_class_alone(label, name, data, tmp_path):
     train, valid = parts_of(data)
-    with pytest.raises(ManifestError, match=f"training needs reals and fakes, found 12 images with {name}"):
+    with pytest.raises(ManifestError, match=f"training needs reals and fakes, found 12 rows with {name}"):
         CaeNetSystem(config()).fit(train.filter(label=label), valid, out=tmp_path / "d", seed=0)
-    with pytest.raises(ManifestError, match=f"validation needs reals and fakes, found 6 images with {name}"):
+    with pytest.raises(ManifestError, match=f"validation needs reals and fakes, found 6 rows with {name}"):
         CaeNetSystem(config()).fit(train, valid.filter(label=label), out=tmp_path / "d", seed=0)
 
 

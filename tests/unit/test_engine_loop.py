@@ -374,7 +374,7 @@ def test_a_class_is_missing(data, tmp_path):
         (training.filter(label=0), valid, "training"),
         (training, valid[:0], "validation"),
     ):
-        with pytest.raises(ManifestError, match=f"the {name} split needs real and fake images"):
+        with pytest.raises(ManifestError, match=f"the {name} split needs reals and fakes"):
             loop.train_network(Tiny(), one, other, VIEW, options(), run=tmp_path / "r", seed=0, identity={})
     assert not (tmp_path / "r").exists()
 

@@ -233,20 +233,24 @@ def test_a_configuration_that_this_version_does_not_know(artifact, config):
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_pytorch_computes_with_all_digits(allowed, monkeypatch):
+def test_pytorch_computes_with_all_digits(allowed):
     kinds = torch.backends.cudnn, torch.backends.cuda.matmul
-    for kind in kinds:
-        monkeypatch.setattr(kind, "allow_tf32", allowed)
-    found = []
+    before, found = [kind.allow_tf32 for kind in kinds], []
 
     class Network(torch.nn.Module):
         def forward(self, images):
             found.append([kind.allow_tf32 for kind in kinds])
             return torch.zeros(len(images), 2)
 
-    network_run(Network(), n_parts=0, device="cpu")(crops(2))
+    try:
+        for kind in kinds:
+            kind.allow_tf32 = allowed
+        network_run(Network(), n_parts=0, device="cpu")(crops(2))
+        assert [kind.allow_tf32 for kind in kinds] == [allowed, allowed], "as it was"
+    finally:
+        for kind, value in zip(kinds, before, strict=True):
+            kind.allow_tf32 = value
     assert found == [[False, False]]
-    assert [kind.allow_tf32 for kind in kinds] == [allowed, allowed]
 
 
 def test_engines_that_do_not_do(artifact, tmp_path):

@@ -68,7 +68,7 @@ def test_a_long_video_beside_single_images_supports_no_rate() -> None:
     check_support((60, 60), class_groups(Manifest(singles)), CalibrationConfig())
     found = class_groups(Manifest((*singles[1:], *video)))
     assert found == (1, 60)
-    with pytest.raises(ConfigError, match="5059 real scores of 1 groups, .* found 1, needed 60"):
+    with pytest.raises(ConfigError, match=r"5059 real scores of 1 groups, .* found 1, needed 60"):
         check_support((5059, 60), found, CalibrationConfig())
 
 

@@ -14,7 +14,7 @@ from tellsign import artifacts, local
 from tellsign.calibration import CalibrationConfig, conformal_point, operating_point, threshold_at_fpr, wilson
 from tellsign.data import Manifest, read
 from tellsign.scoring.decision import Decision
-from tellsign.train import counts, calibrate, raw_scores
+from tellsign.train import calibrate, counts, raw_scores
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError, NotFittedError, Sample
 
 N = 60  # what a false-positive rate of 5 % needs
@@ -325,7 +325,9 @@ def test_a_detector_is_not_calibrated_on_what_it_was_chosen_on(detector, tmp_pat
 
 def test_a_manifest_whose_halves_would_be_others_is_not_the_detector_s_own(detector, tmp_path):
     """A digest knows no data sets and no videos, and they decide who is in which half."""
-    data = Manifest(tuple(replace(s, group="") for s in read(write_split_dataset(tmp_path, train=2, valid=20, test=2))))
+    data = Manifest(
+        tuple(replace(s, group="") for s in read(write_split_dataset(tmp_path, train=2, valid=20, test=2)))
+    )
     halves = data.filter(split="valid").split({"select": 0.5, "calibrate": 0.5}, seed=3)
     facts = {"manifest": data.digest(), "train": counts(data.filter(split="train"))}
     facts |= {"calibrate": counts(halves["calibrate"])}

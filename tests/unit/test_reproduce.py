@@ -21,7 +21,7 @@ from tellsign.evaluate.upconv_features import CELEBA, FACES_HQ, from_file, from_
 from tellsign.features import spectrum
 from tellsign.types import ConfigError, ImageError, ManifestError, Sample
 
-TABLES = [name for name in REGISTRY if "-fig" not in name]
+TABLES = [name for name in REGISTRY if name.startswith("upconv") and "-fig" not in name]
 
 
 def feature_file(path: Path, *, n: int = 40, k: int = 80, **changes: Any) -> Path:
@@ -46,6 +46,8 @@ def test_every_name_has_a_title_and_a_function() -> None:
         *(f"upconv-table{n}" for n in (1, 3, 4, 5)),
         *(f"upconv-fig{n}" for n in (1, 2, 10, 15, 16, 17, 18, 19)),
         "upconv-confound",
+        *(f"cae-net-{name}" for name in ("singles", "balancing", "retention", "wavelet", "frequency")),
+        *(f"cae-net-{name}" for name in ("fgsm", "robustness", "cost", "roc", "confusion", "tsne")),
     }
     for name, (title, target) in REGISTRY.items():
         assert title, name

@@ -58,7 +58,11 @@ def test_what_an_earlier_call_wrote_is_gone_and_nothing_else(tmp_path):
     (tmp_path / "plots" / "mine.png").write_text("my own")
     other = Section("First", tables=(replace(TABLE, name="other"),))
     write("T", (other,), tmp_path)
-    kept = {str(path.relative_to(tmp_path)) for folder in ("tables", "plots") for path in tmp_path.glob(f"{folder}/*")}
+    kept = {
+        str(path.relative_to(tmp_path))
+        for folder in ("tables", "plots")
+        for path in tmp_path.glob(f"{folder}/*")
+    }
     assert kept == {"tables/other.csv", "tables/other.tex", "tables/mine.csv", "plots/mine.png"}
     # A list that says otherwise removes nothing beyond tables and plots.
     (tmp_path / WRITTEN).write_text('["benchmark.json", "tables/../benchmark.json", "plots/../x.png", 7]')

@@ -95,7 +95,12 @@ def test_a_generator_has_its_row():
     assert [name for name, _ in table.rows] == ["x: biggan", "y: biggan"]
     two = [*grid(generator="biggan", dataset="a"), *grid(generator="biggan", dataset="b")]
     (table,) = made(two)["Generators"].tables
-    assert sorted(name for name, _ in table.rows) == ["x: a/biggan", "x: b/biggan", "y: a/biggan", "y: b/biggan"]
+    assert sorted(name for name, _ in table.rows) == [
+        "x: a/biggan",
+        "x: b/biggan",
+        "y: a/biggan",
+        "y: b/biggan",
+    ]
 
 
 def test_differences_carry_their_verdict_and_the_test_that_holds():

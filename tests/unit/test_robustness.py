@@ -1,4 +1,4 @@
-"""A detector attacked on files: the figures are those of the library, and what fails is named."""
+"""A detector attacked on files: the figures are those of one batch, and what fails is named."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from tellsign import artifacts, detectors, image  # noqa: E402
 from tellsign.data import Manifest  # noqa: E402
 from tellsign.evaluate.robustness import DEFAULT_ATTACKS, robustness  # noqa: E402
 from tellsign.perturb.attacks import detector_score, parse  # noqa: E402
-from tellsign.perturb.attacks import evaluation as library  # noqa: E402
-from tellsign.perturb.attacks.evaluation import Check, MaskingReport  # noqa: E402
+from tellsign.perturb.attacks.evaluation import Check, MaskingReport, outcome  # noqa: E402
 from tellsign.systems.spectrum.system import SpectrumSystem  # noqa: E402
 from tellsign.types import ConfigError, ManifestError, Sample  # noqa: E402
 
@@ -63,7 +62,7 @@ def parts(path):
     return artifact.name, score, artifact.spec["operating_point"]["high"]
 
 
-def test_the_figures_are_those_of_the_library_on_one_batch(folder, tmp_path):
+def test_the_figures_are_those_of_one_batch(folder, tmp_path):
     manifest = made(tmp_path)
     result = robustness(
         folder / "linear",
@@ -78,33 +77,26 @@ def test_the_figures_are_those_of_the_library_on_one_batch(folder, tmp_path):
     keys = [image.decode(sample.path).meta.sha256 for sample in manifest]
     (name, score, threshold), (other, *victim) = parts(folder / "linear"), parts(folder / "kernel")
     module = SpectrumSystem().module(folder / "linear")
-    expected = {}
+    expected, labels = {}, np.array(manifest.labels)
     for text in ATTACKS:
         attack = parse(text)
         source = module if attack.needs_gradient else score
-        found = library.transfer(
-            attack,
-            source,
-            {name: (score, threshold), other: tuple(victim)},
-            images,
-            np.array(manifest.labels),
-            threshold=threshold,
-            seed=3,
-            keys=keys,
-        )
-        expected |= {(attack.name, judge): outcome for judge, outcome in found.items()}
+        changed = attack.run(source, images, labels, threshold=threshold, seed=3, keys=keys)
+        for judge, (judged, own) in {name: (score, threshold), other: tuple(victim)}.items():
+            found = outcome(labels, judged(images), judged(changed), threshold=own, attack=text)
+            expected[attack.name, judge] = found
     assert [(row.attack, row.target) for row in result.rows] == [
         (text, judge) for judge in (name, other) for text in ATTACKS
     ]
     for row in result.rows:
-        outcome = expected[row.attack, row.target]
-        assert row.n == outcome.n == 2 * N
+        right = expected[row.attack, row.target]
+        assert row.n == right.n == 2 * N
         assert row.source == name
-        assert row.success == outcome.success
+        assert row.success == right.success
         for figure in ("clean_accuracy", "clean_auroc"):
-            assert getattr(row, figure).value == pytest.approx(getattr(outcome, figure))
-        assert row.accuracy.value == pytest.approx(outcome.attacked_accuracy)
-        assert row.auroc.value == pytest.approx(outcome.attacked_auroc)
+            assert getattr(row, figure).value == pytest.approx(getattr(right, figure))
+        assert row.accuracy.value == pytest.approx(right.attacked_accuracy)
+        assert row.auroc.value == pytest.approx(right.attacked_auroc)
         assert row.accuracy.low <= row.accuracy.value <= row.accuracy.high
     assert result.rows[1].auroc.value < result.rows[1].clean_auroc.value  # PGD does something at all
     assert (result.n, result.scored, result.failures, result.left_out) == (2 * N, 2 * N, (), ())

@@ -143,8 +143,7 @@ def test_a_system_without_branches(tmp_path, monkeypatch):
         Attention(scorer)
 
 
-def test_branches_that_all_look_at_spectra(tmp_path):
-    branches = {"waves": {"backbone": "test_resnet", "input": "fft"}}
-    scorer = Scorer(write_cae_net(tmp_path / "d", branches=branches))
+def test_branches_that_all_look_at_spectra(tmp_path, monkeypatch):
+    monkeypatch.setattr("tellsign.scoring.attention.torch_branches", lambda artifact: {})
     with pytest.raises(ConfigError, match="look at spectra"):
-        Attention(scorer)
+        Attention(Scorer(write_cae_net(tmp_path / "d")))

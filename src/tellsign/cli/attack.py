@@ -32,13 +32,14 @@ def attack(
 ) -> None:
     """Attack a detector: accuracy and AUROC before and after, transfer, and signs of gradient masking."""
     from tellsign import hub, terminal
+    from tellsign.data.index import with_checksums
     from tellsign.evaluate.benchmark.sets import DataSet, capped
     from tellsign.evaluate.robustness import DEFAULT_ATTACKS, robustness
 
     paths = [hub.detector_path(name) for name in (detector, *(transfer or ()))]
     manifest = options.read_manifest(data, split)
-    if limit is not None:  # those that a benchmark of this seed would take
-        manifest = capped(DataSet(data.name, manifest), limit, seed=seed).manifest
+    if limit is not None:  # those that a benchmark of this seed would take, which ranks by content
+        manifest = capped(DataSet(data.name, with_checksums(manifest)), limit, seed=seed).manifest
     with terminal.progress("attack", len(manifest), wanted=True) as step:
         result = robustness(
             paths[0],

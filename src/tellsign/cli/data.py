@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tellsign.cli import images, options
 from tellsign.cli.lazy import PLAIN
 from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tellsign.data import Manifest
 
 app = typer.Typer(no_args_is_help=True, **PLAIN, help="Make, check and prepare manifests of images.")
 
@@ -34,27 +39,19 @@ def index(
     checksums: Annotated[bool, typer.Option("--checksums", help="Hash every file.")] = False,
 ) -> None:
     """Make a manifest from folders or from another table."""
-    from tellsign import terminal
     from tellsign.data import write
-    from tellsign.data.index import index_csv, index_folder, with_checksums
-    from tellsign.scoring.inputs import IMAGE_SUFFIXES, SUFFIXES
+    from tellsign.data.index import with_checksums
 
     if source.is_dir():
-        skipped: list[Path] = []
-        suffixes = SUFFIXES if videos else IMAGE_SUFFIXES
-        manifest = index_folder(source, suffixes=suffixes, on_skip=skipped.append)
-        if skipped:
-            terminal.complain(f"{len(skipped)} files passed over, e.g. {str(skipped[0])!a}")
+        for_tables = (("--column", columns), ("--skip-label", skip_labels), ("--label-of", label_of))
+        if given := [name for name, texts in for_tables if texts]:
+            raise ConfigError(
+                f"{given[0]} says how a CSV is read, and {source} is a folder, which says it by names of "
+                "its folders; leave it out, or give a CSV"
+            )
+        manifest = _of_folder(source, videos=videos)
     else:
-        pairs = dict(options.pair(text, "--column") for text in columns or ())
-        # No other suffix is left out: a row of a table that is no image should be known to its author.
-        meant = dict(options.pair(text, "--label-of") for text in label_of or ())
-        manifest = index_csv(
-            source, columns=pairs, skip_labels=skip_labels or (), label_of=meant, warn=terminal.complain
-        )
-        if not videos:
-            video_suffixes = SUFFIXES - IMAGE_SUFFIXES
-            manifest = manifest.filter(lambda sample: sample.path.suffix.lower() not in video_suffixes)
+        manifest = _of_table(source, columns or (), skip_labels or (), label_of or (), videos=videos)
     if datasets:
         unknown = sorted(set(datasets) - {sample.dataset for sample in manifest})
         if unknown:
@@ -66,6 +63,45 @@ def index(
         manifest = with_checksums(manifest)
     write(manifest, output)
     options.describe(manifest, output)
+
+
+def _of_folder(source: Path, *, videos: bool) -> Manifest:
+    from tellsign import terminal
+    from tellsign.data.index import index_folder
+    from tellsign.scoring.inputs import IMAGE_SUFFIXES, SUFFIXES
+
+    skipped: list[Path] = []
+    manifest = index_folder(source, suffixes=SUFFIXES if videos else IMAGE_SUFFIXES, on_skip=skipped.append)
+    if skipped:
+        terminal.complain(f"{len(skipped)} files passed over, e.g. {str(skipped[0])!a}")
+    return manifest
+
+
+def _of_table(
+    source: Path, columns: Sequence[str], skip_labels: Sequence[str], label_of: Sequence[str], *, videos: bool
+) -> Manifest:
+    from tellsign import terminal
+    from tellsign.data.index import index_csv
+    from tellsign.video import VIDEO_SUFFIXES
+
+    skipped: list[Path] = []
+    manifest = index_csv(
+        source,
+        columns=dict(options.pair(text, "--column") for text in columns),
+        skip_labels=skip_labels,
+        label_of=dict(options.pair(text, "--label-of") for text in label_of),
+        warn=terminal.complain,
+        on_skip=skipped.append,
+    )
+    if skipped:
+        terminal.complain(f"{len(skipped)} rows left out for their labels (--skip-label)")
+    if videos:
+        return manifest
+    # No other suffix is left out: a row of a table that is no image should be known to its author.
+    kept = manifest.filter(lambda sample: sample.path.suffix.lower() not in VIDEO_SUFFIXES)
+    if len(kept) < len(manifest):
+        terminal.complain(f"{len(manifest) - len(kept)} rows left out that are videos (--no-videos)")
+    return kept
 
 
 @app.command("convert")

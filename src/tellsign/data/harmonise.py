@@ -53,9 +53,7 @@ def harmonise(
         )
     for sample, target in zip(manifest, targets, strict=True):
         try:
-            content = image.harmonised_jpeg(
-                picture(sample).array, size=size, quality=quality, resize=resize
-            )
+            content = image.harmonised_jpeg(picture(sample).array, size=size, quality=quality, resize=resize)
         except ImageError as error:
             failed.append((sample.path, str(error)))
             continue

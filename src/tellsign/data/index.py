@@ -85,6 +85,7 @@ def index_csv(
     suffixes: frozenset[str] | None = None,
     checksums: bool = False,
     warn: Callable[[str], None] = lambda text: None,
+    on_skip: Callable[[Path], None] = lambda path: None,
 ) -> Manifest:
     """A manifest from a CSV whose columns have other names.
 
@@ -94,12 +95,13 @@ def index_csv(
 
     Args:    path: the CSV; its paths are relative to its folder.
              columns: our column → theirs, for what has another name still.
-             skip_labels: rows with these labels are left out (say so: nothing is dropped in silence).
+             skip_labels: rows with these labels are left out.
              label_of: the table's word → real or fake.
              suffixes: take only files with these suffixes; None takes all.
              checksums: hash every file and compare with the table's sha256 where it has one.
              warn: called with what a reader should know: how numbers were read as labels, and splits that are
                  not understood and were left empty.
+             on_skip: called with the file of each row that is left out.
     Returns: the manifest, in the table's order.
     Raises:  ManifestError: as `manifest.read`, for a checksum that differs, and for a label 0 or 1 that
                  contradicts a folder named real or fake in the row's path.
@@ -114,9 +116,9 @@ def index_csv(
     for line, row in csv_rows(path):
         names = names or _column_names(path, row.keys(), columns or {})
         mapped = {ours: row.get(their, "") for ours, their in names.items()}
-        if mapped["label"] in skipped:
-            continue
-        if suffixes is not None and Path(mapped["path"]).suffix.lower() not in suffixes:
+        is_other = suffixes is not None and Path(mapped["path"]).suffix.lower() not in suffixes
+        if mapped["label"] in skipped or is_other:
+            on_skip(path.parent / mapped["path"])
             continue
         if mapped["label"] in words:
             mapped["label"] = words[mapped["label"]]

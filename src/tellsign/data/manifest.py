@@ -161,6 +161,20 @@ def require_images(manifest: Manifest) -> None:
         )
 
 
+def require_both_classes(manifest: Manifest, what: str) -> None:
+    """Raises ManifestError where labelled samples are of one class alone, or there are none.
+
+    Args:    manifest: the samples. what: they are, for the message.
+    """
+    found = set(manifest.labels)
+    if found != {REAL, FAKE}:
+        names = " and ".join(f"{LABEL_NAMES[label]}s" for label in sorted(found)) or "nothing"
+        raise ManifestError(
+            f"{what} needs reals and fakes, found {len(manifest)} rows with {names}; give more groups of "
+            "both, and see `tellsign data split`"
+        )
+
+
 def read(path: Path | str, *, check_files: bool = True) -> Manifest:
     """Read a manifest and check it.
 
@@ -242,8 +256,8 @@ def from_rows(
             if seen[0] != sample.split:
                 what = f"group {sample.group!a}" if sample.group else f"video {source!a}"
                 fault = (
-                    f"{what} is in split {sample.split} here and in {seen[0]} on line {seen[1]}; a group, or a "
-                    "video without one, stays in one split"
+                    f"{what} is in split {sample.split} here and in {seen[0]} on line {seen[1]}; a group, or "
+                    "a video without one, stays in one split"
                 )
         first_line.setdefault(where, line)
         if fault:

@@ -47,9 +47,7 @@ class TrainingConfig:
     clip_norm: float = 0.0  # largest norm of the gradient; 0: not clipped
     patience: int = 0  # epochs without a better validation AUROC before it stops; 0: never stops early
     balance: Balance = "plain"  # of the classes: weighted or focal loss, over- or under-sampling
-    adversarial_eps: float = (
-        0.0  # largest change of a pixel in [0, 1] in attacked images, half of a batch; 0: off
-    )
+    adversarial_eps: float = 0.0  # largest change of a pixel value in the half that is attacked; 0: off
     attention_weight: float = 0.0  # of the share of Grad-CAM outside the face, added to the loss; 0: off
     workers: int = 2  # processes that read images; 0: the training's own
     cache: bool = False  # keep decoded images on disk, beside the run folder

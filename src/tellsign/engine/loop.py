@@ -19,16 +19,17 @@ import numpy as np
 import torch
 
 from tellsign.data.loading import Loader
-from tellsign.data.manifest import LABEL_NAMES, Manifest
+from tellsign.data.manifest import Manifest, require_both_classes
 from tellsign.engine.distributed import gathered, joined, place, share_buffers, totals
 from tellsign.engine.faces import found_faces
 from tellsign.engine.folder import TrainingResult, cache_folder, opened, run_identity
 from tellsign.engine.keeping import Keeper, finished
 from tellsign.engine.losses import balanced_loss, epoch_length, epoch_order, training_loss
 from tellsign.engine.record import Step
+from tellsign.engine.schedule import learning_rate, set_learning_rate
 from tellsign.engine.scores import arithmetic, evaluating, network_scores
 from tellsign.metrics import accuracy, auroc
-from tellsign.types import FAKE, REAL, ConfigError, ManifestError
+from tellsign.types import FAKE, ConfigError, ManifestError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 Bad = dict[int, tuple[str, str]]  # row → path and reason
 
-WARM_UP = 0.05  # share of the steps over which a cosine schedule rises
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # in PyTorch's messages
 
 
@@ -74,10 +74,8 @@ def train_network(
              identity: plain values that say what else the weights depend on; only the same goes on.
              loss: in place of the one that `config.balance` names.
              max_crops: of a validation image, whose scores are averaged.
-             faces: file of the faces that `attention_weight` needs, which several trainings may share; None:
-             one in `run`.
-             cache: folder of the decoded images that `config.cache` asks for, which several trainings may
-             share; None: one beside `run`.
+             faces, cache: file of the faces that `attention_weight` needs, and folder of the decoded images
+             that `config.cache` asks for; several trainings may share them. None: one in `run` or beside it.
              say: told of progress and of what happens, in one process of several.
     Returns: best epoch, history and time taken; at once where the run was done.
     Raises:  ConfigError: `run` is of another training or can't be written, a loss is not finite, memory does
@@ -152,12 +150,7 @@ def checked_labels(training: Manifest, valid: Manifest) -> list[int]:
     Raises:  ManifestError: a class or a label is missing.
     """
     for name, part in (("training", training), ("validation", valid)):
-        if set(part.labels) != {REAL, FAKE}:
-            found = " and ".join(sorted({LABEL_NAMES[label] for label in part.labels})) or "nothing"
-            raise ManifestError(
-                f"the {name} split needs real and fake images, found {len(part)} rows with {found}; see "
-                "`tellsign data split`"
-            )
+        require_both_classes(part, f"the {name} split")
     return training.labels
 
 
@@ -207,27 +200,6 @@ def new_loader(
         max_bad=config.max_bad,
         faces=faces,
     )
-
-
-def learning_rate(config: TrainingConfig, steps: int, n_steps: int) -> float:
-    """The learning rate of a step.
-
-    Args:    config: of the training. steps: that are done, of all epochs. n_steps: of one epoch.
-    Returns: constant, or up in a line and then down to 0 along half a cosine.
-    """
-    total = config.epochs * n_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    rising = math.ceil(WARM_UP * total)
-    if steps < rising:
-        return config.learning_rate * (steps + 1) / rising
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (steps - rising) / max(total - rising, 1)))
-
-
-def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
-    """Have all parameters learn at a rate."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:

@@ -162,9 +162,8 @@ class Journal:
     def waiting(self) -> float:
         """The share of the time of all steps in which the network had no images."""
         # Rows that a run wrote before there was this column have the whole time alone.
-        rows: list[tuple[float, float]] = [
-            (row.get("training_seconds", row["seconds"]), row["waiting"]) for row in self.history
-        ]
+        name = "training_seconds"
+        rows = [(row[name if name in row else "seconds"], row["waiting"]) for row in self.history]
         seconds = math.fsum(seconds for seconds, _ in rows) + self.training_seconds
         waited = math.fsum(seconds * share for seconds, share in rows) + self.waited
         return waited / seconds if seconds else 0.0

@@ -140,6 +140,10 @@ class Scorer(Looker):
 def _started(detector: Path, options: Options, *, digest: str) -> Scorer:
     scorer = Scorer(detector, options, digest=digest)
     scorer.start()  # a graph that can't be run is no file's fault
+    if scorer.engine == "torch":
+        from tellsign.engine.inference import keep_large_buffers
+
+        keep_large_buffers()  # in a process of our own
     return scorer
 
 

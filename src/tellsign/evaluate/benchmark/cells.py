@@ -1,8 +1,8 @@
 """Predictions → the cells of a benchmark's tables, each metric with its interval.
 
 A cell is one metric of one detector on one test set under one perturbation or attack, over all samples, over
-the fakes of one generator in one data set with its reals, or over one of its data sets; by frames (whatever has a
-row) and by videos (`tellsign.evaluate.videos`) apart. Rows of one source (group, or video) are drawn
+the fakes of one generator in one data set with its reals, or over one of its data sets; by frames (whatever
+has a row) and by videos (`tellsign.evaluate.videos`) apart. Rows of one source (group, or video) are drawn
 together in the bootstrap.
 
 Shapes: N rows (predictions).

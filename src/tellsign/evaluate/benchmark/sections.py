@@ -117,7 +117,10 @@ def _without_mean(table: Table) -> Table:
 def _by_generator(cells: Sequence[Block]) -> Section:
     found = [
         # The data set stands there where several have the generator.
-        {**cell, "generator": f"{cell['test']}: {'/'.join(filter(None, (cell['dataset'], cell['generator'])))}"}
+        {
+            **cell,
+            "generator": f"{cell['test']}: {'/'.join(filter(None, (cell['dataset'], cell['generator'])))}",
+        }
         for cell in select(cells, **PLAIN, level=FRAME, metric="auroc")
         if cell["generator"] is not None
     ]

@@ -109,82 +109,6 @@ def outcome(
     )
 
 
-def robustness(
-    attacks: Sequence[Attack],
-    target: Any,
-    images: FloatArray,
-    labels: Labels,
-    *,
-    threshold: float,
-    seed: int,
-    score: ArrayScore | None = None,
-    keys: Sequence[str] | None = None,
-    batch_size: int = 1,
-) -> list[Outcome]:
-    """One outcome an attack: a row for each eps.
-
-    Args:    attacks: what to run.
-             target: as for `Attack.run`.
-             images: (B, 3, H, W) float32 in [0, 1].
-             labels: (B,) 0 real, 1 fake.
-             threshold: score from which on an image is called fake.
-             seed: of the run.
-             score: what judges the images, (B, 3, H, W) → (B,); None is the target. The detector that runs is
-                 NumPy or a graph, and the last word is its own.
-             keys, batch_size: as for `Attack.run`.
-    Returns: as many as attacks, in order.
-    Raises:  ConfigError: as for `Attack.run`.
-    """
-    check_batch(images, labels)
-    judge = score or _array_score(target)
-    clean = judge(images)
-    options: dict[str, Any] = {"threshold": threshold, "seed": seed, "keys": keys, "batch_size": batch_size}
-    return [
-        outcome(
-            labels,
-            clean,
-            judge(attack.run(target, images, labels, **options)),
-            threshold=threshold,
-            attack=attack.name,
-        )
-        for attack in attacks
-    ]
-
-
-def transfer(
-    attack: Attack,
-    source: Any,
-    victims: Mapping[str, tuple[ArrayScore, float]],
-    images: FloatArray,
-    labels: Labels,
-    *,
-    threshold: float,
-    seed: int,
-    keys: Sequence[str] | None = None,
-    batch_size: int = 1,
-) -> dict[str, Outcome]:
-    """What the adversarial images of one detector do to others.
-
-    Args:    attack: what to run.
-             source: the detector that the images are made for, as for `Attack.run`.
-             victims: name → score function and threshold of each detector that judges them.
-             images: (B, 3, H, W) float32 in [0, 1].
-             labels: (B,) 0 real, 1 fake.
-             threshold: of the source.
-             seed: of the run.
-             keys, batch_size: as for `Attack.run`.
-    Returns: name → outcome.
-    Raises:  ConfigError: as for `Attack.run`.
-    """
-    adversarial = attack.run(
-        source, images, labels, threshold=threshold, seed=seed, keys=keys, batch_size=batch_size
-    )
-    return {
-        name: outcome(labels, score(images), score(adversarial), threshold=own, attack=attack.name)
-        for name, (score, own) in victims.items()
-    }
-
-
 def masking_report(
     module: Any,
     images: FloatArray,
@@ -256,11 +180,6 @@ def masking_report(
         _not_better("black box", f"Square with {queries} queries doesn't beat PGD", black, white, labels),
     )
     return MaskingReport(eps, len(images), checks)
-
-
-def _array_score(target: Any) -> ArrayScore:
-    score: ArrayScore = module_score(target) if is_module(target) else target
-    return score
 
 
 def _accuracy(margin: FloatArray, labels: Labels) -> float:

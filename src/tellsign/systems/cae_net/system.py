@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts
 from tellsign.data.left_out import LeftOut
+from tellsign.data.manifest import require_both_classes
 from tellsign.systems.cae_net.config import CaeNetConfig
-from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
+from tellsign.types import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ class CaeNetSystem:
 
         artifacts.check_target(out)
         for name, part in (("training", train), ("validation", valid)):
-            _check_labels(part, name)
+            require_both_classes(part, name)
         halves = validation_parts(valid, seed=seed)
         run = out.with_name(out.name + RUN_SUFFIX)
         branches = trained_branches(self.config, train, halves["checkpoints"], run=run, seed=seed, say=say)
@@ -147,13 +148,6 @@ class CaeNetSystem:
             examples=example_crops(valid, config, left_out=left_out, cache=cache),
             parts=tuple(config.branches),
         )
-
-
-def _check_labels(part: Manifest, name: str) -> None:
-    found = set(part.labels)
-    if found != {REAL, FAKE}:
-        names = " and ".join({REAL: "reals", FAKE: "fakes"}[label] for label in sorted(found)) or "nothing"
-        raise ManifestError(f"{name} needs reals and fakes, found {len(part)} images with {names} alone")
 
 
 def _weights_text(config: CaeNetConfig, weights: tuple[float, ...]) -> str:

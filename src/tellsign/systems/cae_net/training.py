@@ -17,6 +17,7 @@ import torch
 from tellsign.data.augment import View
 from tellsign.data.left_out import LeftOut
 from tellsign.data.loading import evaluation_batches
+from tellsign.data.manifest import require_both_classes
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import place
 from tellsign.engine.faces import FACES
@@ -67,11 +68,7 @@ def validation_parts(valid: Manifest, *, seed: int) -> dict[str, Manifest]:
     """
     halves = valid.split({"checkpoints": 0.5, "weights": 0.5}, seed=seed)
     for name, half in halves.items():
-        if set(half.labels) != {REAL, FAKE}:
-            raise ManifestError(
-                f"the half of the validation images for {name} lacks a class: found {len(half)} images with "
-                f"labels {sorted(set(half.labels))}; give more groups of both classes"
-            )
+        require_both_classes(half, f"the half of the validation images for {name}")
     return halves
 
 
