@@ -39,14 +39,14 @@ from tellsign.types import FAKE, REAL, Sample
 ROOT = Path(__file__).resolve().parents[1]
 TELLSIGN = Path(sys.executable).with_name("tellsign")
 STEPS = 3  # of each branch, after one that doesn't count
-N = {"train": (16, 32), "valid": (16, 16), "test": (16, 16)}  # reals and fakes of the training in stages
+N = {"train": (16, 32), "valid": (24, 24), "test": (16, 16)}  # reals and fakes of the training in stages
 SCHEDULE = {  # of that training, in place of what the configuration says
     "config.weights": '"scratch"',
     "config.strategy": '"multistage"',
     "config.stages": "2",
     "config.training.batch_size": "8",
     "config.training.checkpoint_seconds": "0",  # after every step
-    "calibration.fpr": "0.25",  # what eight images of a class support
+    "calibration.fpr": "0.25",  # what twelve images of a class support
     "calibration.fnr": "0.25",
     "calibration.domain_quantile": "0.9",
 }
@@ -124,7 +124,7 @@ def branch_steps(config_path: str, name: str, data: str, run: str) -> None:
     found = {
         "seconds": seconds,
         "waiting": result.waiting,
-        "peak": bare.peak(),
+        "peak": bare.memory()[1],
         "batch": config.training.batch_size,
         "parameters": count(branch, config.size).parameters,
     }
@@ -222,7 +222,7 @@ def schedule_page(config: Path, names: Sequence[str], data: Path, work: Path) ->
     if not resumed:
         raise SystemExit(f"it was not resumed:\n{training.said}")
     files = [folder / "weights.safetensors" for folder in (whole, broken)]
-    same = files[0].read_bytes() == files[1].read_bytes()
+    same = "the same" if files[0].read_bytes() == files[1].read_bytes() else "**not the same**"
     say("evaluation")
     began = time.perf_counter()
     command = [
@@ -244,7 +244,7 @@ def schedule_page(config: Path, names: Sequence[str], data: Path, work: Path) ->
 - Without a break: {seconds:.0f} s from images to a calibrated detector, a checkpoint after every step and the
   graph's export included; {peak:.0f} MiB at most.
 - Killed (SIGKILL) after {before:.0f} s, in the second stage of {victim}; resumed ({resumed[0]}) and done
-  after {after:.0f} s more. Weights of both detectors, bit for bit: {"the same" if same else "**not the same**"}.
+  after {after:.0f} s more. Weights of both detectors, bit for bit: {same}.
 - Evaluation of {result["n"]} images in ONNX Runtime, one worker, its start included: {evaluated:.0f} s,
   AUROC {auroc:.2f} (no more than chance is expected of so few steps).
 
