@@ -6,7 +6,6 @@ Shapes: B batch, N crops, S side of a crop.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import pickle
 import shutil
 import sys
@@ -148,22 +147,6 @@ def test_it_can_be_sent_to_another_process(detector):
     batch = {"crops": crops(1)[:, None]}
     scores = detector.score(batch)
     assert np.array_equal(pickle.loads(pickle.dumps(detector)).score(batch), scores)
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_it_works_in_a_forked_process(artifact):
-    detector = detectors.from_artifact(artifact)
-    batch = {"crops": crops(1)[:, None]}
-    scores = detector.score(batch)
-    assert detector.start() is detector.start()
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    process = context.Process(target=lambda: queue.put(detector.score(batch).tolist()))
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
-    assert queue.get() == scores.tolist()
 
 
 # engines

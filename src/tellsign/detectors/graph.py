@@ -8,7 +8,6 @@ Shapes: B batch, N crops of an image, C channels, H W pixels, S side of a crop, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,10 +123,9 @@ class GraphDetector:
         self.engine = engine
         self._torch_run = torch_run
         self._run: Run | None = None
-        self._process = 0  # that `_run` was made in: an engine's threads don't survive a fork
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_run": None, "_process": 0}
+        return self.__dict__ | {"_run": None}
 
     def start(self) -> Run:
         """Set the engine to work, so that what is wrong is known before the first image.
@@ -136,8 +134,8 @@ class GraphDetector:
         Raises:  ArtifactError: the graph is corrupt, takes or gives something else, or was replaced since the
                  detector was loaded. ConfigError: the engine is not installed.
         """
-        if self._run is None or self._process != os.getpid():
-            self._run, self._process = self._started(), os.getpid()
+        if self._run is None:
+            self._run = self._started()
         return self._run
 
     def _started(self) -> Run:
