@@ -101,9 +101,7 @@ def audit_page(audit: Audit, *, title: str) -> str:
             leaks=[
                 {
                     "kind": leak.kind,
-                    "name": words.visible(leak.name)
-                    if leak.kind == "group"
-                    else named(leak.samples[0]),
+                    "name": words.visible(leak.name) if leak.kind == "group" else named(leak.samples[0]),
                     "splits": ", ".join(f"{n} in {split}" for split, n in sorted(leak.splits.items())),
                 }
                 for leak in audit.leaks[:LISTED]
