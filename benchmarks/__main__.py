@@ -1,4 +1,9 @@
-"""Runs every benchmark, prints the table and writes it to benchmarks/RESULTS.md."""
+"""Runs benchmarks, prints their rows and writes them to benchmarks/RESULTS.md.
+
+`python -m benchmarks` runs all, which takes the better part of an hour; `python -m benchmarks scan audit` runs
+some. Each module's rows stand below a line of their own that says when and on what they were measured, and are
+written as soon as they are there: the others' stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +12,30 @@ import platform
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    audit,
-    features,
-    inference,
-    loading,
-    metrics,
-    perturb,
-    scan,
-    startup,
-    training,
-    wavelet,
+RESULTS = Path(__file__).with_name("RESULTS.md")
+MODULES = (
+    "features",
+    "scan",
+    "startup",
+    "metrics",
+    "perturb",
+    "audit",
+    "wavelet",
+    "loading",
+    "training",
+    "inference",
 )
-
-HERE = Path(__file__).parent
-MODULES = (features, scan, startup, metrics, perturb, audit, wavelet, loading, training, inference)
 PACKAGES = ("numpy", "pillow", "simplejpeg", "scipy", "torch", "timm", "onnxruntime")
+HEAD = """# Speed
+
+Written by `make bench`. A ratio is measured in one run, its two sides in turns. Rows of two threads mean nothing
+where another process has a core.
+"""
 
 
 def processor() -> str:
@@ -55,34 +64,58 @@ def line(row: Mapping[str, Any]) -> tuple[str, bool]:
     return f"| {name} | {value:.2f} {unit} | {goal} | {'met' if good else '**missed**'} |", not good
 
 
-def main() -> int:
-    """Measure and report; the exit code is 1 when a target was missed."""
+def section(name: str) -> tuple[list[str], int]:
+    """What a module measures, printed as it comes, and how many targets it misses."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
-        "# Speed",
+        f"## {name}",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {versions}. Load before: {load:.1f}.",
-        "",
-        "Written by `make bench`; ratios are measured in one run. Rows of two threads mean nothing where",
-        "another process has a core.",
         "",
         "| what | measured | target | |",
         "|---|---:|---:|---|",
     ]
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
     missed = 0
-    for module in MODULES:
-        for row in module.rows():
-            text, is_missed = line(row)
-            missed += is_missed
-            lines.append(text)
-            # As it comes: the whole takes the better part of an hour.
-            print(lines[-1], flush=True)
-    (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for row in import_module(f"benchmarks.{name}").rows():
+        text, is_missed = line(row)
+        missed += is_missed
+        lines.append(text)
+        print(text, flush=True)
+    print(flush=True)
+    return lines, missed
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """Those of a written page, by module.
+
+    Args:    text: of the page.
+    Returns: module → lines, without blank ones at the end.
+    """
+    found: dict[str, list[str]] = {}
+    for part in ("\n" + text).split("\n## ")[1:]:
+        lines = ("## " + part.rstrip()).split("\n")
+        found[lines[0].removeprefix("## ")] = lines
+    return found
+
+
+def main(names: list[str]) -> int:
+    """Measure and report; the exit code is 1 when a target was missed."""
+    if unknown := sorted(set(names) - set(MODULES)):
+        print(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(MODULES)}", file=sys.stderr)
+        return 2
+    missed = 0
+    for name in names or MODULES:
+        lines, count = section(name)
+        missed += count
+        there = sections(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+        there[name] = lines
+        pages = ["\n".join(there[module]) for module in MODULES if module in there]
+        RESULTS.write_text(HEAD + "\n" + "\n\n".join(pages) + "\n", encoding="utf-8")
     return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
