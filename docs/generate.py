@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 def commands() -> str:
     """The command reference."""
-    from tellsign.cli import app
+    from tellsign.cli.commands import app
 
     lines = ["# Commands", "", "Written by `make docs` from the command line itself.", ""]
     root = typer.main.get_command(app)
@@ -68,7 +68,8 @@ def configuration() -> str:
         "# Configuration",
         "",
         "Written by `make docs`. Files for `train` and `benchmark` are TOML; an unknown key is an error;",
-        "`--set key=value` overrides a key, e.g. `--set config.crop=256`.",
+        "`--set key=value` overrides a key, e.g. `--set config.crop=256`. Where `None` is the default or the",
+        'meaning names none, `"none"` says so: `crop = "none"`, or `--set config.crop=none`.',
         "",
     ]
     sections = (
