@@ -6,11 +6,13 @@ Shapes: B images, M crops, n branches.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tellsign.types import ConfigError, ManifestError
+from tellsign.data import Manifest
+from tellsign.types import ConfigError, ManifestError, Sample
 
 torch = pytest.importorskip("torch")
 from tellsign.systems.cae_net.fusion import (  # noqa: E402 - needs PyTorch
@@ -109,11 +111,50 @@ def test_two_that_know_different_things_are_better_together():
     assert found.auroc > max(auroc(labels, parts[:, i]) for i in range(2)) + 0.02
 
 
-def test_of_equal_rankings_the_better_probabilities_and_then_even_weights_are_taken():
-    labels = np.array([0, 0, 1, 1])
-    good, bold = np.array([-1.0, -1.0, 1.0, 1.0]), np.array([-4.0, -4.0, 4.0, 4.0])
-    assert fitted_weights(crops_of(np.stack([good, bold], axis=1)), labels).weights == (0.0, 1.0)
-    assert fitted_weights(crops_of(np.stack([good, good], axis=1)), labels).weights == (0.5, 0.5)
+def test_of_weights_that_the_images_cannot_tell_apart_the_most_even_are_taken():
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], 30)
+    parts = rng.normal(0, 1, (60, 2)) + 0.5 * (2 * labels - 1)[:, None]
+    found = fitted_weights(crops_of(parts), labels)
+    assert found.weights == (0.5, 0.5)
+    assert found.auroc < found.best
+    same = np.stack([parts[:, 0], parts[:, 0]], axis=1)
+    assert fitted_weights(crops_of(same), labels).weights == (0.5, 0.5)
+
+
+def test_the_report_of_fitted_weights_names_what_was_chosen_and_what_was_best(monkeypatch):
+    pytest.importorskip("timm")
+    from tellsign.metrics import auroc
+    from tellsign.systems.cae_net import training
+    from tellsign.systems.cae_net.config import CaeNetConfig
+
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], 30)
+    parts = rng.normal(0, 1, (60, 2)) + 0.5 * (2 * labels - 1)[:, None]
+    monkeypatch.setattr(training, "crop_scores", lambda *_, **__: crops_of(parts))
+    manifest = Manifest(tuple(Sample(Path(f"{row}.png"), label) for row, label in enumerate(labels.tolist())))
+    branches = {name: {"backbone": "test_vit"} for name in "ab"}
+    weights, report = training.chosen_fusion({}, manifest, CaeNetConfig(branches=branches, fusion="fit"))
+    p = 1 / (1 + np.exp(-parts))
+    areas = [auroc(labels, (1 - w) * p[:, 0] + w * p[:, 1]) for w in np.linspace(0, 1, STEPS + 1)]
+    assert weights == (0.5, 0.5)
+    assert report["fitted"] == {
+        "n": 60,
+        "auroc": pytest.approx(areas[STEPS // 2]),
+        "best_auroc": pytest.approx(max(areas)),
+    }
+    assert report["fitted"]["auroc"] == report["auroc"]["fused"] < report["fitted"]["best_auroc"]
+    given = CaeNetConfig(branches=branches, fusion_weights=(0.25, 0.75))
+    assert "fitted" not in training.chosen_fusion({}, manifest, given)[1]
+
+
+def test_a_branch_that_harms_beyond_chance_loses_its_weight():
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1], 200)
+    knows = rng.normal(0, 1, 400) + 1.5 * (2 * labels - 1)
+    harms = -3 * (2 * labels - 1) + rng.normal(0, 1, 400)
+    found = fitted_weights(crops_of(np.stack([knows, harms], axis=1)), labels)
+    assert found.weights[0] >= 0.9
 
 
 def test_crops_are_fused_before_they_are_averaged():
@@ -129,11 +170,16 @@ def test_one_class_cannot_fit_weights(labels):
         fitted_weights(crops_of(np.zeros((4, 2))), labels)
 
 
+def test_one_image_of_a_class_tells_no_weights_apart():
+    parts = np.array([[0.0, 5.0], [1.0, -5.0], [2.0, -4.0]])
+    assert fitted_weights(crops_of(parts), np.array([0, 1, 1])).weights == (0.5, 0.5)
+
+
 def test_scores_that_are_not_finite_cannot_fit_weights():
     with pytest.raises(ManifestError, match="not finite"):
-        fitted_weights(crops_of([[0.0, math.nan], [1.0, 1.0]]), np.array([0, 1]))
+        fitted_weights(crops_of([[0.0, math.nan], *[[1.0, 1.0]] * 3]), np.array([0, 0, 1, 1]))
 
 
 def test_too_many_branches_for_a_grid():
     with pytest.raises(ConfigError, match="8 branches can't be fitted by a grid, 7 at most"):
-        fitted_weights(crops_of(np.zeros((2, 8))), np.array([0, 1]))
+        fitted_weights(crops_of(np.zeros((4, 8))), np.array([0, 0, 1, 1]))
