@@ -76,4 +76,4 @@ def without_graph(patch: Any) -> None:
     """
     patch.setattr("tellsign.engine.export.graph_bytes", lambda network, size: b"no graph")
     patch.setattr("tellsign.engine.export.parity", lambda graph, network, examples: 0.0)
-    patch.setattr("tellsign.engine.keeping.write_curves", lambda *_: None)
+    patch.setattr("tellsign.engine.recorder.write_curves", lambda *_: None)

@@ -64,18 +64,18 @@ def results(
     waiting = deque(range(len(tasks)))
     while waiting:
         suspects: list[int] = []
-        with _Crew(min(workers, len(waiting)), stall) as crew:
-            yield from crew.results(work, tasks, waiting, suspects)
+        with _Pool(min(workers, len(waiting)), stall) as pool:
+            yield from pool.results(work, tasks, waiting, suspects)
         for suspect in suspects:
             broken: list[int] = []
             begun = time.monotonic()
-            with _Crew(1, stall) as crew:
-                yield from crew.results(work, tasks, deque([suspect]), broken)
+            with _Pool(1, stall) as pool:
+                yield from pool.results(work, tasks, deque([suspect]), broken)
             if broken:
-                yield suspect, Lost(crew.verdict(time.monotonic() - begun))
+                yield suspect, Lost(pool.verdict(time.monotonic() - begun))
 
 
-class _Crew:
+class _Pool:
     """Processes that live until one of them dies. A context manager, at whose end none of them is left."""
 
     def __init__(self, workers: int, stall: float) -> None:
@@ -100,7 +100,7 @@ class _Crew:
                 'workers does so below `if __name__ == "__main__":`'
             ) from error
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> _Pool:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
@@ -144,7 +144,7 @@ class _Crew:
         suspects.sort()
 
     def verdict(self, seconds: float) -> str:
-        """Why the only process of a crew, which is no more, ended before its task did."""
+        """Why the only process of a pool, which is no more, ended before its task did."""
         (process,) = self._processes
         if process.exitcode == 1 and seconds >= self.stall:  # as faulthandler ends a process
             return f"it made no progress for {self.stall:g} s"
@@ -162,22 +162,12 @@ def _prepare(stall: float) -> None:
     global _stall, _nowhere  # noqa: PLW0603 - a worker's own
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _stall = stall
-    _nowhere = os.open(os.devnull, os.O_WRONLY)
-    # What a decoder prints would mix with the results.
-    os.dup2(_nowhere, 1)
-    os.dup2(_nowhere, 2)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def outlive_nobody() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=outlive_nobody, daemon=True).start()
+    _nowhere = silence()
+    end_with_parent()
 
 
 def _ready() -> None:
-    """The first task of every crew: a process that can't be started is no other task's fault."""
+    """The first task of every pool: a process that can't be started is no other task's fault."""
 
 
 def _beat() -> None:
@@ -196,6 +186,29 @@ def _outcome(work: Callable[[Any, Beat], Result], task: Any) -> Result | Lost:
         return Lost(f"it could not be read: {type(error).__name__}: {error}")
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def silence() -> int:
+    """Have this process print nothing, since what a decoder prints would mix with the results.
+
+    Returns: a descriptor that swallows what is written to it.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return nowhere
+
+
+def end_with_parent() -> None:
+    """Have this process, a worker, end when its parent is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def outlive_nobody() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=outlive_nobody, daemon=True).start()
 
 
 @contextlib.contextmanager

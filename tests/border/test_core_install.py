@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -76,6 +77,23 @@ def test_scan(environment: Path) -> None:
     rows = [json.loads(line) for line in run(environment, "scan", ROOT / "examples", "--json").splitlines()]
     assert [row["error"] for row in rows] == [None] * len(rows)
     assert {row["kind"] for row in rows} == {"image", "video"}
+
+
+def test_scan_with_a_network(environment: Path, tmp_path: Path) -> None:
+    """Its graph alone is scored: neither PyTorch nor timm, which made it here, can be imported there."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    from network import PARTS, write_network
+
+    detector = write_network(tmp_path / "pairs")
+    assert (detector / "graph.onnx").is_file()
+    image = write_dataset(tmp_path / "data", 1, size=64).parent / "fake" / "0000.png"
+    (line,) = run(environment, "scan", image, "-d", detector, "--json").splitlines()
+    row = json.loads(line)
+    assert row["error"] is None
+    assert row["label"] == "fake"
+    assert math.isfinite(row["score"])
+    assert set(row["parts"]) == set(PARTS)
 
 
 def test_faces(environment: Path) -> None:

@@ -15,8 +15,8 @@ import torch
 from e2e.train_together import SETTINGS, brightness_box, looking_left, with_share
 from tellsign.data.face_boxes import face_boxes
 from tellsign.engine import distributed
-from tellsign.engine.checkpoint import read_tensors
 from tellsign.engine.losses import epoch_order
+from tellsign.nn.weights import read_tensors
 from tellsign.types import ConfigError
 from trainings import Tiny, options, splits, trained
 
@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_in_one_stops_all(together):
 
 
 def test_alone_there_is_nothing_to_join():
-    at = distributed.place("cpu")
+    at = distributed.this_process("cpu")
     assert (at.rank, at.world, at.is_first) == (0, 1, True)
     model = Tiny()
     assert distributed.joined(model, at) is model
@@ -175,7 +175,7 @@ def test_one_may_work_for_hours_while_the_others_wait(monkeypatch):
     monkeypatch.setattr(
         torch.distributed, "init_process_group", lambda kind, **options: asked.append((kind, options))
     )
-    assert distributed.place("cpu").world == 2
+    assert distributed.this_process("cpu").world == 2
     ((kind, options_),) = asked
     assert kind == "gloo"
     assert options_["timeout"].total_seconds() >= 24 * 3600
@@ -187,4 +187,4 @@ def test_an_environment_that_is_incomplete(monkeypatch, world):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ConfigError, match="start them with torchrun"):
-        distributed.place("cpu")
+        distributed.this_process("cpu")

@@ -11,7 +11,7 @@ import torch
 from tellsign import faces
 from tellsign.engine import loop
 from tellsign.engine.checkpoint import weights_digest
-from tellsign.engine.distributed import gathered, place
+from tellsign.engine.distributed import gathered, this_process
 from tellsign.engine.faces import found_faces
 from tellsign.engine.losses import attentive, cross_entropy
 from tellsign.nn.attention import CamLayer
@@ -46,7 +46,7 @@ class Ended(BaseException):
 
 def main(data: Path, bad: Path, out: Path) -> None:
     torch.set_num_threads(1)
-    at = place("cpu")
+    at = this_process("cpu")
     told: dict[str, object] = {"world": at.world}
     said: list[str] = []
 

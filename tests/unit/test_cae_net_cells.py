@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("onnxscript")
 from tellsign.evaluate.cae_net import cells as module  # noqa: E402 - need PyTorch
-from tellsign.evaluate.cae_net.cells import Cell, finished, kept  # noqa: E402
+from tellsign.evaluate.cae_net.cells import Cell, finished_cell, kept  # noqa: E402
 from tellsign.evaluate.cae_net.folds import folds  # noqa: E402
 from tellsign.evaluate.cae_net.study import configuration  # noqa: E402
 
@@ -37,7 +37,7 @@ def cell(tmp_path_factory):
 def done(cell, tmp_path_factory):
     """The folder of cells, the result, and what was said."""
     root, said = tmp_path_factory.mktemp("cells"), []
-    return root, finished(cell, root, say=said.append), said
+    return root, finished_cell(cell, root, say=said.append), said
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,7 +92,7 @@ def test_a_finished_cell_is_read_and_nothing_is_touched(done, cell):
     root, result, said = done
     before = files(root)
     again = []
-    assert_same(finished(replace(cell), root, say=again.append), result)
+    assert_same(finished_cell(replace(cell), root, say=again.append), result)
     assert files(root) == before
     assert said
     assert not again
@@ -125,10 +125,10 @@ def test_a_cell_that_was_stopped_goes_on_and_ends_with_the_same_scores(done, cel
             raise Stopped
 
     with pytest.raises(Stopped):
-        finished(cell, tmp_path, say=stop)
+        finished_cell(cell, tmp_path, say=stop)
     assert not (cell.folder(tmp_path) / "record.json").exists()
     said = []
-    assert_same(finished(cell, tmp_path, say=said.append), done[1])
+    assert_same(finished_cell(cell, tmp_path, say=said.append), done[1])
     assert not any("efficientnet: epoch" in text for text in said), "it was done before"
 
 
@@ -139,9 +139,9 @@ def test_a_result_that_was_not_recorded_is_written_again(done, cell, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(module, "_write_scores", full)
         with pytest.raises(ConfigError, match=r"No space left on device.*run the same command again"):
-            finished(cell, tmp_path)
+            finished_cell(cell, tmp_path)
     said = []
-    assert_same(finished(cell, tmp_path, say=said.append), done[1])
+    assert_same(finished_cell(cell, tmp_path, say=said.append), done[1])
     assert not any("epoch" in text for text in said)
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_cell_is_made_anew(done, cell, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(module.CaeNetSystem, "fit", fit)
     said = []
     with pytest.raises(Stopped):
-        finished(cell, root, say=said.append)
+        finished_cell(cell, root, say=said.append)
     assert "is damaged" in said[0]
     assert not (folder / "record.json").exists()
 
@@ -177,13 +177,13 @@ def test_two_runs_do_not_make_one_cell(cell, tmp_path):
         locked(cell.folder(tmp_path)),
         pytest.raises(ConfigError, match="another run is writing"),
     ):
-        finished(cell, tmp_path)
+        finished_cell(cell, tmp_path)
 
 
 def test_a_folder_that_is_a_file(cell, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot write"):
-        finished(cell, tmp_path / "file")
+        finished_cell(cell, tmp_path / "file")
 
 
 def test_what_takes_long_is_kept_by_what_it_depends_on(tmp_path):

@@ -15,6 +15,7 @@ from tellsign.systems.cae_net.config import CaeNetConfig
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 from tellsign.engine.scores import evaluating  # noqa: E402 - need PyTorch
+from tellsign.systems.cae_net.counts import count  # noqa: E402
 from tellsign.systems.cae_net.model import Branch, channel_statistics, entry_side, new_branch  # noqa: E402
 from tellsign.systems.cae_net.spectra import FLOOR, LogSpectrum  # noqa: E402
 
@@ -58,7 +59,7 @@ def test_a_branch_of_spectra_is_standardised_differentiable_and_has_no_more_weig
     config = CaeNetConfig(branches=branches, fusion_weights=(1.0,), size=32, weights="scratch")
     images = pictures(6)
     statistics = channel_statistics(iter(images.split(2)), LogSpectrum(kind, 32))
-    branch = new_branch(config, "lines", bands=statistics)
+    branch = new_branch(config, "lines", statistics=statistics)
     assert entry_side(config, "lines") == 32
     entry = branch.entry(images).numpy()
     assert np.allclose(entry.mean(axis=(0, 2, 3)), 0, atol=1e-4)
@@ -69,6 +70,35 @@ def test_a_branch_of_spectra_is_standardised_differentiable_and_has_no_more_weig
         branch(pixels)[:, 1].sum().backward()
     assert torch.isfinite(pixels.grad).all()
     assert pixels.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["rgb", "dwt", "fft", "dct"])
+def test_autocast_leaves_what_a_network_sees_as_it_is(kind):
+    branches = {"one": {"backbone": "test_convnext", "input": kind}}
+    config = CaeNetConfig(branches=branches, fusion_weights=(1.0,), size=32, weights="scratch")
+    channels = 12 if kind == "dwt" else 3
+    statistics = {"mean": (0.25,) * channels, "std": (0.5,) * channels}
+    branch = new_branch(config, "one", statistics=None if kind == "rgb" else statistics)
+    seen = []
+    branch.network.register_forward_pre_hook(lambda _network, inputs: seen.append(inputs[0]))
+    images = pictures()
+    with evaluating(branch), torch.no_grad():
+        plain_logits = branch(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed_logits = branch(images)
+    plain, mixed = seen
+    assert mixed.dtype == torch.float32
+    assert torch.allclose(mixed, plain, rtol=0, atol=1e-6)
+    assert mixed_logits.dtype == torch.bfloat16 != plain_logits.dtype, "the network itself is cast"
+
+
+@pytest.mark.parametrize("kind", ["fft", "dct"])
+def test_its_cost_is_counted_without_memory(kind):
+    branches = {"lines": {"backbone": "test_convnext", "input": kind}}
+    config = CaeNetConfig(branches=branches, fusion_weights=(1.0,), size=32, weights="scratch")
+    found = count(new_branch(config, "lines"), 32)
+    with torch.device("meta"):
+        assert count(new_branch(config, "lines"), 32) == found
 
 
 def test_flat_images_have_a_finite_gradient():

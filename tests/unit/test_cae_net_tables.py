@@ -17,8 +17,9 @@ import pytest
 from cae_net_tiny import write_config
 from tellsign.data import Manifest
 from tellsign.evaluate.reproduce import REGISTRY, reproduce
+from tellsign.lock import locked
 from tellsign.metrics import auroc
-from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError, OutputError, Sample
 
 pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -74,7 +75,7 @@ def trained(monkeypatch, tmp_path):
     """The cells that a table asks for."""
     asked = []
 
-    def finished(cell, root, *, say):
+    def finished_cell(cell, root, *, say):
         asked.append(cell)
         return scored(cell)
 
@@ -82,7 +83,7 @@ def trained(monkeypatch, tmp_path):
         labels = np.array(self.folds[fold - 1].test.labels)
         return labels + np.random.default_rng(fold).normal(scale=0.9, size=len(labels))
 
-    monkeypatch.setattr(study, "finished", finished)
+    monkeypatch.setattr(study, "finished_cell", finished_cell)
     monkeypatch.setattr(study.Study, "spectrum_scores", spectrum)
     return asked
 
@@ -305,18 +306,74 @@ def test_balancing_compares_the_multistage_schedule_with_every_other(trained, tm
     assert real.ci[0] <= real.reproduced <= real.ci[1]
     fake = rows["focal", "fake accuracy"].reproduced
     assert rows["focal", "balanced accuracy"].reproduced == pytest.approx((real.reproduced + fake) / 2)
+    sentence = next(note for note in result.notes if note.startswith("Test images"))
+    assert "7 detectors trained in 70 s" in sentence
+    assert "strategy" not in sentence
+    assert f"{len(trained[0].test)} of fold 1 of 5" in sentence
     pair = rows["multistage, reals repeat - focal", "AUROC, difference"]
     assert pair.note in ("undecided", "focal is better", "multistage, reals repeat is better")
     assert len([row for row in result.rows if row.column == "AUROC, difference"]) == 6
 
 
+def test_cells_that_could_not_use_the_same_images_are_not_paired(monkeypatch, tmp_path):
+    """As many images as the others, and one of them another."""
+
+    def finished_cell(cell, root, *, say):
+        found, out = scored(cell), 3 if cell.config.strategy == "over" else 5
+        rows = np.delete(found.scores.rows, out)
+        parts = {name: values[rows] for name, values in found.scores.parts.items()}
+        groups = tuple(found.scores.groups[row] for row in rows)
+        scores = Scores(rows, found.scores.labels[rows], groups, found.scores.fused[rows], parts)
+        return replace(found, scores=scores)
+
+    monkeypatch.setattr(study, "finished_cell", finished_cell)
+    rows = rows_of(table("cae-net-balancing", tmp_path))
+    assert rows["over", "AUROC"].reproduced is not None
+    assert rows["multistage, reals repeat - focal", "AUROC, difference"].ci
+    assert ("multistage, reals repeat - over", "AUROC, difference") not in rows
+
+
+def test_how_many_epochs_there_are_to_choose_from_is_said(trained, tmp_path):
+    config = write_config(tmp_path, {"epochs = 2\nb": "epochs = 30\nb"})
+    result = reproduce("cae-net-balancing", manifest=made(n=100), out=tmp_path / "cells", config=config)
+    epochs = {}
+    for cell in trained:
+        one = cell.config
+        (n,) = {one.stage_training(branch).epochs for branch in one.branches}
+        epochs[one.strategy, one.reals] = n
+    (note,) = [note for note in result.notes if "epochs to choose" in note or "more to choose from" in note]
+    assert f"{epochs['under', 'repeat']} (under)" in note
+    assert f"{epochs['plain', 'repeat']} (plain; weighted; focal)" in note
+    assert f"{epochs['over', 'repeat']} (over)" in note
+    for reals in ("repeat", "disjoint"):
+        n = epochs["multistage", reals]
+        assert f"{n} in each of 2 stages (multistage, reals {reals})" in note
+    assert epochs["under", "repeat"] > epochs["plain", "repeat"] > epochs["over", "repeat"]
+
+
+@pytest.mark.parametrize("name", ["cae-net-balancing", "cae-net-retention", "cae-net-wavelet"])
+def test_a_folder_that_is_held_or_cannot_be_written_stops_the_command(name, trained, monkeypatch, tmp_path):
+    """It is no property of a strategy, and no reason to train all the others."""
+    asked = []
+
+    def finished_cell(cell, root, *, say):
+        asked.append(cell)
+        with locked(tmp_path / "cell"):
+            return scored(cell)
+
+    monkeypatch.setattr(study, "finished_cell", finished_cell)
+    with locked(tmp_path / "cell"), pytest.raises(OutputError, match="another run is writing"):
+        table(name, tmp_path)
+    assert len(asked) == 1
+
+
 def test_a_cell_that_cannot_be_made_leaves_the_others_and_says_why(monkeypatch, tmp_path):
-    def finished(cell, root, *, say):
+    def finished_cell(cell, root, *, say):
         if cell.config.reals == "disjoint":
             raise ManifestError("3 reals cannot be parted into 5 subsets")
         return scored(cell)
 
-    monkeypatch.setattr(study, "finished", finished)
+    monkeypatch.setattr(study, "finished_cell", finished_cell)
     rows = rows_of(table("cae-net-balancing", tmp_path))
     assert "cannot be parted" in rows["multistage, reals disjoint", "AUROC"].note
     assert rows["multistage, reals disjoint", "AUROC"].reproduced is None
@@ -325,7 +382,7 @@ def test_a_cell_that_cannot_be_made_leaves_the_others_and_says_why(monkeypatch, 
     def none(cell, root, *, say):
         raise ManifestError("no image can be used")
 
-    monkeypatch.setattr(study, "finished", none)
+    monkeypatch.setattr(study, "finished_cell", none)
     with pytest.raises(ConfigError, match="no image can be used"):
         table("cae-net-balancing", tmp_path)
 
@@ -385,14 +442,14 @@ def stage(number, **changes):
 
 
 def test_retention_shows_every_subset_after_every_stage(monkeypatch, tmp_path):
-    def finished(cell, root, *, say):
+    def finished_cell(cell, root, *, say):
         found = replace(scored(cell), folder=tmp_path / cell.name)
         for branch in cell.config.branches:
             file = found.run / branch / "retention.json"
             write_retention(file, [stage(1), stage(2, subsets=(0.4, 0.95))], title=branch)
         return found
 
-    monkeypatch.setattr(study, "finished", finished)
+    monkeypatch.setattr(study, "finished_cell", finished_cell)
     result = table("cae-net-retention", tmp_path)
     rows = rows_of(result)
     first = "multistage, reals repeat, deit, stage 1"
@@ -404,6 +461,9 @@ def test_retention_shows_every_subset_after_every_stage(monkeypatch, tmp_path):
     assert result.picture == tmp_path / "cells" / "cae-net-retention.png"
     assert result.picture.is_file()
     assert len(result.figure.axes) == 6
+    sentence = next(note for note in result.notes if note.startswith("Test images"))
+    assert "2 detectors trained in 20 s" in sentence
+    assert "strategy" not in sentence
 
 
 # figures

@@ -212,7 +212,7 @@ def test_it_holds_under_the_attack():
 
 def test_a_run_that_is_ended_goes_on_bit_for_bit(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda number: None)
-    monkeypatch.setattr("tellsign.engine.keeping.write_curves", lambda run, journal: None)
+    monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
     splits(tmp_path)
     config = options(adversarial_eps=0.05, checkpoint_seconds=0.0)
     whole, _ = trained(tmp_path, tmp_path / "whole", config)

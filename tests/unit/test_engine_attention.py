@@ -156,7 +156,7 @@ def sought(monkeypatch):
 
     monkeypatch.setattr("tellsign.faces.boxes", boxes)
     monkeypatch.setattr("os.fsync", lambda number: None)
-    monkeypatch.setattr("tellsign.engine.keeping.write_curves", lambda run, journal: None)
+    monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
     return calls
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tellsign.engine import checkpoint
+from tellsign.nn.weights import read_tensors, refuse_pickle
 from tellsign.types import ConfigError
 
 TENSORS = {
@@ -247,7 +248,7 @@ def test_pickled_weights_are_refused(tmp_path, zipped):
     path = tmp_path / "weights.safetensors"
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ConfigError, match=r"is pickled, and reading a pickle can run code"):
-        checkpoint.read_tensors(path)
+        read_tensors(path)
 
 
 def test_no_length_of_a_header_is_taken_for_a_pickle(tmp_path):
@@ -256,8 +257,8 @@ def test_no_length_of_a_header_is_taken_for_a_pickle(tmp_path):
     for n in range(0, 520, 8):
         path = tmp_path / f"{n}.safetensors"
         checkpoint.write_tensors(path, {"a" * (n + 1): torch.ones(2)})
-        checkpoint.refuse_pickle(path)
-        assert checkpoint.read_tensors(path)["a" * (n + 1)].tolist() == [1, 1]
+        refuse_pickle(path)
+        assert read_tensors(path)["a" * (n + 1)].tolist() == [1, 1]
         found.add(path.read_bytes()[0])
     assert found == set(range(0, 256, 8)), "all first bytes that a multiple of 8 can have"
 
@@ -267,14 +268,14 @@ def test_what_is_no_safetensors_is_refused(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read as safetensors"):
-        checkpoint.read_tensors(path)
+        read_tensors(path)
     save_file({"a": torch.ones(2)}, path)
-    assert torch.equal(checkpoint.read_tensors(path)["a"], torch.ones(2))
+    assert torch.equal(read_tensors(path)["a"], torch.ones(2))
 
 
 def test_a_missing_file():
     with pytest.raises(ConfigError, match="cannot be read"):
-        checkpoint.read_tensors(Path("nowhere.safetensors"))
+        read_tensors(Path("nowhere.safetensors"))
 
 
 def test_the_state_can_be_read_by_people(tmp_path):

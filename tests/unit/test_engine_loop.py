@@ -38,7 +38,7 @@ def quick():
 @pytest.fixture(autouse=True)
 def one_picture(monkeypatch):
     """That of the module's own run is enough."""
-    monkeypatch.setattr("tellsign.engine.keeping.write_curves", lambda run, journal: None)
+    monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_the_record(data, whole):
 
 
 def test_progress_is_told(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tellsign.engine.keeping.SAY_SECONDS", 0.0)
+    monkeypatch.setattr("tellsign.engine.recorder.SAY_SECONDS", 0.0)
     said = []
     trained(data, tmp_path / "run", options(epochs=1), say=said.append)
     first = said[0]

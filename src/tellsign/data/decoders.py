@@ -9,12 +9,9 @@ Shapes: B batch, N crops of an image, S pixels of a crop's side.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -24,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from tellsign.data.augment import unit
 from tellsign.data.pixels import pixels
-from tellsign.processes import deaf_to_interrupts, one_thread
+from tellsign.processes import deaf_to_interrupts, end_with_parent, one_thread, silence
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -87,7 +84,7 @@ class _Tasks:
         return self.next
 
 
-class Crew:
+class DecoderPool:
     """Workers that do tasks in order, a few ahead; they start when needed and live until `close`."""
 
     def __init__(self, work: Work, workers: int) -> None:
@@ -175,18 +172,8 @@ def _start_method() -> str:
 
 def _begin(_number: int) -> None:
     """The start of a worker's life."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    # What a decoder prints would mix with the results.
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def outlive_nobody() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=outlive_nobody, daemon=True).start()
+    silence()
+    end_with_parent()
 
 
 def check_whole(name: str, value: int, least: int, most: int | None = None) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from tellsign import faces
 from tellsign.data.augment import unit
-from tellsign.data.decoders import Crew, Work
+from tellsign.data.decoders import DecoderPool, Work
 from tellsign.data.pixels import entry_key
-from tellsign.types import ConfigError
+from tellsign.types import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,8 +84,8 @@ def face_boxes(manifest: Manifest, file: Path, *, workers: int = 0, cache: Path 
         {key: row for row, key in enumerate(keys) if key is not None and key not in known}.values()
     )
     if missing:
-        crew = Crew(Work(_face, cache), workers)
-        _seek(manifest, missing, keys=keys, known=known, file=file, crew=crew)
+        pool = DecoderPool(Work(_face, cache), workers)
+        _seek(manifest, missing, keys=keys, known=known, file=file, pool=pool)
     return FaceBoxes.from_rows([known.get(key or "", NONE) for key in keys])
 
 
@@ -96,13 +96,13 @@ def _seek(
     keys: list[str | None],
     known: dict[str, Found],
     file: Path,
-    crew: Crew,
+    pool: DecoderPool,
 ) -> None:
     """Look for the faces of some rows, and keep what is found, here and in the file."""
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     tasks = ([(manifest[row].path, ()) for row in batch] for batch in batches)
     try:
-        for batch, result in zip(batches, crew.results(tasks), strict=True):
+        for batch, result in zip(batches, pool.results(tasks), strict=True):
             places, found = result.stacks.get(1, ([], ()))
             own = {
                 str(keys[batch[place]]): tuple(int(value) for value in numbers[0])
@@ -111,7 +111,7 @@ def _seek(
             known |= own
             _add(file, own)
     finally:
-        crew.close()
+        pool.close()
 
 
 def _face(image: Pixels, _seed: tuple[int, ...]) -> Pixels:
@@ -159,7 +159,7 @@ def _add(file: Path, found: dict[str, Found]) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise ConfigError(
+        raise OutputError(
             f"found faces can't be written to {file}: {error.strerror or error}; free some space, or train "
             "with attention_weight = 0"
         ) from error

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from tellsign.data.augment import augmented, placed_box, placement, unit
-from tellsign.data.decoders import Crew, Work, check_whole
+from tellsign.data.decoders import DecoderPool, Work, check_whole
 from tellsign.data.pixels import levels
 from tellsign.image import square_crops
 from tellsign.types import ConfigError, ManifestError
@@ -99,7 +99,7 @@ class Loader:
         self._labels = torch.tensor(manifest.labels, dtype=torch.int64)
         self._view = view
         self._faces = faces
-        self._crew = Crew(Work(partial(_training_crop, view), cache), workers)
+        self._pool = DecoderPool(Work(partial(_training_crop, view), cache), workers)
         self._current: object = None
 
     def __enter__(self) -> Loader:
@@ -113,7 +113,7 @@ class Loader:
     def close(self) -> None:
         """End the workers; another epoch would start new ones."""
         self._current = None
-        self._crew.close()
+        self._pool.close()
 
     def epoch(
         self,
@@ -171,7 +171,7 @@ class Loader:
             [(self.manifest[int(order[place])].path, (self.seed, epoch, place)) for place in share(number)[0]]
             for number in numbers
         )
-        results = self._crew.results(tasks)
+        results = self._pool.results(tasks)
         for number in numbers:
             if self._current is not token:
                 raise ConfigError("this epoch has ended: another was begun, or the loader was closed")
@@ -243,24 +243,24 @@ def evaluation_batches(
     check_whole("size", size, 1)
     check_whole("max_crops", max_crops, 1)
     check_whole("batch_size", batch_size, 1)
-    crew = Crew(Work(partial(_even_crops, size, max_crops), cache), workers)
-    return _evaluation_batches(manifest, size, batch_size, crew)
+    pool = DecoderPool(Work(partial(_even_crops, size, max_crops), cache), workers)
+    return _evaluation_batches(manifest, size, batch_size, pool)
 
 
 def _evaluation_batches(
-    manifest: Manifest, size: int, batch_size: int, crew: Crew
+    manifest: Manifest, size: int, batch_size: int, pool: DecoderPool
 ) -> Iterator[EvaluationBatch]:
     firsts = range(0, len(manifest), batch_size)
     tasks = ([(sample.path, ()) for sample in manifest[first : first + batch_size]] for first in firsts)
     try:
-        for first, result in zip(firsts, crew.results(tasks), strict=True):
+        for first, result in zip(firsts, pool.results(tasks), strict=True):
             bad = {first + place: reason for place, reason in result.bad.items()}
             stacks = result.stacks or {1: ([], torch.empty(0, 1, 3, size, size))}
             for places, crops in stacks.values():
                 yield EvaluationBatch(torch.tensor(places, dtype=torch.int64) + first, _floats(crops), bad)
                 bad = {}
     finally:
-        crew.close()
+        pool.close()
 
 
 def _share(n: int, batch_size: int, rank: int, world: int, number: int) -> tuple[range, int]:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tellsign.types import ConfigError
+from tellsign.nn.weights import read_tensors, refuse_pickle
+from tellsign.types import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,7 +63,7 @@ def save(run: Path, name: str, *, state: Mapping[str, Any], tensors: Mapping[str
              name: later ones sort behind earlier ones.
              state: what JSON holds.
              tensors: name → tensor, on any device.
-    Raises:  ConfigError: it can't be written; those that were there are whole.
+    Raises:  OutputError: it can't be written; those that were there are whole.
     """
     folder = run / FOLDER / name
     draft = folder.with_name(f".{name}.draft")
@@ -80,7 +81,7 @@ def save(run: Path, name: str, *, state: Mapping[str, Any], tensors: Mapping[str
         _sync(folder.parent)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
-        raise ConfigError(cannot_write(run, error)) from error
+        raise OutputError(cannot_write(run, error)) from error
     for old in list(_names(run))[KEPT:]:
         shutil.rmtree(run / FOLDER / old, ignore_errors=True)
 
@@ -158,7 +159,7 @@ def restore_best(run: Path, checkpoint: Checkpoint | None) -> None:
     """Make the run's best weights those of a checkpoint, since there may be later ones; none without one.
 
     Args:    run: the run folder. checkpoint: from which the run goes on.
-    Raises:  ConfigError: the folder can't be written.
+    Raises:  OutputError: the folder can't be written.
     """
     try:
         if checkpoint is None or not (checkpoint.path / BEST).exists():
@@ -170,7 +171,7 @@ def restore_best(run: Path, checkpoint: Checkpoint | None) -> None:
         draft.replace(run / BEST)
         draft.unlink(missing_ok=True)  # which stays where both were names of one file already
     except OSError as error:
-        raise ConfigError(cannot_write(run, error)) from error
+        raise OutputError(cannot_write(run, error)) from error
 
 
 def training_tensors(model: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
@@ -228,36 +229,6 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: Path
             f"({len(differing)} of {len(own)} differ); is the number of classes or the backbone another?"
         )
     model.load_state_dict(dict(tensors))
-
-
-def refuse_pickle(path: Path) -> None:
-    """Raises ConfigError where a file is pickled, as torch.save writes it: reading it could run code."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    # Behind its length, whose first byte may be that of a pickle, safetensors has its header, in JSON.
-    if start.startswith((b"PK\3\4", b"\x80")) and start[8:] != b"{":
-        raise ConfigError(
-            f"{path} is pickled, and reading a pickle can run code: it is refused; load it where you trust "
-            "it and write it with safetensors.torch.save_file"
-        )
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Args:    path: of the file.
-    Returns: name → tensor.
-    Raises:  ConfigError: it is missing, pickled, cut or no such file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        refuse_pickle(path)
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path} cannot be read as safetensors: {error}") from error
-    return tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -30,8 +30,8 @@ PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where this process trains."""
+class Process:
+    """One of the processes that train together, and where it computes."""
 
     device: torch.device
     rank: int = 0  # of this process
@@ -43,8 +43,8 @@ class Place:
         return self.rank == 0
 
 
-def place(device: Device) -> Place:
-    """The place of this process; where there are several, they are joined.
+def this_process(device: Device) -> Process:
+    """The process that runs this, among those of the training; where there are several, they are joined.
 
     Args:    device: asked for.
     Returns: device, rank and number of processes.
@@ -71,13 +71,13 @@ def place(device: Device) -> Place:
             "torchrun"
         ) from error
     if not on_gpu:
-        return Place(torch.device("cpu"), rank, world)
+        return Process(torch.device("cpu"), rank, world)
     if local >= torch.cuda.device_count():
         raise ConfigError(
             f"process {local} of this machine finds {torch.cuda.device_count()} GPUs; start one process a GPU"
         )
     torch.cuda.set_device(local)
-    return Place(torch.device("cuda", local), rank, world)
+    return Process(torch.device("cuda", local), rank, world)
 
 
 def _leave() -> None:
@@ -85,10 +85,10 @@ def _leave() -> None:
         distributed.destroy_process_group()
 
 
-def joined(model: nn.Module, at: Place) -> nn.Module:
+def joined(model: nn.Module, at: Process) -> nn.Module:
     """The model whose gradients are the mean over all processes; itself where there is one.
 
-    Args:    model: on its device. at: this process's place.
+    Args:    model: on its device. at: this process.
     Returns: a module that is called as the model is.
     """
     if at.world == 1:
@@ -97,20 +97,20 @@ def joined(model: nn.Module, at: Place) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
-def share_buffers(model: nn.Module, at: Place) -> None:
+def share_buffers(model: nn.Module, at: Process) -> None:
     """Give the buffers of the first process to all, so that all evaluate the same network.
 
-    Args:    model: without what distributes it. at: this process's place.
+    Args:    model: without what distributes it. at: this process.
     """
     if at.world > 1:
         for buffer in model.buffers():
             distributed.broadcast(buffer, 0)
 
 
-def totals(values: Sequence[torch.Tensor | float], at: Place) -> list[float]:
+def totals(values: Sequence[torch.Tensor | float], at: Process) -> list[float]:
     """Sums over all processes, of each value.
 
-    Args:    values: single numbers. at: this process's place.
+    Args:    values: single numbers. at: this process.
     Returns: the sums, in float64, the same in every process.
     """
     numbers = [torch.as_tensor(value, dtype=torch.float64, device=at.device) for value in values]
@@ -120,10 +120,10 @@ def totals(values: Sequence[torch.Tensor | float], at: Place) -> list[float]:
     return [float(value) for value in row.tolist()]
 
 
-def gathered(value: Any, at: Place) -> list[Any]:
+def gathered(value: Any, at: Process) -> list[Any]:
     """What every process has to say, in the order of their ranks.
 
-    Args:    value: anything that JSON holds. at: this process's place.
+    Args:    value: anything that JSON holds. at: this process.
     Returns: the values, the same list in every process; all have reached this point.
     """
     text = json.dumps(value).encode("ascii")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tellsign.engine.config import TrainingConfig
-    from tellsign.engine.distributed import Place
+    from tellsign.engine.distributed import Process
     from tellsign.engine.folder import Say
 
 FACES = "faces.jsonl"  # in the run folder, where no other file is given
@@ -22,7 +22,7 @@ def found_faces(
     training: Manifest,
     run: Path,
     config: TrainingConfig,
-    at: Place,
+    at: Process,
     *,
     file: Path | None,
     cache: Path | None,
@@ -31,7 +31,7 @@ def found_faces(
     """The face in each image, sought by all processes together and only once; None where nobody asks.
 
     Args:    training: the images. run: the run folder.
-             config: of the training. at: this process's place.
+             config: of the training. at: this process.
              file: of what was found before; None: one in the run folder.
              cache: folder of decoded images, or none.
              say: told of what happens, in one process of several.

@@ -1,6 +1,7 @@
 """The folder of a training: what is trained in it, whether it is done, and that one run at a time writes it.
 
-`run.json` says what is trained: the identity, without which nothing is resumed, and the versions and data.
+`run.json` says what is trained: the identity, without which nothing is resumed, all options of the training, those
+on which the weights don't depend too, and the versions.
 `best.safetensors` holds the weights of the best epoch, `result.json` what came out once it is done.
 """
 
@@ -23,13 +24,13 @@ from tellsign import __version__
 from tellsign.data.manifest import common_folder
 from tellsign.engine.checkpoint import FORMAT, cannot_write, clear_drafts, write_file
 from tellsign.lock import locked
-from tellsign.types import ConfigError
+from tellsign.types import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
     from tellsign.data.augment import View
     from tellsign.engine.config import TrainingConfig
-    from tellsign.engine.distributed import Place
+    from tellsign.engine.distributed import Process
 
 Say = Callable[[str], None]
 
@@ -97,13 +98,17 @@ def _rows(manifest: Manifest) -> bytes:
 
 
 @contextmanager
-def opened(run: Path, identity: Mapping[str, Any], at: Place, *, say: Say) -> Iterator[None]:
+def opened(
+    run: Path, identity: Mapping[str, Any], config: TrainingConfig, at: Process, *, say: Say
+) -> Iterator[None]:
     """Hold a run folder for as long as the block runs, once it is known to be of this training.
 
     Args:    run: the folder; made where there is none.
-             identity: of `run_identity`. at: this process's place; the first holds the folder for all.
+             identity: of `run_identity`. config: all options, which are kept and not compared.
+             at: this process; the first holds the folder for all.
              say: told of versions that are others than when the run was begun.
-    Raises:  ConfigError: it holds another training, another run is writing it, or it can't be written.
+    Raises:  ConfigError: it holds another training. OutputError: another run is writing it, or it can't be
+             written.
     """
     if not at.is_first:
         yield
@@ -111,14 +116,14 @@ def opened(run: Path, identity: Mapping[str, Any], at: Place, *, say: Say) -> It
     with locked(run):
         try:
             run.mkdir(parents=True, exist_ok=True)
-            content = {"identity": identity, "versions": versions(at)}
+            content = {"identity": identity, "options": asdict(config), "versions": versions(at)}
             before = _begun(run, identity).get("versions", content["versions"])
             if others := differences(before, content["versions"]):
                 say(f"{run} was begun with other versions, weights may differ a little: {'; '.join(others)}")
             clear_drafts(run)
             write_file(run / RUN, (json.dumps(content, indent=1) + "\n").encode("ascii"))
         except OSError as error:
-            raise ConfigError(cannot_write(run, error)) from error
+            raise OutputError(cannot_write(run, error)) from error
         yield
 
 
@@ -166,10 +171,10 @@ def _short(value: Any) -> str:
     return text if len(text) < 60 else text[:20] + "…"
 
 
-def versions(at: Place) -> dict[str, Any]:
+def versions(at: Process) -> dict[str, Any]:
     """What a training runs on. The same weights bit for bit need the same of all of it.
 
-    Args:    at: this process's place.
+    Args:    at: this process.
     Returns: versions of Python and of the packages, device, threads, processes.
     """
     found: dict[str, Any] = {"tellsign": __version__, "python": platform.python_version()}

@@ -20,12 +20,12 @@ import torch
 
 from tellsign.data.loading import Loader
 from tellsign.data.manifest import Manifest, require_both_classes
-from tellsign.engine.distributed import gathered, joined, place, share_buffers, totals
+from tellsign.engine.distributed import gathered, joined, share_buffers, this_process, totals
 from tellsign.engine.faces import found_faces
 from tellsign.engine.folder import TrainingResult, cache_folder, opened, run_identity
-from tellsign.engine.keeping import Keeper, finished
 from tellsign.engine.losses import balanced_loss, epoch_length, epoch_order, training_loss
 from tellsign.engine.record import Step
+from tellsign.engine.recorder import Recorder, restored_result
 from tellsign.engine.schedule import learning_rate, set_learning_rate
 from tellsign.engine.scores import arithmetic, evaluating, network_scores
 from tellsign.metrics import accuracy, auroc
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tellsign.data.face_boxes import FaceBoxes
     from tellsign.data.loading import Batch
     from tellsign.engine.config import TrainingConfig
-    from tellsign.engine.distributed import Place
+    from tellsign.engine.distributed import Process
     from tellsign.engine.losses import Loss
 
 Say = Callable[[str], None]
@@ -82,31 +82,31 @@ def train_network(
              not suffice, an option can't be carried out. ManifestError: a class is missing, or images can't
              be used. Whatever is raised, the last checkpoint is whole.
     """
-    at = place(config.device)
+    at = this_process(config.device)
     labels = checked_labels(training, valid)
     n_steps = -(-epoch_length(labels, config.balance) // config.batch_size)
     known = run_identity(identity, training, valid, view, config, max_crops=max_crops, seed=seed)
     cache = (cache or cache_folder(run)) if config.cache else None
-    with opened(run, known, at, say=say), own_random_state(at), memory_errors_explained(run, config):
+    with opened(run, known, config, at, say=say), own_random_state(at), memory_errors_explained(run, config):
         model.to(at.device).to(memory_format=layout(config))
-        if result := finished(run, model, at):
+        if result := restored_result(run, model, at):
             return result
         loss = training_loss(loss or balanced_loss(config.balance, labels), model, config)
         optimiser = new_optimiser(model, config)
         boxes = found_faces(training, run, config, at, file=faces, cache=cache, say=say)
-        keeper = Keeper(run, model, optimiser, config, at, n_steps=n_steps, say=say)
-        journal = keeper.journal
+        recorder = Recorder(run, model, optimiser, config, at, n_steps=n_steps, say=say)
+        journal = recorder.journal
         network = joined(model, at)
         with new_loader(training, view, config, cache=cache, seed=seed, faces=boxes) as loader:
             while not journal.is_over(config.epochs, config.patience):
                 order = epoch_order(labels, config.balance, seed=seed, epoch=journal.epoch)
-                train_epoch(network, loss, loader, order, keeper, seed=seed)
+                train_epoch(network, loss, loader, order, recorder, seed=seed)
                 measured, bad = validated(
                     model, valid, view.size, max_crops, config=config, at=at, cache=cache
                 )
-                keeper.leave_out("valid", bad)
-                keeper.epoch_done(measured, learning_rate=learning_rate(config, journal.steps - 1, n_steps))
-        return keeper.result()
+                recorder.leave_out("valid", bad)
+                recorder.epoch_done(measured, learning_rate=learning_rate(config, journal.steps - 1, n_steps))
+        return recorder.result()
 
 
 def train_epoch(
@@ -114,32 +114,32 @@ def train_epoch(
     loss: Loss,
     loader: Loader,
     order: np.ndarray[Any, Any],
-    keeper: Keeper,
+    recorder: Recorder,
     *,
     seed: int,
 ) -> None:
     """Make the steps of an epoch that are not made yet.
 
-    Args:    network: of `keeper.model`, distributed where there are several processes.
+    Args:    network: of `recorder.model`, distributed where there are several processes.
              loss: of it. loader: of its images.
              order: (M,) of them, in this epoch.
-             keeper: of the training, with its optimiser. seed: of the training.
+             recorder: of the training, with its optimiser. seed: of the training.
     Raises:  ConfigError: a loss is not finite, or a file can't be written. ManifestError: images can't be
              used.
     """
-    at, config, journal, optimiser = keeper.at, keeper.config, keeper.journal, keeper.optimiser
+    at, config, journal, optimiser = recorder.at, recorder.config, recorder.journal, recorder.optimiser
     options = {"epoch": journal.epoch, "start": journal.step, "rank": at.rank, "world": at.world}
     network.train()
-    keeper.begin_epoch()
+    recorder.begin_epoch()
     for batch in loader.epoch(order, batch_size=config.batch_size, **options):
         set_random_state(step_seed(seed, journal.epoch, journal.step, at.rank), at)
-        set_learning_rate(optimiser, learning_rate(config, journal.steps, keeper.n_steps))
+        set_learning_rate(optimiser, learning_rate(config, journal.steps, recorder.n_steps))
         step = training_step(network, loss, batch, optimiser, config=config, at=at)
-        require_finite(step, loader.manifest, where=keeper.where)
+        require_finite(step, loader.manifest, where=recorder.where)
         # Every process sees that images are missing, so that a checkpoint knows those of all.
         is_whole = step.n == batch.n_global
         bad = {} if is_whole else of_all(named(loader.bad, loader.manifest), at)
-        keeper.step_done(step, waited=loader.waited, bad=bad)
+        recorder.step_done(step, waited=loader.waited, bad=bad)
 
 
 def checked_labels(training: Manifest, valid: Manifest) -> list[int]:
@@ -213,7 +213,7 @@ def step_seed(seed: int, epoch: int, step: int, rank: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def set_random_state(seed: int, at: Place) -> None:
+def set_random_state(seed: int, at: Process) -> None:
     """Have PyTorch's random numbers on this process's devices follow from a seed."""
     # Not torch.manual_seed, which spends half a millisecond on devices that are not there.
     torch.default_generator.manual_seed(seed)
@@ -228,7 +228,7 @@ def training_step(
     optimiser: Optimizer,
     *,
     config: TrainingConfig,
-    at: Place,
+    at: Process,
 ) -> Step:
     """Forward, backward, and a step of the optimiser unless the loss is not finite.
 
@@ -237,7 +237,7 @@ def training_step(
 
     Args:    network: in training mode, distributed where there are several processes.
              loss: of it. batch: this process's share, which may be empty.
-             optimiser: of its parameters. config: of the training. at: this process's place.
+             optimiser: of its parameters. config: of the training. at: this process.
     Returns: images and losses over all processes.
     """
     n = len(batch.rows)
@@ -266,7 +266,7 @@ def training_step(
 
 
 def _nothing(
-    network: nn.Module, loss: Loss, batch: Batch, config: TrainingConfig, at: Place
+    network: nn.Module, loss: Loss, batch: Batch, config: TrainingConfig, at: Process
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The zero that a process without images adds, since the others wait for its gradients."""
     images = torch.zeros(1, *batch.images.shape[1:], device=at.device)
@@ -302,14 +302,14 @@ def validated(
     max_crops: int,
     *,
     config: TrainingConfig,
-    at: Place,
+    at: Process,
     cache: Path | None,
 ) -> tuple[dict[str, float], Bad]:
     """How good the network is on the validation split, whose images the processes share among them.
 
     Args:    model: without what distributes it. valid: the split.
              size: of a crop. max_crops: of an image.
-             config: of the training. at: this process's place.
+             config: of the training. at: this process.
              cache: folder of decoded images, or none.
     Returns: auroc, accuracy (fake from a score of 0 on) and mean cross-entropy of the scores; the images that
              can't be used, row → path and reason.
@@ -366,13 +366,13 @@ def named(bad: Mapping[int, str], manifest: Manifest) -> Bad:
     return {row: (f"{str(manifest[row].path)!a}", reason) for row, reason in bad.items()}
 
 
-def of_all(bad: Bad, at: Place) -> Bad:
+def of_all(bad: Bad, at: Process) -> Bad:
     """The images that any process has left out."""
     return {row: tuple(entry) for part in gathered(list(bad.items()), at) for row, entry in part}
 
 
 @contextmanager
-def own_random_state(at: Place) -> Iterator[None]:
+def own_random_state(at: Process) -> Iterator[None]:
     """Random numbers that are drawn in the block are none of the caller's."""
     devices = [at.device.index] if at.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

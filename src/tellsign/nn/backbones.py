@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tellsign.nn.weights import read_tensors
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SCRATCH, PRETRAINED = "scratch", "pretrained"
 SUFFIX = ".safetensors"
+INSTEAD = f"give the path of a {SUFFIX} file, {PRETRAINED!r} or {SCRATCH!r}"
 # Counters of batch normalisation, which some files leave out; nothing is computed from them here.
 COUNTER = "num_batches_tracked"
 # Arguments of timm that fetch or read weights, some of them pickles, or that are given here.
@@ -75,7 +77,7 @@ def backbone(
     if weights == PRETRAINED:
         _take_over(network, _pretrained(name, arguments), classes, where=f"timm's weights of {name}")
     else:
-        _take_over(network, _read(Path(weights)), classes, where=weights)
+        _take_over(network, _given(weights), classes, where=weights)
     return network
 
 
@@ -111,7 +113,7 @@ def weights_identity(weights: str) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise _unreadable(weights, error) from error
+        raise ConfigError(f"{weights} cannot be read ({error.strerror or error}); {INSTEAD}") from error
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -179,27 +181,12 @@ def _pretrained(name: str, arguments: Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _given(weights: str) -> dict[str, Tensor]:
+    """The weights in a file; raises ConfigError where it can't be read."""
     try:
-        state: dict[str, Tensor] = load_file(path)
-    except OSError as error:
-        raise _unreadable(str(path), error) from error
-    except SafetensorError as error:
-        raise ConfigError(
-            f"the weights {path} are damaged or no safetensors ({error}); a pickle under another name is not "
-            "read, since it can run code"
-        ) from error
-    return state
-
-
-def _unreadable(weights: str, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"the weights {weights} cannot be read ({error.strerror or error}); give the path of a {SUFFIX} "
-        f"file, {PRETRAINED!r} or {SCRATCH!r}"
-    )
+        return read_tensors(Path(weights))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {INSTEAD}") from error
 
 
 def _take_over(network: Any, given: Mapping[str, Tensor], classes: int, *, where: str) -> None:

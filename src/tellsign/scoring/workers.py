@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -20,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tellsign.processes import deaf_to_interrupts, one_thread
+from tellsign.processes import deaf_to_interrupts, one_thread, silence
 from tellsign.types import ConfigError, TellsignError
 
 if TYPE_CHECKING:
@@ -237,10 +236,7 @@ def _limit_memory(limit: int) -> None:
 def _work(connection: Connection, load: Callable[[], RowMaker], limits: Limits) -> None:
     """The life of a worker: batches of paths in, rows out, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # What a decoder prints would mix with the results.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    nowhere = silence()
     _limit_memory(limits.memory)
     try:
         maker = load()

@@ -84,7 +84,7 @@ class Cell:
         return " × ".join([self.detector.name, self.test.name, *changes])
 
 
-def finished(cell: Cell) -> Predictions | None:
+def earlier_predictions(cell: Cell) -> Predictions | None:
     """The predictions of an earlier run, or None where they are to be made.
 
     A row whose worker crashed, ran out of time or of memory says nothing of the image, so that a table with
@@ -127,7 +127,7 @@ def fill(
     done: dict[Path, Predictions] = {}
     waiting: list[Cell] = []
     for cell in cells:
-        if (found := finished(cell)) is None:
+        if (found := earlier_predictions(cell)) is None:
             waiting.append(cell)
             continue
         done[cell.file] = found

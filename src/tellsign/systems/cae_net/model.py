@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tellsign.systems.cae_net.config import CaeNetConfig
 
-BANDS = 12  # channels of the sub-bands: four bands of three colours
+BAND_CHANNELS = 12  # four sub-bands of three colours
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # where timm names no others
 LEAST_STD = 1e-6  # of a sub-band in the training set: that of images without it is not divided by
 
@@ -177,21 +177,21 @@ def channel_statistics(crops: Iterable[Tensor], entry: Callable[[Tensor], Tensor
 
 
 def new_branch(
-    config: CaeNetConfig, name: str, *, bands: Statistics | None = None, weights: str | None = None
+    config: CaeNetConfig, name: str, *, statistics: Statistics | None = None, weights: str | None = None
 ) -> Branch:
     """A branch before its training.
 
     Args:    config: of the system.
              name: of the branch.
-             bands: statistics of the sub-bands or of the spectrum, where the branch looks at them; None: not
-             known yet, 0 and 1.
+             statistics: of the sub-bands or of the spectrum, where the branch looks at them; None: not known
+             yet, 0 and 1.
              weights: to start from; None: what the configuration says.
     Returns: the branch, its new layers from the current state of PyTorch's random numbers.
     Raises:  ConfigError: the backbone or its weights can't be had.
     """
     branch = config.branches[name]
     dwt = config.dwt if branch.input == "dwt" else None
-    channels = 3 if dwt is None else BANDS
+    channels = 3 if dwt is None else BAND_CHANNELS
     network = backbone(
         branch.backbone,
         channels=channels,
@@ -202,8 +202,8 @@ def new_branch(
     if branch.input == "rgb":
         known: Any = network.pretrained_cfg
         statistics = {key: tuple(known.get(key) or default) for key, default in IMAGENET.items()}
-    else:
-        statistics = bands or {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    elif statistics is None:
+        statistics = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     spectrum = LogSpectrum(branch.input, config.size) if branch.input in KINDS else None
     return Branch(network, dwt=dwt, statistics=statistics, spectrum=spectrum)
 

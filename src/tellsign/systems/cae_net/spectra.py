@@ -9,9 +9,14 @@ Shapes: B batch, S side of a crop.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 KINDS = ("fft", "dct")
 # Added to the power before the logarithm: what the rounding of pixels to 8 bits leaves in every coefficient.
@@ -39,18 +44,31 @@ class LogSpectrum(nn.Module):
             self.register_buffer(name, matrix.float(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) → (B, 3, S, S)."""
-        x, real = images - 0.5, self.get_buffer("real")
-        if self.kind == "dct":
-            power = (real @ x @ real.T).square()
-        else:
-            imaginary = self.get_buffer("imaginary")
-            rows, columns = real @ x, imaginary @ x
-            one = rows @ real.T - columns @ imaginary.T
-            other = rows @ imaginary.T + columns @ real.T
-            power = one.square() + other.square()
-        found: Tensor = 0.5 * (power + FLOOR).log()
+        """(B, 3, S, S) → (B, 3, S, S), in the type of the matrices, float32, whatever autocast is set to."""
+        real = self.get_buffer("real")
+        # With 8 bits of mantissa the strong low frequencies would leave their rounding in all others.
+        with _without_autocast(images.device):
+            x = images.to(real.dtype) - 0.5
+            if self.kind == "dct":
+                power = (real @ x @ real.T).square()
+            else:
+                imaginary = self.get_buffer("imaginary")
+                rows, columns = real @ x, imaginary @ x
+                one = rows @ real.T - columns @ imaginary.T
+                other = rows @ imaginary.T + columns @ real.T
+                power = one.square() + other.square()
+            found: Tensor = 0.5 * (power + FLOOR).log()
         return found
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which products keep the type of what is multiplied; none where they do anyway."""
+    # Asked first: the device "meta", on which costs are counted, knows no autocast, and an export would write
+    # the switch into its graph.
+    known = torch.amp.is_autocast_available(device.type)
+    if known and torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _fourier(size: int) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ from tellsign.data.splitting import parts_by_source
 from tellsign.engine.scores import network_scores
 from tellsign.groups import n_groups, sources
 from tellsign.metrics import auroc
-from tellsign.types import FAKE, REAL, ManifestError
+from tellsign.types import FAKE, REAL, ManifestError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,12 +223,24 @@ def write_retention(file: Path, rows: Sequence[Retention], *, title: str) -> Non
     Args:    file: of the table.
              rows: one a stage.
              title: of the picture.
+    Raises:  OutputError: they can't be written; a table that was there is whole.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.draft")
-    draft.write_text(json.dumps({"stages": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="ascii")
-    draft.replace(file)
-    _draw(file.with_name(PICTURE), rows, title)
+    drafts = [file.with_name(f".{name}.draft") for name in (file.name, PICTURE)]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"stages": [asdict(row) for row in rows]}, indent=1) + "\n"
+        drafts[0].write_text(text, encoding="ascii")
+        _draw(drafts[1], rows, title)
+        drafts[1].replace(file.with_name(PICTURE))
+        drafts[0].replace(file)  # last, since a table that is there is not drawn again
+    except OSError as error:
+        for draft in drafts:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {file} ({error.strerror or error}): the trainings that it is about are whole; make "
+            "room or mend it, then run the same command again, which goes on from there"
+        ) from error
 
 
 def _draw(file: Path, rows: Sequence[Retention], title: str) -> None:
@@ -252,9 +265,7 @@ def _draw(file: Path, rows: Sequence[Retention], title: str) -> None:
     axes.set_ylabel("share called right (filled: trained on)")
     axes.set_title(title)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
-    draft = file.with_name(f".{file.name}")
-    figure.savefig(draft, format="png", dpi=120)
-    draft.replace(file)
+    figure.savefig(file, format="png", dpi=120)
 
 
 def _parts(manifest: Manifest, n: int, *, seed: int, what: str) -> tuple[Manifest, ...]:

@@ -50,18 +50,25 @@ class CaeNetSystem:
                  say: told what happens.
         Returns: `out`.
         Raises:  ManifestError: images or labels don't do. ConfigError: backbones, weights or the run folder
-                 don't. ArtifactError: the graph does not compute what PyTorch does, or can't be written.
+                 don't, or region is face. ArtifactError: the graph does not compute what PyTorch does, or
+                 can't be written.
         """
-        from tellsign.engine.distributed import gathered, place
+        from tellsign.engine.distributed import gathered, this_process
         from tellsign.systems.cae_net.training import cache_of, trained_branches, validation_parts
 
+        if self.config.region == "face":
+            raise ConfigError(
+                'region = "face": this system trains on pictures as they are, and a scan would then look at '
+                "faces that it never saw as such; cut the faces first (tellsign data faces), train on the "
+                'crops with region = "image", and scan with --faces'
+            )
         artifacts.check_target(out)
         for name, part in (("training", train), ("validation", valid)):
             require_both_classes(part, name)
         halves = validation_parts(valid, seed=seed)
         run = out.with_name(out.name + RUN_SUFFIX)
         branches = trained_branches(self.config, train, halves["checkpoints"], run=run, seed=seed, say=say)
-        at = place(self.config.training.device)
+        at = this_process(self.config.training.device)
         if at.is_first:
             self._write(branches, halves["weights"], out, run=run, seed=seed, say=say)
         gathered(None, at)  # so that every process finds the detector, and none needs the decoded images

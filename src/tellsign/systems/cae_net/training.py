@@ -19,7 +19,7 @@ from tellsign.data.left_out import LeftOut
 from tellsign.data.loading import evaluation_batches
 from tellsign.data.manifest import require_both_classes
 from tellsign.engine.checkpoint import weights_digest
-from tellsign.engine.distributed import place
+from tellsign.engine.distributed import this_process
 from tellsign.engine.faces import FACES
 from tellsign.engine.folder import CACHE
 from tellsign.engine.loop import train_network
@@ -106,9 +106,10 @@ def trained_branches(
         subsets = fake_subsets(training, stages=config.stages, by=config.subsets, seed=seed)
         stages = stage_manifests(training, subsets, reals=config.reals, seed=seed)
     plan = Plan(config, stages, subsets, reals, valid, run, seed, say)
-    bands = _bands(config, training, LeftOut.of(config.training, say=say), cache_of(run, config))
+    left_out = LeftOut.of(config.training, say=say)
+    statistics = _input_statistics(config, training, left_out, cache_of(run, config))
     # All of them first: what can't be built is known before hours of training, and not after.
-    branches = {name: _begun(name, config, bands, seed=seed) for name in config.branches}
+    branches = {name: _begun(name, config, statistics, seed=seed) for name in config.branches}
     return {name: _trained(branch, name, plan) for name, branch in branches.items()}
 
 
@@ -136,14 +137,17 @@ def chosen_fusion(
              config: of the system.
              left_out, cache: as for `crop_scores`.
     Returns: the weights, and plain values: kind, weights, n, how many were left out, and AUROC and accuracy
-             of each branch and of the fused score. Where the weights are fitted, the last ones flatter.
+             of each branch and of the fused score. Where the weights are fitted, the last ones flatter, and
+             "fitted" holds the AUROC of the weights that were chosen and of the best point of the grid.
     Raises:  ManifestError: a class is missing, or an image can't be used and may not be skipped.
     """
     crops = crop_scores(branches, valid, config, left_out=left_out, cache=cache)
     labels = np.array(valid.labels)[crops.rows]
-    weights = tuple(config.fusion_weights)
+    weights, fitted = tuple(config.fusion_weights), {}
     if config.fusion == "fit":
-        weights = fitted_weights(crops, labels).weights
+        found = fitted_weights(crops, labels)
+        weights = found.weights
+        fitted = {"fitted": {"n": found.n, "auroc": found.auroc, "best_auroc": found.best}}
     columns = {name: image_means(crops.parts[:, i], crops.image) for i, name in enumerate(config.branches)}
     columns["fused"] = image_means(fused_scores(crops.parts, config.fusion, weights), crops.image)
     return weights, {
@@ -152,6 +156,7 @@ def chosen_fusion(
         "n": len(labels),
         "n_left_out": len(valid) - len(labels),
         "fitted_here": config.fusion == "fit",
+        **fitted,
         "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
         "accuracy": {name: float(np.mean((s > 0) == (labels == FAKE))) for name, s in columns.items()},
     }
@@ -176,7 +181,7 @@ def crop_scores(
     Raises:  ManifestError: an image can't be used and may not be skipped, or none is left.
     """
     left_out = left_out or LeftOut.of(config.training)
-    device = place(config.training.device).device
+    device = this_process(config.training.device).device
     network = CaeNet(branches, fusion="vote", weights=[1.0] * len(branches)).to(device)
     parts: list[FloatArray] = []
     rows: list[int] = []
@@ -207,11 +212,11 @@ def example_crops(
     return np.concatenate([crops[:, 0].numpy() for _, crops in batches])
 
 
-def _begun(name: str, config: CaeNetConfig, bands: Mapping[str, Statistics], *, seed: int) -> Branch:
+def _begun(name: str, config: CaeNetConfig, statistics: Mapping[str, Statistics], *, seed: int) -> Branch:
     """A branch before its training; raises ConfigError where its network can't take crops of this size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_branch_seed(seed, name, stage=0))
-        branch = new_branch(config, name, bands=bands.get(config.branches[name].input))
+        branch = new_branch(config, name, statistics=statistics.get(config.branches[name].input))
     try:
         with evaluating(branch), torch.inference_mode():
             shape = tuple(branch(torch.zeros(1, 3, config.size, config.size)).shape)
@@ -272,7 +277,7 @@ def _train(branch: Branch, name: str, stage: Stage, plan: Plan, *, seed: int) ->
 
 def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None:
     """Add a stage to a branch's table, unless a run that was ended had done so for the same weights."""
-    if not plan.subsets or not place(plan.config.training.device).is_first:
+    if not plan.subsets or not this_process(plan.config.training.device).is_first:
         return
     table = plan.run / name / TABLE
     rows, digest = read_retention(table), weights_digest(branch)
@@ -294,7 +299,7 @@ def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None
     write_retention(table, rows, title=f"{name}: what is kept after each stage")
 
 
-def _bands(
+def _input_statistics(
     config: CaeNetConfig, training: Manifest, left_out: LeftOut, cache: Path | None
 ) -> dict[str, Statistics]:
     """The statistics of the training images' sub-bands and spectra, as far as branches look at them."""

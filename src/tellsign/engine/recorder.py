@@ -16,14 +16,15 @@ from tellsign.engine import checkpoint
 from tellsign.engine.distributed import gathered
 from tellsign.engine.folder import RESULT, TrainingResult, read_result, write_result
 from tellsign.engine.record import LOG, Cadence, Journal, epoch_line, progress_line, write_curves, write_logs
-from tellsign.types import ConfigError, ManifestError
+from tellsign.nn.weights import read_tensors
+from tellsign.types import ConfigError, ManifestError, OutputError
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
     from tellsign.engine.config import TrainingConfig
-    from tellsign.engine.distributed import Place
+    from tellsign.engine.distributed import Process
     from tellsign.engine.record import Step
 
 Say = Callable[[str], None]
@@ -33,7 +34,7 @@ SAY_SECONDS = 10.0  # between two lines of progress
 CURVES_SECONDS = 15.0  # between two drawings
 
 
-class Keeper:
+class Recorder:
     """Keeps the journal in every process, and writes the run folder in the first."""
 
     def __init__(
@@ -42,7 +43,7 @@ class Keeper:
         model: nn.Module,
         optimiser: Optimizer,
         config: TrainingConfig,
-        at: Place,
+        at: Process,
         *,
         n_steps: int,
         say: Say,
@@ -51,7 +52,7 @@ class Keeper:
 
         Args:    run: the run folder.
                  model: without what distributes it. optimiser: of its parameters.
-                 config: of the training. at: this process's place.
+                 config: of the training. at: this process.
                  n_steps: of an epoch. say: told what happens, in the first process.
         Raises:  ConfigError: the checkpoint is of another network, or nothing can be written.
         """
@@ -180,7 +181,7 @@ class Keeper:
                     )
                 )
         gathered(None, self.at)  # all wait for the files
-        found = finished(self.run, self.model, self.at)
+        found = restored_result(self.run, self.model, self.at)
         assert found is not None
         return found
 
@@ -219,21 +220,19 @@ class Keeper:
         try:
             yield
         except OSError as error:
-            raise ConfigError(checkpoint.cannot_write(self.run, error)) from error
+            raise OutputError(checkpoint.cannot_write(self.run, error)) from error
 
 
-def finished(run: Path, model: nn.Module, at: Place) -> TrainingResult | None:
+def restored_result(run: Path, model: nn.Module, at: Process) -> TrainingResult | None:
     """The result of a run that is done, whose best weights the model gets; or None.
 
-    Args:    run: the run folder. model: to fill. at: this process's place.
+    Args:    run: the run folder. model: to fill. at: this process.
     Returns: the result.
     Raises:  ConfigError: the files are damaged, or of another network.
     """
     if not gathered((run / RESULT).exists(), at)[0]:
         return None
-    checkpoint.load_weights(
-        model, checkpoint.read_tensors(run / checkpoint.BEST), where=run / checkpoint.BEST
-    )
+    checkpoint.load_weights(model, read_tensors(run / checkpoint.BEST), where=run / checkpoint.BEST)
     if at.is_first:
         shutil.rmtree(run / checkpoint.FOLDER, ignore_errors=True)
     return read_result(run)
