@@ -48,6 +48,7 @@ def test_every_name_has_a_title_and_a_function() -> None:
         "upconv-confound",
         *(f"cae-net-{name}" for name in ("singles", "balancing", "retention", "wavelet", "frequency")),
         *(f"cae-net-{name}" for name in ("fgsm", "robustness", "cost", "roc", "confusion", "tsne")),
+        "cae-net-options",
     }
     for name, (title, target) in REGISTRY.items():
         assert title, name

@@ -35,7 +35,7 @@ REGISTRY = {
     "upconv-table4": ("CelebA: accuracy by number of samples", f"{_TABLES}:table4"),
     "upconv-table5": ("FaceForensics++: accuracy by number of samples", f"{_TABLES}:table5"),
     "upconv-confound": (
-        "what the published 100 % hides: image size alone",
+        "what the published 100 % hides: the size of the images",
         "tellsign.evaluate.upconv_confound:confound",
     ),
     "upconv-fig1": ("CelebA: profiles of reals and of each GAN", f"{_FIGURES}:fig1"),
@@ -52,6 +52,7 @@ REGISTRY = {
     "cae-net-wavelet": ("one network on sub-bands and on pixels", f"{_CAE}.ablations:wavelet"),
     "cae-net-frequency": ("two networks, sub-bands and two spectra", f"{_CAE}.ablations:frequency"),
     "cae-net-fgsm": ("FGSM on branches and ensembles", f"{_CAE}.attacked:fgsm"),
+    "cae-net-options": ("attention regularisation and adversarial training", f"{_CAE}.options:options"),
     "cae-net-robustness": ("perturbations and other sources", f"{_CAE}.perturbed:robustness"),
     "cae-net-cost": ("parameters and multiply-accumulates", f"{_CAE}.cost:cost"),
     "cae-net-roc": ("ROC of branches and ensemble", f"{_CAE}.figures:roc"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def wavelet(name: str, inputs: Inputs) -> Result:
     found = {key: attempted(partial(given.cell, names[key], configs[key])) for key in configs}
     first_error(list(found.values()))
     rows = _rows(found, dict.fromkeys(found))
-    rows += _differences(found, ((NATIVE, PIXELS), (ENLARGED, PIXELS), (NATIVE, ENLARGED)))
+    rows += difference_rows(found, ((NATIVE, PIXELS), (ENLARGED, PIXELS), (NATIVE, ENLARGED)))
     backbone = given.config.branches[branch].backbone
     notes = (f"One network, {backbone}, alone; one split and one seed.", MISMATCH, *_notes(found))
     return Result(name, paper, tuple(rows), notes)
@@ -78,7 +79,7 @@ def frequency(name: str, inputs: Inputs) -> Result:
     first_error(list(found.values()))
     rows = _rows(found, values)
     first, second, fourier, cosine = values
-    rows += _differences(found, ((second, first), (second, fourier), (second, cosine)))
+    rows += difference_rows(found, ((second, first), (second, fourier), (second, cosine)))
     branch = wavelet_branch(given.config)
     networks = ", ".join(dict.fromkeys(config.branches[branch].backbone for config in configs.values()))
     notes = (
@@ -133,7 +134,13 @@ def _rows(found: dict[str, Finished | str], values: dict[str, float | None]) -> 
     return rows
 
 
-def _differences(found: dict[str, Finished | str], pairs: tuple[tuple[str, str], ...]) -> list[Row]:
+def difference_rows(found: Mapping[str, Finished | str], pairs: Sequence[tuple[str, str]]) -> list[Row]:
+    """How much pairs of cells differ in the AUROC of the fused score, on the same test images.
+
+    Args:    found: name → cell, or why there is none.
+             pairs: of names.
+    Returns: a row for each pair of which there are both; its note is the verdict.
+    """
     rows = []
     for one, other in pairs:
         first, second = found[one], found[other]

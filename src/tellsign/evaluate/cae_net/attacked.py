@@ -4,13 +4,12 @@ Not rounded to levels of 8 bits, as published. The gradient of a vote is that of
 deciding one alone, so that an attack on it sees a third of what it is up against: how the vote fares against
 images made for the weighted ensemble is shown as well.
 
-Shapes: B images of one size, H W pixels.
+Shapes: B images of one size, N images, H W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from tellsign import image
 from tellsign.evaluate.cae_net.cells import kept
 from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look, content, evenly, look_of
-from tellsign.evaluate.cae_net.study import NEEDS, study
+from tellsign.evaluate.cae_net.study import NEEDS, Study, study
 from tellsign.evaluate.cae_net.tables import (
     COMPARISON,
     DECISION,
@@ -39,7 +38,10 @@ from tellsign.types import FAKE, ImageError, ManifestError
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
+    from tellsign.evaluate.cae_net.cells import Finished
     from tellsign.evaluate.reproduce import Inputs
+    from tellsign.metrics import Estimate
+    from tellsign.types import FloatArray
 
     Block = dict[str, Any]
 
@@ -64,15 +66,7 @@ def fgsm(name: str, inputs: Inputs) -> Result:
     names = [*look.targets(), *([TRANSFER] if BY_VOTE in look.rules else [])]
     rows = []
     for target in names:
-        given.say(f"FGSM: {target}, {len(sample)} images")
-        identity = {
-            "detector": cell.record["detector"],
-            "images": content(sample),
-            "eps": list(EPS),
-            "target": target,
-        }
-        slug = f"fgsm-{target.replace(', ', '-').replace(' ', '-')}"
-        block = kept(cell.folder / "studies", slug, identity, partial(attacked, look, target, sample))
+        block = attack_block(given, cell, look, target, sample)
         rows += [_measured(target, eps, block, sample) for eps in (None, *EPS)]
     if BY_VOTE not in look.rules:
         rows += [
@@ -87,6 +81,30 @@ def fgsm(name: str, inputs: Inputs) -> Result:
         DECISION,
     )
     return Result(name, paper, tuple(rows), notes)
+
+
+def attack_block(given: Study, cell: Finished, look: Look, target: str, sample: Manifest) -> Block:
+    """`attacked`, made once and kept beside a cell.
+
+    Args:    given: the study. cell: of the detector. look: its networks.
+             target, sample: as for `attacked`.
+    Returns: as `attacked`.
+    Raises:  ManifestError: no image can be used. ConfigError: the file can't be written.
+    """
+
+    def made() -> Block:
+        given.say(f"FGSM: {target}, {len(sample)} images")
+        return attacked(look, target, sample)
+
+    identity = {
+        "detector": cell.record["detector"],
+        "images": content(sample),
+        "eps": list(EPS),
+        "target": target,
+    }
+    slug = f"fgsm-{target.replace(', ', '-').replace(' ', '-')}"
+    found: Block = kept(cell.folder / "studies", slug, identity, made)
+    return found
 
 
 def attacked(look: Look, target: str, sample: Manifest) -> Block:
@@ -123,6 +141,34 @@ def attacked(look: Look, target: str, sample: Manifest) -> Block:
     return {"rows": rows, **scores}
 
 
+def attack_column(eps: float | None) -> str:
+    """The column of the accuracy under an attack of a strength; None: under none."""
+    return "accuracy, clean" if eps is None else f"accuracy, FGSM {eps:g}"
+
+
+def attack_scores(block: Block, eps: float | None) -> FloatArray:
+    """(N,) what a target says of the images after an attack of a strength; None: before."""
+    return np.array(block["clean" if eps is None else str(eps)], dtype=np.float64)
+
+
+def attacked_accuracy(block: Block, eps: float | None, sample: Manifest) -> Estimate | None:
+    """The share of the images that are called right after an attack, with its interval.
+
+    Args:    block: of `attacked`. eps: of the attack; None: before it.
+             sample: the images.
+    Returns: the share.
+    """
+    groups = sources(sample)
+    return summary(
+        [int(sample[row].label == FAKE) for row in block["rows"]],
+        attack_scores(block, eps),
+        threshold=0.0,
+        groups=[groups[row] for row in block["rows"]],
+        ranks=False,
+        n_resamples=RESAMPLES,
+    )["accuracy"]
+
+
 def _batches(sample: Manifest, size: int) -> Iterator[tuple[list[int], Any]]:
     """Neighbours of one size, (B, 3, H, W) float32; images that can't be used are passed over."""
     numbers: list[int] = []
@@ -145,21 +191,11 @@ def _batches(sample: Manifest, size: int) -> Iterator[tuple[list[int], Any]]:
 
 def _row(target: str, eps: float | None, note: str = "") -> Row:
     """A row without a measured value."""
-    column = "accuracy, clean" if eps is None else f"accuracy, FGSM {eps:g}"
     method = METHODS.get(target, {}).get("v3", "")
     value = published("FGSM", method, "accuracy", epsilon=eps) if eps is not None and method else None
     remarks = [] if value is not None else [RANGE if target == BY_WEIGHTS and eps else NOT_IN_PAPER]
-    return Row(target, column, value, note="; ".join(filter(None, (*remarks, note))))
+    return Row(target, attack_column(eps), value, note="; ".join(filter(None, (*remarks, note))))
 
 
 def _measured(target: str, eps: float | None, block: Block, sample: Manifest) -> Row:
-    groups = sources(sample)
-    found = summary(
-        [int(sample[row].label == FAKE) for row in block["rows"]],
-        block["clean" if eps is None else str(eps)],
-        threshold=0.0,
-        groups=[groups[row] for row in block["rows"]],
-        ranks=False,
-        n_resamples=RESAMPLES,
-    )
-    return filled(_row(target, eps), found["accuracy"])
+    return filled(_row(target, eps), attacked_accuracy(block, eps, sample))

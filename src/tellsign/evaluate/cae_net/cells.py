@@ -31,7 +31,7 @@ from tellsign.lock import locked
 from tellsign.nn.backbones import weights_identity
 from tellsign.systems.cae_net.system import RUN_SUFFIX, CaeNetSystem
 from tellsign.train import counts, versions
-from tellsign.types import ArtifactError, ConfigError
+from tellsign.types import ArtifactError, OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-FORMAT = 1
+FORMAT = 2  # 2: fitted weights are the most even within a standard error
 DETECTOR, SCORES, RECORD = "detector", "scores.csv", "record.json"
 PART = "parts."  # before a branch's name in the header of the scores
 N_DIGITS = 12  # of the digest, in a folder's name
@@ -121,21 +121,21 @@ class Finished:
         return self.folder / f"{DETECTOR}{RUN_SUFFIX}"
 
 
-def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finished:
+def finished_cell(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finished:
     """A cell's result, at once where it is there already.
 
     Args:    cell: what is trained and tested.
              root: the folder of cells.
              say: told what happens.
     Returns: detector, scores and record.
-    Raises:  ManifestError, ConfigError, ArtifactError: data, options or the folder don't do. What was learnt
-             until then is kept for the next call.
+    Raises:  ManifestError, ConfigError, ArtifactError: data or options don't do. OutputError: another run
+             holds the folder, or it can't be written. What was learnt until then is kept for the next call.
     """
     folder = cell.folder(root)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write {folder.parent}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {folder.parent}: {error.strerror or error}") from error
     with locked(folder):
         if found := _read(cell, folder, say):
             return found
@@ -144,7 +144,7 @@ def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finishe
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
         try:
             CaeNetSystem(cell.config).fit(
                 cell.train, cell.valid, out=folder / DETECTOR, seed=cell.seed, say=_indented(say)
@@ -155,7 +155,7 @@ def finished(cell: Cell, root: Path, *, say: Say = lambda text: None) -> Finishe
             write_json(folder / RECORD, record)
             _drop_weights(folder / f"{DETECTOR}{RUN_SUFFIX}")
         except OSError as error:
-            raise ConfigError(
+            raise OutputError(
                 f"cannot write {folder} ({error.strerror or error}); make room and run the same command again"
             ) from error
         finally:
@@ -199,7 +199,7 @@ def kept(root: Path, name: str, identity: Mapping[str, Any], make: Callable[[], 
              second.
              make: makes it; JSON must be able to hold it.
     Returns: the value, as JSON gives it back.
-    Raises:  ConfigError: the file can't be written.
+    Raises:  OutputError: the file can't be written.
     """
     file = root / f"{name}-{_digest(identity)[:N_DIGITS]}.json"
     try:
@@ -210,7 +210,7 @@ def kept(root: Path, name: str, identity: Mapping[str, Any], make: Callable[[], 
     try:
         write_json(file, content)
     except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {file}: {error.strerror or error}") from error
     return json.loads(json.dumps(content["value"]))
 
 

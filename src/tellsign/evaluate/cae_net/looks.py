@@ -75,12 +75,12 @@ class Look:
 
         def score() -> None:
             stacks = [crops for crops in waiting if crops is not None]
-            parts = np.empty((0, len(self.branches)))
+            means: Iterator[FloatArray] = iter(())
             if stacks:
                 with torch.inference_mode():
                     given = torch.from_numpy(np.concatenate(stacks)).float().to(self.device)
                     parts = self.network(given)["parts"].double().cpu().numpy()
-            means = iter(self._means(parts, [len(stack) for stack in stacks]))
+                means = iter(self._means(parts, [len(stack) for stack in stacks]))
             for crops in waiting:
                 row = None if crops is None else next(means)
                 for column, name in enumerate(found):
@@ -116,11 +116,11 @@ def look_of(cell: Finished) -> Look:
     Returns: in evaluation mode, on the device of its training.
     Raises:  ArtifactError: the detector can't be read.
     """
-    from tellsign.engine.distributed import place
+    from tellsign.engine.distributed import this_process
 
     config = cell.cell.config
     weights = tuple(artifacts.load(cell.detector).spec["config"]["fusion_weights"])
-    device = place(config.training.device).device
+    device = this_process(config.training.device).device
     network = CaeNetSystem().network(cell.detector).to(device)
     return Look(network, weights, config.size, config.max_crops, device)
 

@@ -46,7 +46,7 @@ def retention(name: str, inputs: Inputs) -> Result:
             "reals, and reals and fakes of the half of the validation part that chooses epochs. Subsets that "
             "were not trained on yet are to come. The training is that of the table cae-net-balancing."
         ),
-        described(given, cells[:1]),
+        described(given, cells, compared=True),
         DECISION,
     )
     return Result(name, paper, tuple(rows), notes, figure=figure(tables))

@@ -35,6 +35,8 @@ from tellsign.systems.cae_net.config import MULTISTAGE, CaeNetConfig
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tellsign.data import Manifest
     from tellsign.evaluate.cae_net.cells import Finished
     from tellsign.evaluate.reproduce import Inputs
@@ -77,9 +79,11 @@ def balancing(name: str, inputs: Inputs) -> Result:
     found = {strategy: attempted(partial(strategy_cell, given, strategy)) for strategy in STRATEGIES}
     first_error(list(found.values()))
     tables = {s: pooled([cell.scores]) for s, cell in found.items() if not isinstance(cell, str)}
+    tested = {s: cell.scores.rows.tolist() for s, cell in found.items() if not isinstance(cell, str)}
+    shown = {strategy: strategy_views(given.config, training, strategy) for strategy in STRATEGIES}
     rows: list[Row] = []
     for strategy, cell in found.items():
-        views = strategy_views(given.config, training, strategy)
+        views = shown[strategy]
         if isinstance(cell, str):
             rows += [Row(strategy, column, note=f"{NOT_IN_PAPER}; {cell}") for column in COLUMNS]
         else:
@@ -98,7 +102,8 @@ def balancing(name: str, inputs: Inputs) -> Result:
                 title=title,
             )
             for strategy, table in tables.items()
-            if strategy != REPEAT and table.labels.shape == tables[REPEAT].labels.shape
+            # Images that one of them could not use leave nothing to pair.
+            if strategy != REPEAT and tested[strategy] == tested[REPEAT]
             for metric, title in (("auroc", "AUROC"), ("balanced_accuracy", "balanced accuracy"))
         ]
     cells = [cell for cell in found.values() if not isinstance(cell, str)]
@@ -113,12 +118,33 @@ def balancing(name: str, inputs: Inputs) -> Result:
             "Every strategy shows about as many images as the configuration's own; the multistage schedule "
             f"divides them among {given.config.stages} stages."
         ),
-        described(given, cells[:1]),
+        choices_note(shown, given.config.stages),
+        described(given, cells, compared=True),
         COMPARISON,
         INTERVALS,
         DECISION,
     )
     return Result(name, paper, tuple(rows), notes)
+
+
+def choices_note(shown: Mapping[str, Views], stages: int) -> str:
+    """From how many epochs each strategy takes the best one, in a sentence.
+
+    Args:    shown: strategy → what it shows. stages: of a multistage schedule.
+    Returns: the sentence; strategies with as many epochs stand together.
+    """
+    by_epochs: dict[tuple[int, bool], list[str]] = {}
+    for strategy, views in shown.items():
+        staged = STRATEGIES[strategy]["strategy"] == MULTISTAGE
+        by_epochs.setdefault((views.epochs, staged), []).append(strategy)
+    choices = [
+        f"{epochs}{f' in each of {stages} stages' if staged else ''} ({'; '.join(names)})"
+        for (epochs, staged), names in sorted(by_epochs.items(), reverse=True)
+    ]
+    return (
+        "As many images are not as many epochs: a training keeps the best of its epochs on validation images, "
+        f"and of more there is more to choose from: {', '.join(choices)}."
+    )
 
 
 def strategy_cell(given: Study, strategy: str) -> Finished:

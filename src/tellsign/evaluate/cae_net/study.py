@@ -13,12 +13,12 @@ import numpy as np
 
 from tellsign import artifacts, hub
 from tellsign.data.manifest import require_images
-from tellsign.evaluate.cae_net.cells import Cell, Finished, Say, finished, kept
+from tellsign.evaluate.cae_net.cells import Cell, Finished, Say, finished_cell, kept
 from tellsign.evaluate.cae_net.folds import Fold, folds
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.train import raw_scores
 from tellsign.train_config import read_config
-from tellsign.types import ConfigError
+from tellsign.types import ConfigError, ManifestError, OutputError
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
@@ -65,7 +65,7 @@ class Study:
         parts = self.folds[fold - 1]
         train = parts.train if training is None else training
         one = Cell(name, config or self.config, train, parts.valid, parts.test, self.seed)
-        return finished(one, self.folder, say=self.say)
+        return finished_cell(one, self.folder, say=self.say)
 
     def ensemble(self, fold: int = 1) -> Finished:
         """The configuration as it is, on a fold."""
@@ -182,10 +182,13 @@ def first_error(found: Sequence[Finished | str]) -> None:
 
 
 def attempted(make: Callable[[], Finished]) -> Finished | str:
-    """A cell, or the reason why it can't be made, for a table in which others can."""
-    from tellsign.types import ManifestError
+    """A cell, or the reason why it can't be made, for a table in which others can.
 
+    Raises OutputError where another run holds the cell, or it can't be written: that says nothing of the cell.
+    """
     try:
         return make()
+    except OutputError:
+        raise
     except (ConfigError, ManifestError) as error:
         return str(error)

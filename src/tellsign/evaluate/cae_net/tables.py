@@ -212,17 +212,25 @@ def difference_row(
     return replace(row, reproduced=found.value, ci=found.ci, note=found.words)
 
 
-def described(given: Study, cells: Sequence[Finished]) -> str:
-    """What the rows were measured on, in a sentence."""
-    n = sum(len(cell.scores.rows) for cell in cells)
-    lost = sum(cell.record["left_out"] for cell in cells)
+def described(given: Study, cells: Sequence[Finished], *, compared: bool = False) -> str:
+    """What the rows were measured on, in a sentence.
+
+    Args:    given: the study. cells: of its folds.
+             compared: whether they are of other strategies instead, all on the first fold.
+    Returns: the sentence; the seconds are those of all cells.
+    """
+    tested = cells[:1] if compared else cells
+    n = sum(len(cell.scores.rows) for cell in tested)
+    lost = sum(cell.record["left_out"] for cell in tested)
     seconds = sum(cell.record["seconds"]["trainings"] for cell in cells)
     left_out = f"; {lost} images could not be used" if lost else ""
-    ways = f"all {len(cells)} folds" if len(cells) > 1 else f"fold 1 of {given.n_folds}"
+    ways = f"all {len(tested)} folds" if len(tested) > 1 else f"fold 1 of {given.n_folds}"
+    strategy = "" if compared else f" strategy {given.config.strategy};"
+    trained = f"{len(cells)} detectors trained" if compared else "trained"
     return (
-        f"Test images: {n} of {ways}, no group in training and test{left_out}. Seed {given.seed}; trained "
-        f"in {seconds:.0f} s. Branches: {backbones(given.config)}; weights {given.config.weights}; strategy "
-        f"{given.config.strategy}; fusion {given.config.fusion}."
+        f"Test images: {n} of {ways}, no group in training and test{left_out}. Seed {given.seed}; {trained} "
+        f"in {seconds:.0f} s. Branches: {backbones(given.config)}; weights {given.config.weights};{strategy} "
+        f"fusion {given.config.fusion}."
     )
 
 
@@ -235,7 +243,10 @@ def _fusion_note(cells: Sequence[Finished]) -> str:
     shown = []
     for cell in cells:
         weights = cell.record["fusion"]["weights"]
-        shown.append(" ".join(f"{weight:.2f}" for weight in weights.values()))
+        text = " ".join(f"{weight:.2f}" for weight in weights.values())
+        if fitted := cell.record["fusion"].get("fitted"):
+            text += f" (AUROC there {fitted['auroc']:.3f}, of the best point {fitted['best_auroc']:.3f})"
+        shown.append(text)
     kind = cells[0].record["fusion"]["kind"]
     return f"Fusion: {kind}" + ("." if kind == "vote" else f", weights by fold {'; '.join(shown)}.")
 

@@ -1,0 +1,160 @@
+"""Where the branches of a trained detector look on images with a face, for a comparison of trainings.
+
+The maps are those that explain a verdict, made apart from the ones that attention regularisation lowers. A
+map that is zero everywhere looks at nothing: it has no share in the face, and is counted apart.
+
+Shapes: N images, S side of a crop.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign import image
+from tellsign.detectors.preprocessing import ProfileInput
+from tellsign.evaluate.cae_net.cells import kept
+from tellsign.evaluate.cae_net.looks import CROPS, content, pictures
+from tellsign.evaluate.cae_net.tables import RESAMPLES
+from tellsign.explain.cam import grad_cam
+from tellsign.explain.faithfulness import attention_inside
+from tellsign.faces import Box
+from tellsign.metrics.resampling import Design, estimate
+from tellsign.scoring.attention import corners, face_in
+from tellsign.types import FAKE, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tellsign.data import Manifest
+    from tellsign.evaluate.cae_net.cells import Finished
+    from tellsign.evaluate.cae_net.looks import Look
+    from tellsign.evaluate.cae_net.study import Study
+    from tellsign.evaluate.cae_net.tables import Pooled
+    from tellsign.metrics import Estimate
+    from tellsign.metrics.ranking import Counts
+    from tellsign.metrics.resampling import Measure
+    from tellsign.types import FloatArray
+
+    Faces = Mapping[int, Box]  # row of an image → the face in pixels of its middle crop
+
+LEVEL = 0.95  # of the intervals, as in all tables
+
+
+def known_faces(given: Study, cell: Finished, sample: Manifest) -> Faces | str:
+    """The surest face in the middle crop of each image, sought once for all detectors.
+
+    Args:    given: the study. cell: beside which it is kept.
+             sample: the images.
+    Returns: the box of each image that shows one; or why there is none.
+    """
+    size = given.config.size
+
+    def made() -> Any:
+        given.say(f"faces: sought in {len(sample)} test images")
+        return [None if picture is None else _edges(picture, size) for picture in pictures(sample)]
+
+    try:
+        found = kept(cell.folder / "studies", "faces", {"images": content(sample), "size": size}, made)
+    except ConfigError as error:  # the finder is missing
+        return str(error)
+    faces = {row: Box(*edges) for row, edges in enumerate(found) if edges}
+    return faces or f"no face is found in {len(sample)} test images"
+
+
+def branch_shares(
+    given: Study, cell: Finished, look: Look, sample: Manifest, faces: Faces
+) -> dict[str, FloatArray | str]:
+    """How much of each branch's map lies in the face, made once and kept beside the cell.
+
+    Args:    given: the study. cell: of the detector. look: its networks.
+             sample: images. faces: of `known_faces`.
+    Returns: branch → (N,) of the images with a face, NaN where the map is zero everywhere; or why there is
+             no map.
+    """
+    found: dict[str, FloatArray | str] = {}
+    identity = {
+        "detector": cell.record["detector"],
+        "images": content(sample),
+        "faces": [[row, box.left, box.top, box.right, box.bottom] for row, box in faces.items()],
+    }
+    for branch in look.branches:
+
+        def made(branch: str = branch) -> Any:
+            given.say(f"attention of {branch}: {len(faces)} images")
+            return shares_inside(look, branch, sample, faces)
+
+        if reason := no_map(look, branch):
+            found[branch] = reason
+            continue
+        shares = kept(cell.folder / "studies", f"attention-{branch}", {**identity, "branch": branch}, made)
+        found[branch] = np.array([math.nan if share is None else share for share in shares])
+    return found
+
+
+def no_map(look: Look, branch: str) -> str:
+    """Why there is no map of a branch that lies over the picture; empty where there is one.
+
+    Args:    look: the networks. branch: of them.
+    Returns: the reason.
+    """
+    network = look.network.branches[branch]
+    if network.spectrum is not None:
+        return f"{branch} looks at a spectrum, where attention has no place in the picture"
+    try:
+        grad_cam(network, np.zeros((1, 3, look.size, look.size), np.float32))
+    except ConfigError as error:  # a family that nobody knows, or a package is missing
+        return str(error)
+    return ""
+
+
+def shares_inside(look: Look, branch: str, sample: Manifest, faces: Faces) -> list[float | None]:
+    """The share of a branch's map that lies in the face, in the middle crop of each image that shows one.
+
+    Args:    look: the networks. branch: of them.
+             sample: images. faces: of these.
+    Returns: one an image with a face, in the order of `faces`; None where the map is zero everywhere.
+    Raises:  ImageError: an image can't be read any more.
+    """
+    network, rows = look.network.branches[branch], list(faces)
+    found: list[float] = []
+    for start in range(0, len(rows), CROPS):
+        part = rows[start : start + CROPS]
+        arrays = (image.decode(sample[row].path).array for row in part)
+        crops = np.concatenate([image.square_crops(array, look.size, 1) for array in arrays])
+        maps = grad_cam(network, crops.astype(np.float32, copy=False))
+        found += [attention_inside(values, faces[row]) for row, values in zip(part, maps, strict=True)]
+    return [None if math.isnan(share) else share for share in found]
+
+
+def mean_over_groups(values: FloatArray, table: Pooled) -> Estimate | None:
+    """A mean with its interval, by resamples of whole groups as every metric has it.
+
+    Args:    values: (N,). table: the labels and groups of their N rows.
+    Returns: the mean; None of nothing.
+    """
+    if not len(values):
+        return None
+    is_fake, order = table.labels == FAKE, np.argsort(values, kind="stable")
+    design = Design.of(is_fake, order, table.groups, n_resamples=RESAMPLES, seed=0, workers=1)
+
+    def measure() -> Measure:
+        def mean(counts: Counts) -> list[float | None]:
+            weights = counts[design.numbers]
+            return [float(weights @ values / weights.sum())]
+
+        return mean
+
+    draws = design.draws(measure)[:, 0]
+    return estimate(float(values.mean()), draws, LEVEL, known=design.varies(is_fake)[None])
+
+
+def _edges(picture: FloatArray, size: int) -> list[int] | None:
+    """Left, top, right, bottom of the face in the middle crop; None without one, or of too small an image."""
+    if min(picture.shape[1:]) < size:
+        return None
+    ((top, left),) = corners(picture, ProfileInput(crop=size, max_crops=1))
+    face = face_in(picture, top, left, size)
+    return None if face is None else [face.left, face.top, face.right, face.bottom]
