@@ -239,25 +239,43 @@ def test_table_5_grows_with_the_samples(data_root: Path) -> None:
 
 
 @pytest.mark.data
-def test_size_alone_separates_reals_and_the_detector_calls_photographs_fake(data_root: Path) -> None:
+def test_size_separates_reals_and_the_detector_calls_photographs_fake(data_root: Path) -> None:
     paths = sorted((data_root / "stylegan140k" / "real").glob("*.jpg"))[:150]
     photographs = Manifest(tuple(Sample(path, 0, "ffhq256", group=path.stem) for path in paths))
     inputs = Inputs(photographs, data_root / CELEBA_FILE, repeats=4)
     result = upconv_confound.confound("upconv-confound", inputs)
     found = {(row.row, row.column): row.reproduced for row in result.rows}
-    sizes = {column: value for (row, column), value in found.items() if row.startswith("178")}
-    assert sizes["SVM (RBF)"] > 0.85
-    assert sizes["SVM (linear)"] > 0.75
+    name = "178 × 218 or 128 × 128, {}: 150 reals"
+    for column, alone, reduced in (("SVM (RBF)", 0.7, 0.85), ("SVM (linear)", 0.65, 0.85)):
+        # Far from chance by size alone, and further with what a reduction adds.
+        assert found[name.format("size alone"), column] > alone
+        assert found[name.format("size and reduction"), column] > reduced
+        assert found[name.format("size and reduction"), column] > found[name.format("size alone"), column]
+    assert all(row.published is None for row in result.rows)  # the paper has no such figures
     called = {column: value for (row, column), value in found.items() if "called fake" in row}
     assert called["SVM (RBF)"] > 0.95
     assert called["logistic regression"] > 0.8
+
+
+def test_the_two_sizes_are_cut_from_one_picture_and_only_one_version_of_two_is_reduced() -> None:
+    grey = np.random.default_rng(0).uniform(0, 255, (240, 250))
+    photographs = [(Sample(Path("a.png"), 0), grey)]
+    alone = upconv_confound.sizes(photographs, "size alone")
+    np.testing.assert_array_equal(alone.profiles[0], profile(grey[11:229, 36:214], CELEBA))
+    np.testing.assert_array_equal(alone.profiles[1], profile(grey[56:184, 61:189], CELEBA))
+    assert alone.labels.tolist() == [0, 1]
+    assert len(set(alone.groups)) == 1  # never on both sides of a split
+    reduced = upconv_confound.sizes(photographs, "size and reduction")
+    np.testing.assert_array_equal(reduced.profiles[0], alone.profiles[0])
+    # White noise has a flat profile; a reduction takes its high frequencies.
+    assert alone.profiles[1, 56:].mean() - reduced.profiles[1, 56:].mean() > 0.02
 
 
 @pytest.mark.data
 def test_without_a_difference_in_size_there_is_nothing_to_find(data_root: Path) -> None:
     """The control: two halves of the images at one size, and the same measurement finds chance."""
     paths = sorted((data_root / "stylegan140k" / "real").glob("*.jpg"))[:120]
-    both = upconv_confound.sizes([(Sample(path, 0), luma(path)) for path in paths])
+    both = upconv_confound.sizes([(Sample(path, 0), luma(path)) for path in paths], "size alone")
     labels = np.arange(len(paths)) % 2
     large = Features(
         both.profiles[0::2],
