@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from e2e.command import tellsign
 from pictures import natural, save
-from tellsign.data import Manifest, write
+from tellsign.data import Manifest, read, write
 from tellsign.types import FAKE, REAL, Sample
 
 pytest.importorskip("sklearn")
@@ -44,6 +47,16 @@ def test_table_page_and_exit_code(tmp_path):
     assert result["limit"] == 0.95
 
 
+def test_a_cue_without_a_value_is_not_below_the_limit(tmp_path):
+    manifest = made(tmp_path)
+    write(read(manifest).filter(label=REAL), manifest)
+    assert tellsign("data", "audit", manifest, "--workers", "1").code == 0, "nothing is judged"
+    done = tellsign("data", "audit", manifest, "--max-auroc", "0.9", "--workers", "1")
+    assert done.code == 1
+    assert "no value to compare with --max-auroc 0.9: format, size, bytes, " in done.messages
+    assert "thumbnail (no fake image that can be read" in done.messages
+
+
 def test_harmonising_mends_it_as_the_advice_says(tmp_path):
     manifest = made(tmp_path / "set", quality=50)
     advice = ("--size", "64", "--quality", "50")
@@ -74,6 +87,48 @@ def test_a_group_in_two_splits_is_a_finding_and_no_error(tmp_path):
     done = tellsign("data", "audit", manifest, "--json", "--workers", "1")
     assert done.code == 0, done.messages
     assert json.loads(done.text)["leaks"][0]["group"] == "fake3"
+
+
+@pytest.mark.parametrize("leak", ["group", "video", "duplicate"])
+def test_the_advised_command_mends_what_lies_in_several_splits(tmp_path, leak):
+    """The first two reals share something, and one of them is in another split."""
+    manifest = made(tmp_path, split="train")
+    rows = [
+        replace(s, split="valid" if i % 5 == 1 else "test" if i % 5 == 2 else s.split)
+        for i, s in enumerate(read(manifest))
+    ]
+    shared = {"group": {"group": "same"}, "video": {"group": "", "video": "same"}, "duplicate": {}}[leak]
+    rows[:2] = [replace(row, **shared) for row in rows[:2]]
+    if leak == "duplicate":
+        rows[1].path.write_bytes(rows[0].path.read_bytes())
+    write(Manifest(tuple(rows)), manifest)
+
+    def leaks(path):
+        done = tellsign("data", "audit", path, "--json", "--workers", "1")
+        assert done.code == 0, done.messages
+        found = json.loads(done.text)
+        about = "duplicates" if leak == "duplicate" else "leaks"
+        return found["leaks"], [f["advice"] for f in found["findings"] if f["about"] == about]
+
+    found, (advice,) = leaks(manifest)
+    assert len(found) == 1
+    if "one group in the manifest" in advice:
+        rows[:2] = [replace(row, group="one") for row in rows[:2]]
+        write(Manifest(tuple(rows)), manifest)
+    (command,) = re.findall("`tellsign ([^`]*)`", advice)
+    words = [{"MANIFEST": manifest, "SPLIT.csv": tmp_path / "s.csv"}.get(w, w) for w in shlex.split(command)]
+    done = tellsign(*words)
+    assert done.code == 0, done.messages
+    assert leaks(tmp_path / "s.csv") == ([], [])
+    assert {s.split for s in read(tmp_path / "s.csv")} == {"train", "valid", "test"}
+
+
+def test_splitting_anew_still_checks_files(tmp_path):
+    manifest = made(tmp_path)
+    (tmp_path / "real" / "004.jpg").unlink()
+    done = tellsign("data", "split", manifest, "--part", "train=1", "--anew", "-o", tmp_path / "s.csv")
+    assert done.code == 2
+    assert "there is no file" in done.messages
 
 
 @pytest.mark.parametrize(

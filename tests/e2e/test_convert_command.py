@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import published
+from detector import write_detector
 from e2e.command import tellsign
+from pictures import natural, save, upsampled
 from tellsign.cli import main
 from tellsign.data import read
 from tellsign.data.convert import CONVERTERS
@@ -53,6 +57,27 @@ def test_an_error_has_its_exit_code_and_writes_nothing(tmp_path):
     assert "expected below it:" in done.messages
     assert "holiday/ (beach.png …)" in done.messages
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_the_page_s_lines_write_the_contest_s_scores(tmp_path, monkeypatch):
+    """The test images have no label: a scan reads them, and what it writes becomes the score file."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "write_scores" in b]
+    assert "tellsign scan DFWild/test --detector spectrum -o test.parquet\n" in page
+    save(natural(1, 48, 48), tmp_path / "DFWild" / "test" / "1.png")
+    save(upsampled(0, 48, 48), tmp_path / "DFWild" / "test" / "0.png")
+    own = write_detector(tmp_path / "own")
+    command = ("scan", "DFWild/test", "--detector", own, "-o", "test.parquet", "--json", "--workers", "1")
+    done = tellsign(*command, cwd=tmp_path)
+    assert done.code == 0, done.messages
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "page", "exec"), {})
+    lines = [line.split(" ") for line in (tmp_path / "scores.txt").read_text().splitlines()]
+    assert [(name, float(score)) for name, score in lines] == [
+        (Path(row["path"]).name, 1 - row["probability"]) for row in done.rows
+    ]
+    scores = {name: float(score) for name, score in lines}
+    assert scores["1.png"] > 0.5 > scores["0.png"], "higher = real"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from clips import clip
 from e2e.command import started, tellsign
 from tellsign import image
 from tellsign.data import Manifest, read, write
@@ -93,6 +94,22 @@ def test_a_stopped_run_goes_on_and_ends_like_a_whole_one(
     assert done.code == 1
     assert int(done.messages.split(" files were done already")[0].rsplit(" ", 1)[1]) >= n_done
     assert state(tmp_path / "out") == state(whole)
+
+
+def test_a_class_that_stays_short_is_said(tmp_path: Path) -> None:
+    for name, n in (("real", 5), ("fake0", 9), ("fake1", 9)):
+        (tmp_path / f"{name}.mp4").write_bytes(clip(n))
+    rows = (Sample(tmp_path / f"{name}.mp4", int(name != "real")) for name in ("real", "fake0", "fake1"))
+    write(Manifest(tuple(rows)), tmp_path / "m.csv")
+    command = ("data", "faces", "m.csv", "--whole-frames", "--balance", "repeat", "--workers", "1")
+    done = tellsign(*command, "-o", "a", "--frames", "4", cwd=tmp_path)
+    assert done.code == 0, done.messages
+    found = "5 real crops of 8 planned frames and 8 fake crops of 8 planned frames"
+    assert f"the classes are not balanced: {found}. Balance takes other frames" in done.messages
+    assert "repeats none; the real videos have no more" in done.messages
+    done = tellsign(*command, "-o", "b", "--frames", "2", cwd=tmp_path)
+    assert done.code == 0, done.messages
+    assert "not balanced" not in done.messages
 
 
 def test_other_options_are_refused(manifest: Path, whole: Path) -> None:

@@ -90,6 +90,13 @@ def test_it_shows_what_was_found(result):
     assert "<code>tellsign data harmonise" in page
     assert "Equal files, in both classes and several splits" in page
     assert "Across splits" in page
+    body = page.partition("Classes and generators")[2]
+    cells = [re.findall(r"<td[^>]*>(?:<bdi>)?(.*?)(?:</bdi>)?</td>", row) for row in body.split("<tr>")[2:]]
+    shown = [(split, label, int(n)) for _, label, _, split, n in cells]
+    assert shown == [
+        ("–", "fake", 1), ("test", "fake", 1), ("–", "fake", 6), ("train", "real", 6)
+    ]  # fmt: skip
+    assert [row[2][:4] for row in cells] == ["–", "–", "&lt;", "–"]
     assert "begins with the bytes" in page or "a text file" in page
 
 

@@ -11,8 +11,8 @@ import PIL.Image
 import pytest
 
 from pictures import natural, save
-from tellsign.data import Manifest, write
-from tellsign.data.audit import audit, exceeded, read_to_audit, text, to_dict
+from tellsign.data import Manifest, read, write
+from tellsign.data.audit import audit, exceeded, text, to_dict, unjudged
 from tellsign.data.audit.advice import balance_findings, by_advice, group_leaks
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
@@ -197,6 +197,11 @@ def test_one_class_is_a_result_and_no_crash(tmp_path):
     }
     assert "not estimated" in text(found)
     assert exceeded(found, 0.5) == ()
+    (without,) = unjudged(found)
+    assert without.startswith(
+        "format, size, bytes, jpeg, exif, bits_per_pixel, name, metadata, thumbnail (no "
+    )
+    assert found.cues["size"].note in without
 
 
 def test_nothing_readable_is_a_result_too(tmp_path):
@@ -217,6 +222,10 @@ def test_data_sets_are_judged_alone_too(tmp_path):
     assert found.cues["jpeg"].auroc.value < 0.7, "pooled, it is hidden"
     assert any("of the data set 'made'" in f.what for f in found.findings if f.about == "jpeg")
     assert "jpeg in 'made' 1.000" in exceeded(found, 0.7)
+    assert unjudged(found) == ()
+    tiny = tuple(replace(s, dataset="tiny") for s in (*clean[:3], *clean[60:63]))
+    (without,) = unjudged(audit(Manifest(told.samples + tiny), n_resamples=0))
+    assert "thumbnail in 'tiny' (3 real images are too few" in without
     assert any("one class only ('alone')" in f.what for f in found.findings)
 
 
@@ -251,6 +260,78 @@ def test_classes_that_are_missing_or_rare():
     assert by_advice(found + found) == {found[0].advice: [found[0].what] * 2}
 
 
+def fakes(n, generator, split="", dataset="d"):
+    return [
+        Sample(Path(f"{dataset}-{generator}-{split}-{i}"), FAKE, dataset, generator, split=split)
+        for i in range(n)
+    ]
+
+
+def test_a_generator_that_a_split_lacks_is_a_finding():
+    rows = [replace(s, label=REAL, generator="") for s in fakes(8, "r", "train") + fakes(4, "r", "test")]
+    even = rows + fakes(4, "gan", "train") + fakes(2, "gan", "test") + fakes(4, "ldm", "train")
+    assert balance_findings([*even, *fakes(2, "ldm", "test")]) == ()
+    (finding,) = balance_findings([*even, *fakes(2, "new", "test")])
+    assert finding.about == "balance"
+    assert finding.what == (
+        "generators that a split lacks: 'ldm' of the data set 'd' in test, 'new' of the data set 'd' in train"
+    )
+    assert "tellsign data split MANIFEST" in finding.advice
+    # Another data set's splits are its own, and what has no name or no split is no generator and no split.
+    other = [*fakes(2, "gan", "valid", "e"), *(replace(s, path=s.path / "r", label=REAL) for s in even[:2])]
+    assert balance_findings([*even, *fakes(2, "ldm", "test"), *fakes(1, "", "train"), *fakes(1, "x")])[
+        0
+    ].what == ("generators that a split lacks: 'x' of the data set 'd' in test and train")
+    assert not [f for f in balance_findings([*even, *fakes(2, "ldm", "test"), *other]) if "lacks" in f.what]
+
+
+def test_a_generator_that_made_nearly_all_fakes_is_a_finding():
+    reals = [replace(s, label=REAL, generator="") for s in fakes(20, "r")]
+    assert balance_findings([*reals, *fakes(17, "gan"), *fakes(3, "ldm")]) == ()
+    assert balance_findings([*reals, *fakes(20, "gan")]) == (), "one alone is what the data set is"
+    (finding,) = balance_findings([*reals, *fakes(18, "gan"), *fakes(2, "ldm")])
+    assert finding.what == "one generator made nearly all fakes: 'gan' 18 of 20 of the data set 'd'"
+    assert "each generator apart" in finding.advice
+
+
+def test_counts_by_data_set_generator_and_split_stand_in_text_and_json(tmp_path):
+    rows = made(tmp_path, "nothing", 6).samples
+    splits = ("train", "train", "train", "train", "test", "test")
+    rows = tuple(replace(s, split=split) for s, split in zip(rows, splits * 2, strict=True))
+    rows = tuple(
+        replace(s, generator="gan" if i % 2 else "l\x1bdm") if s.label else s for i, s in enumerate(rows)
+    )
+    found = audit(Manifest(rows), n_resamples=0)
+    expected = [
+        ("made", None, "", "test", 2),
+        ("made", None, "", "train", 4),
+        ("made", "fake", "gan", "test", 1),
+        ("made", "fake", "gan", "train", 2),
+        ("made", "fake", "l\x1bdm", "test", 1),
+        ("made", "fake", "l\x1bdm", "train", 2),
+    ]
+    keys = ("dataset", "label", "generator", "split", "n")
+    expected = sorted((d, k or "real", *rest) for d, k, *rest in expected)
+    assert sorted(tuple(cell[key] for key in keys) for cell in to_dict(found)["balance"]) == expected
+    lines = [line.split() for line in text(found).splitlines()]
+    start = lines.index(["files", "data", "set", "label", "generator", "split"])
+    shown = [
+        (d, k, g.strip("–").replace("\\x1b", "\x1b"), s, int(n))
+        for n, d, k, g, s in lines[start + 1 : start + 7]
+    ]
+    assert sorted(shown) == expected
+
+
+def test_of_many_counts_the_text_shows_the_largest():
+    from tellsign.data.audit.report import CELLS, Count, _count_table
+
+    cells = tuple(Count("d", "fake", f"g{i:03d}", "", 1 + i) for i in range(CELLS + 3))
+    lines = _count_table(cells)
+    assert lines[1].split() == ["4", "d", "fake", "g003", "–"]
+    assert len(lines) == CELLS + 2
+    assert lines[-1] == "(and 6 files in 3 more rows; all with --json)"
+
+
 def test_a_video_without_a_group_leaks_as_a_group_does():
     rows = [
         Sample(Path(f"{k}.png"), REAL, "x", video="v", split="train" if k < 2 else "test") for k in range(4)
@@ -263,12 +344,17 @@ def test_a_video_without_a_group_leaks_as_a_group_does():
     assert [leak.name for leak in group_leaks(named)] == ["g"]
 
 
-def test_what_reading_refuses_is_read(tmp_path):
+def test_what_reading_refuses_is_read_for_an_audit(tmp_path):
+    def read_to_audit(path):
+        return read(path, check_files=False, check_splits=False)
+
     samples = [
         Sample(tmp_path / "a.jpg", REAL, group="g", split="train"),
         Sample(tmp_path / "b.jpg", FAKE, group="g", split="test"),
     ]
     write(Manifest(tuple(samples)), tmp_path / "m.csv")
+    with pytest.raises(ManifestError, match="stays in one split; `tellsign data split --anew`"):
+        read(tmp_path / "m.csv", check_files=False)
     assert [(s.group, s.split, s.label) for s in read_to_audit(tmp_path / "m.csv")] == [
         ("g", "train", REAL),
         ("g", "test", FAKE),

@@ -27,7 +27,7 @@ from tellsign.perturb.equalise import Equalisation
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
-    from tellsign.scoring.workers import Job
+    from tellsign.scoring.workers import Job, Limits
 
 N = 6  # images a class
 
@@ -537,6 +537,59 @@ def test_attacks_where_they_can_be_run(root: Path) -> None:
     assert blank["value"] is None
     assert "no gradient" in blank["note"]
     assert unfit({"preprocessing": {"region": "face"}}, "square:0.05,queries=5") == FACES
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+@pytest.mark.parametrize("kind", ["linear", "kernel"])
+def test_attacks_with_a_gradient_are_those_of_the_attack_command(root: Path, kind: str) -> None:
+    pytest.importorskip("torch")
+    from tellsign.evaluate.robustness import robustness
+
+    shutil.rmtree(root / "one")
+    write_detector(root / "one", kind=kind, system="spectrum")
+    attacks = ["fgsm:0.01", "pgd:0.01,steps=3", "apgd:0.01,steps=3"]
+    result = ran(config(root, attacks=attacks, attack_limit=4))
+    assert not result.failures
+    attacked = [result.predictions(entry) for entry in result.runs if entry["attack"] != "none"]
+    assert len(attacked) == len(attacks)
+    kept = set(attacked[0].sha256.tolist())
+    manifest = with_checksums(data.read(root / "a" / "manifest.csv")).filter(sha256=kept)
+    assert len(manifest) == 8
+    expected = robustness(root / "one", manifest, attacks=attacks, masking=False, n_resamples=20)
+    assert [row.attack for row in expected.rows] == attacks
+    clean = result.predictions(result.runs[0])
+    plain = dict(zip(clean.sha256.tolist(), clean.score.tolist(), strict=True))
+    for row, table in zip(expected.rows, attacked, strict=True):
+        for metric in ("auroc", "clean_auroc", "accuracy", "clean_accuracy", "attack_success"):
+            found = cell(result, attack=row.attack, metric=metric)
+            estimate = row.success if metric == "attack_success" else getattr(row, metric).value
+            assert (found["value"], found["n"]) == (pytest.approx(estimate), row.n), (row.attack, metric)
+        # Towards the other class; not each of them, since one large step may go too far.
+        moved = table.score - [plain[key] for key in table.sha256.tolist()]
+        assert moved[table.label == 1].mean() < 0 < moved[table.label == 0].mean(), row.attack
+
+
+@pytest.mark.parametrize(
+    ("attacks", "memory"),
+    [
+        (["none"], 512 << 20),
+        (["square:0.05,queries=5"], 512 << 20),
+        (["none", "fgsm:0.01"], 0),
+        (["apgd:0.01,steps=3"], 0),
+    ],
+)
+def test_workers_that_run_pytorch_have_no_limit_of_addresses(
+    root: Path, monkeypatch: pytest.MonkeyPatch, attacks: list[str], memory: int
+) -> None:
+    from tellsign.cli.benchmark import benchmark
+
+    def stop(_config: Any, _out: Path, *, limits: Limits, **_: Any) -> None:
+        raise ConfigError(f"{limits.memory} bytes")
+
+    monkeypatch.setattr("tellsign.evaluate.benchmark.run", stop)
+    path = config(root, attacks=attacks)
+    with pytest.raises(ConfigError, match=f"^{memory} bytes"):
+        benchmark(path, root / "out", memory_limit=512)
 
 
 def test_an_attack_meets_the_same_images_when_the_data_have_moved(root: Path) -> None:

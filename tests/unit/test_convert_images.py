@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-import numpy as np
 import pytest
 
 import published
@@ -13,6 +12,7 @@ from tellsign import image
 from tellsign.data import Manifest, read, write
 from tellsign.data.convert import convert
 from tellsign.data.convert.dfwild_cup import write_scores
+from tellsign.scoring import store
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
 
@@ -72,15 +72,35 @@ def test_dfwild_cup_refuses_what_it_cannot_tell(tmp_path, names, message):
         converted("dfwild-cup", published.touch(tmp_path, *names))
 
 
+def rows(names, probabilities):
+    """What of a scan's rows is read."""
+    return [
+        {"path": name, "probability": probability, "error": None if probability else "it is no image"}
+        for name, probability in zip(names, probabilities, strict=True)
+    ]
+
+
 def test_the_contest_scores_are_higher_for_real(tmp_path):
     out = tmp_path / "scores.txt"
-    write_scores(["test/b.png", "test/a.png"], np.array([0.9, 0.125]), out, separator=",", header="id,score")
+    write_scores(rows(["test/b.png", "test/a.png"], [0.9, 0.125]), out, separator=",", header="id,score")
     lines = out.read_text().splitlines()
     assert lines[0] == "id,score"
     scores = {name: float(score) for name, score in (line.split(",") for line in lines[1:])}
     assert scores == {"b.png": pytest.approx(0.1), "a.png": 0.875}
-    write_scores(["test/b.png"], [0.9], out, suffix=False)
+    write_scores(rows(["test/b.png"], [0.9]), out, suffix=False)
     assert out.read_text().startswith("b\t0.0999")
+
+
+def test_the_contest_s_unlabelled_images_from_the_conversion_to_the_score_file(tmp_path):
+    """In the order of the scan, as its files of every format are read."""
+    manifest, _ = converted("dfwild-cup", published.dfwild_cup(tmp_path / "set"))
+    names = [sample.path.name for sample in manifest.filter(split="test")][::-1]
+    assert names == ["t1.png", "t0.png"]
+    scanned = [dict.fromkeys(store.COLUMNS) | row | {"detector": "d@1"} for row in rows(names, [0.75, 0.5])]
+    for suffix in ("parquet", "csv", "jsonl"):
+        store.write_rows(scanned, tmp_path / f"test.{suffix}", suffix)
+        write_scores(store.read_rows(tmp_path / f"test.{suffix}"), tmp_path / "scores.txt", separator=" ")
+        assert (tmp_path / "scores.txt").read_text() == "t1.png 0.25\nt0.png 0.5\n"
 
 
 @pytest.mark.parametrize(
@@ -89,12 +109,13 @@ def test_the_contest_scores_are_higher_for_real(tmp_path):
         (["a.png"], [math.nan], "'a.png' has no probability in \\[0, 1\\] but nan"),
         (["a.png"], [3.5], "but 3.5"),
         (["a/x.png", "b/x.png"], [0.1, 0.2], "two images are named 'x.png'"),
-        (["a.png"], [0.1, 0.2], "as many names as probabilities"),
+        (["a.png"], [None], "'a.png' has no probability in \\[0, 1\\] but None \\(it is no image\\)"),
+        ([], [], "there is no row"),
     ],
 )
 def test_no_score_is_invented(tmp_path, names, probabilities, message):
     with pytest.raises(ConfigError, match=message):
-        write_scores(names, probabilities, tmp_path / "scores.txt")
+        write_scores(rows(names, probabilities), tmp_path / "scores.txt")
     assert not (tmp_path / "scores.txt").exists()
 
 

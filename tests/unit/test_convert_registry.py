@@ -90,7 +90,7 @@ def test_another_tree_is_one_error(name, kind, tmp_path):
         convert(name, root)
     text = str(caught.value)
     assert "set" in text
-    if name not in ("folder", "csv"):
+    if name != "csv":
         assert "expected below it:\n  " + tree_of(name).split("\n", maxsplit=1)[0] in text
         found = text.partition("found:\n  ")[2]
         shown = {
@@ -134,6 +134,12 @@ def test_converters_of_others_are_entry_points_and_are_checked(tmp_path, monkeyp
         EntryPoint(n, f"their_package:{n}", converters.ENTRY_POINTS) for n in ("theirs", "leaking", "empty")
     ]
     entries.append(EntryPoint("broken", "no_such_package:x", converters.ENTRY_POINTS))
+    entries.append(EntryPoint("lost", "their_package:no_such_name", converters.ENTRY_POINTS))
+    entries.append(EntryPoint("spoilt", "their_spoilt_package:x", converters.ENTRY_POINTS))
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "their_spoilt_package.py").write_text("def x(:\n")
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    tmp_path = tmp_path / "set"
     monkeypatch.setattr(converters, "entry_points", lambda group: entries)
     published.touch(tmp_path, "a.png", "b.png")
     assert convert("theirs", tmp_path, label="1").labels == [1, 1]
@@ -143,6 +149,18 @@ def test_converters_of_others_are_entry_points_and_are_checked(tmp_path, monkeyp
         convert("empty", tmp_path)
     with pytest.raises(ConfigError, match="needs no_such_package, which is not installed"):
         convert("broken", tmp_path)
+    with pytest.raises(ConfigError, match=r"'lost' can't be loaded: AttributeError: .*no_such_name"):
+        convert("lost", tmp_path)
+    with pytest.raises(ConfigError, match="'spoilt' can't be loaded: SyntaxError: invalid syntax"):
+        convert("spoilt", tmp_path)
+    # One that is broken doesn't hide the others.
+    listed = converters.names()
+    assert set(listed) == {*CONVERTERS, "theirs", "leaking", "empty", "broken", "lost", "spoilt"}
+    assert listed["theirs"] == "Their set."
+    assert listed["broken"] == "the converter 'broken' needs no_such_package, which is not installed"
+    assert listed["lost"].startswith("the converter 'lost' can't be loaded: AttributeError")
+    assert "SyntaxError" in listed["spoilt"]
+    assert "\n" not in "".join(listed.values())
 
 
 def test_the_ten_lines_of_the_page_are_a_converter(tmp_path, monkeypatch):

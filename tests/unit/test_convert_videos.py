@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 
 import published
@@ -57,6 +58,34 @@ def test_the_pairs_of_faceforensics_are_groups_and_follow_the_official_split(tmp
     }
     assert Counter(s.split for s in manifest) == {"train": 8, "valid": 4, "test": 4}
     assert {s.split for s in manifest if s.group == "ff++-672-720"} == {"valid"}
+
+
+def test_faceforensics_of_full_size_is_warned_of_by_nothing(tmp_path):
+    """All names of the recordings and of one method, divided as the official lists divide them."""
+    names = [f"{n:03d}" for n in np.random.default_rng(0).permutation(1000)]
+    pairs = [[names[n], names[n + 1]] for n in range(0, 1000, 2)]
+    for file, part in (("train", pairs[:360]), ("val", pairs[360:430]), ("test", pairs[430:])):
+        published.write_json(tmp_path / "splits" / f"{file}.json", part)
+    published.touch(tmp_path, *(f"original_sequences/youtube/c23/videos/{name}.mp4" for name in names))
+    fakes = [f"{a}_{b}.mp4" for pair in pairs for a, b in (pair, pair[::-1])]
+    published.touch(tmp_path, *(f"manipulated_sequences/Deepfakes/c23/videos/{name}" for name in fakes))
+    manifest, said = converted("faceforensics", tmp_path)
+    assert said == []
+    parts = {"train": (360, 720), "valid": (70, 140), "test": (70, 140)}
+    for split, (n_pairs, n_ids) in parts.items():
+        part = manifest.filter(split=split)
+        assert Counter(part.labels) == {REAL: n_ids, FAKE: n_ids}
+        assert len({sample.group for sample in part}) == n_pairs
+    assert len({sample.group for sample in manifest}) == 500
+    (tmp_path / "original_sequences/youtube/c23/videos" / f"{names[0]}.mp4").unlink()
+    published.write_json(tmp_path / "splits" / "train.json", pairs[1:360])
+    for name in fakes[:2]:
+        (tmp_path / "manipulated_sequences/Deepfakes/c23/videos" / name).unlink()
+    (tmp_path / "original_sequences/youtube/c23/videos" / f"{names[1]}.mp4").unlink()
+    assert converted("faceforensics", tmp_path)[1] == [
+        "not the published number of files: pairs in train 359 of 360",
+        "not the published number of files: youtube c23 998 of 1,000, Deepfakes c23 998 of 1,000",
+    ]
 
 
 def test_compressions_are_data_sets_with_common_groups(tmp_path):
@@ -190,6 +219,39 @@ def test_celeb_df_has_the_list_as_test_and_no_leak(tmp_path, name):
     assert groups(manifest)[f"{name}-id0_0001"] == {"id0_0001", "id0_id1_0001"}
     assert {s.dataset for s in manifest} == {name}
     assert Counter(s.generator for s in manifest) == {"": 6, "celeb-df": 3}
+
+
+def test_celeb_df_v1_of_full_size_is_warned_of_by_nothing(tmp_path):
+    recordings = [f"id{n // 3}_{n % 3:04d}" for n in range(158)]
+    fakes = [
+        f"{person}_id{90 + k}_{number}"
+        for n, (person, number) in enumerate(name.split("_") for name in recordings)
+        for k in range(5 + (n < 5))
+    ]
+    youtube = [f"{n:05d}" for n in range(250)]
+    tested = recordings[-8:]  # with all of their fakes, which the true list has not
+    own = [name for name in fakes if f"{name.split('_')[0]}_{name.split('_')[2]}" in tested]
+    folders = {"Celeb-real": recordings, "Celeb-synthesis": fakes, "YouTube-real": youtube}
+    assert [len(names) for names in folders.values()] == [158, 795, 250]
+    for folder, names in folders.items():
+        published.touch(tmp_path / folder, *(f"{name}.mp4" for name in names))
+    lines = [f"1 Celeb-real/{name}.mp4" for name in tested]
+    lines += [f"0 Celeb-synthesis/{name}.mp4" for name in own]
+    lines += [f"1 YouTube-real/{name}.mp4" for name in youtube[: 100 - len(lines)]]
+    (tmp_path / "List_of_testing_videos.txt").write_text("\n".join(lines))
+    manifest, said = converted("celeb-df-v1", tmp_path)
+    assert said == []
+    assert Counter(s.split for s in manifest) == {"train": 1103, "test": 100}
+    (tmp_path / "List_of_testing_videos.txt").write_text("\n".join(lines[:-1]))
+    for folder, names in folders.items():
+        (tmp_path / folder / f"{names[0]}.mp4").unlink()
+    said = converted("celeb-df-v1", tmp_path, test_list="none")[1]
+    assert said[0] == (
+        "not the published number of files: Celeb-real 157 of 158, YouTube-real 249 of 250, "
+        "Celeb-synthesis 794 of 795"
+    )
+    said = converted("celeb-df-v1", tmp_path)[1]
+    assert said[0] == "not the published number of files: List_of_testing_videos.txt 99 of 100"
 
 
 def test_celeb_df_by_identity(tmp_path):

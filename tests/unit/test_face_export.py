@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,8 @@ def test_balance_reaches_the_crops(films: Path, tmp_path: Path, in_process: None
     )
     assert result.manifest.labels == [REAL] * 4 + [FAKE] * 4
     assert len({sample.path for sample in result.manifest}) == 8
+    even = {"planned": 4, "crops": 4}
+    assert result.report["balance"] == {"real": even, "fake": even, "short": None}
     # A real video that is too short gives every frame once, and the report says how many there are.
     result = export_faces(
         manifest, tmp_path / "more", ExportOptions(n_frames=4, balance="repeat", crops=WHOLE)
@@ -305,6 +308,20 @@ def test_balance_reaches_the_crops(films: Path, tmp_path: Path, in_process: None
         "fake": 8,
         "real": 5,
     }
+    assert result.report["balance"] == {
+        "real": {"planned": 8, "crops": 5},
+        "fake": {"planned": 8, "crops": 8},
+        "short": "real",
+    }
+    # Fewer of both, by the same share, are balanced still; and nothing is said where nothing was asked for.
+    both = Manifest((manifest[0], replace(manifest[0], path=films / "fake.mp4", label=FAKE)))
+    asked = ExportOptions(n_frames=50, balance="sample", factor=1.0, crops=WHOLE)
+    assert export_faces(both, tmp_path / "b", asked).report["balance"]["short"] == "real"
+    twins = Manifest((manifest[0], replace(manifest[0], path=tmp_path / "twin.mp4", label=FAKE)))
+    (tmp_path / "twin.mp4").write_bytes((films / "real.mp4").read_bytes())
+    assert export_faces(twins, tmp_path / "t", asked).report["balance"]["short"] is None
+    plain = ExportOptions(n_frames=2, crops=WHOLE)
+    assert export_faces(manifest, tmp_path / "p", plain).report["balance"] is None
 
 
 @pytest.mark.parametrize("manifest", [videos(0, 3), videos(3, 2), videos(1, 4, "test")])

@@ -43,6 +43,15 @@ def test_the_page_shows_values_intervals_and_reasons():
     assert "n/a: &lt;b&gt;" in page
 
 
+def test_a_section_leads_to_the_one_beside_it():
+    sections = (replace(SECTIONS[0], see="Other & more"), Section("Other & more", facts=(("a", "b"),)))
+    page = html("T", sections)
+    (anchor,) = re.findall(r'<p>Beside it: <a href="#([^"]+)">Other &amp; more</a></p>', page)
+    assert f'<section class="block" id="{anchor}"' in page
+    assert "\nBeside it: [Other &amp; more](#other-more)\n" in markdown("T", sections)
+    assert "Beside it" not in html("T", SECTIONS) + markdown("T", SECTIONS)
+
+
 def test_write_leaves_page_tables_and_plots(tmp_path):
     names = {str(path.relative_to(tmp_path)) for path in write("T", SECTIONS, tmp_path)}
     assert names == {"index.html", "tables.md", "tables/main.csv", "tables/main.tex", "plots/main.png"}

@@ -123,3 +123,14 @@ def test_published_values_are_marked_and_none_is_lost():
     shown = [value for table in tables for _, values in table.rows for value in values if value.note]
     assert len(shown) == len(found)
     assert all("published" in value.note for value in shown)
+
+
+def test_published_values_are_named_beside_the_tables_of_their_kind():
+    cells = [*grid(), *grid(attack="fgsm:0.01")]
+    shown = made(cells, published=records("upconv-spectrum"))
+    assert {title: section.see for title, section in shown.items() if section.see} == {
+        "Detectors on test sets": "Published values"
+    }
+    attacked = made(cells, published=[r for r in records() if r.epsilon is not None])
+    assert attacked["Attacks"].see == "Published values"
+    assert not any(section.see for section in made(cells).values())

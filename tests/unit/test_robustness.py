@@ -15,6 +15,7 @@ from detector import CROP, write_detector  # noqa: E402
 from pictures import natural, save, upsampled  # noqa: E402
 from tellsign import artifacts, detectors, image  # noqa: E402
 from tellsign.data import Manifest  # noqa: E402
+from tellsign.evaluate import robustness as robustness_module  # noqa: E402
 from tellsign.evaluate.robustness import DEFAULT_ATTACKS, robustness  # noqa: E402
 from tellsign.perturb.attacks import detector_score, parse  # noqa: E402
 from tellsign.perturb.attacks.evaluation import Check, MaskingReport, outcome  # noqa: E402
@@ -127,6 +128,35 @@ def test_what_fails_is_named_and_changes_nothing_for_the_others(folder, tmp_path
     ):
         assert reason in failure.error
     assert f"{len(sound)} with a score (75.0%), 4 failed" in found.text()
+
+
+def test_a_score_under_attack_that_is_no_number_is_a_named_failure(folder, tmp_path, monkeypatch):
+    """Pixels of one image turn the score into NaN, and only once they are attacked."""
+    manifest = made(tmp_path)
+    clean = {image.decode(sample.path).array.tobytes() for sample in manifest}
+    spoilt = image.decode(manifest[1].path).array
+
+    def with_gaps(detector):
+        score = detector_score(detector)
+
+        def found(images):
+            near = np.abs(images[0] - spoilt).max() < 0.05 and images[0].tobytes() not in clean
+            return np.full(1, np.nan) if near else score(images)
+
+        return found
+
+    monkeypatch.setattr(robustness_module, "detector_score", with_gaps)
+    options = {"attacks": ATTACKS[:2], "masking": False, "n_resamples": 20}
+    found = robustness(folder / "linear", manifest, **options)
+    name = artifacts.load(folder / "linear").name
+    assert [(f.path, f.error) for f in found.failures] == [
+        (str(manifest[1].path), f"{name}, attack {attack}: the score is nan") for attack in ATTACKS[:2]
+    ]
+    assert [row.n for row in found.rows] == [2 * N - 1] * 2
+    assert (found.n, found.scored) == (2 * N, 2 * N)
+    monkeypatch.undo()
+    others = Manifest(tuple(sample for sample in manifest if sample != manifest[1]))
+    assert found.rows == robustness(folder / "linear", others, **options).rows
 
 
 def test_nothing_is_made_up_where_nothing_could_be_scored(folder, tmp_path):

@@ -30,16 +30,23 @@ def benchmark(
     timeout: options.Timeout = 60.0,
     memory_limit: options.Memory = 4096,
 ) -> None:
-    """Run detectors on test sets, perturbed and attacked; run it again to go on where it was stopped."""
+    """Run detectors on test sets, perturbed and attacked; run it again to go on where it was stopped.
+
+    Where an attack needs a gradient, workers run PyTorch and have no memory limit.
+    """
     from tellsign import terminal
     from tellsign.evaluate.benchmark import read, run
     from tellsign.evaluate.benchmark.report import write_report
+    from tellsign.perturb.attacks import parse
 
     chosen = [*(overrides or ()), *([f"missing={missing}"] if missing else [])]
+    grid = read(config, chosen)
+    # PyTorch alone takes three quarters of the default limit, and a gradient what a network needs besides.
+    engine = "torch" if any(parse(text).needs_gradient for text in grid.attacks) else "onnx"
     result = run(
-        read(config, chosen),
+        grid,
         output,
-        limits=options.limits(workers, batch_size, timeout, memory_limit),
+        limits=options.limits(workers, batch_size, timeout, memory_limit, engine),
         say=terminal.complain,
         progress=partial(terminal.progress, wanted=True),
         on_result=write_report,

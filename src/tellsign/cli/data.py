@@ -146,7 +146,9 @@ def audit(
     max_auroc: Annotated[
         float | None,
         typer.Option(
-            min=0.5, max=1, help="Exit code 1 when a cue's AUROC exceeds this; 0.6 is a good limit."
+            min=0.5,
+            max=1,
+            help="Exit code 1 when a cue's AUROC exceeds this, or has no value; 0.6 is a good limit.",
         ),
     ] = None,
     page: Annotated[
@@ -160,14 +162,17 @@ def audit(
 ) -> None:
     """Say whether the classes can be told apart without looking for traces in the picture.
 
-    Exit code 1: a cue's AUROC, pooled or of one data set, exceeds --max-auroc, or files can't be read.
+    Exit code 1: a cue's AUROC, pooled or of one data set, exceeds --max-auroc, or there is none to compare
+    with it; or files can't be read.
     """
     from tellsign import terminal
-    from tellsign.data.audit import LIMIT, exceeded, read_to_audit, text, to_dict
+    from tellsign.data import read
+    from tellsign.data.audit import LIMIT, exceeded, text, to_dict, unjudged
     from tellsign.data.audit import audit as run
     from tellsign.scoring.names import escape
 
-    manifest = options.only_split(read_to_audit(source), source, split)
+    # What any other command refuses is a finding here.
+    manifest = options.only_split(read(source, check_files=False, check_splits=False), source, split)
     processes = options.limits(workers, 1, 60, 0).workers
     with terminal.progress("audit", len(manifest), wanted=True) as step:
         limit = LIMIT if max_auroc is None else max_auroc
@@ -182,7 +187,10 @@ def audit(
     too_high = exceeded(result, max_auroc) if max_auroc is not None else ()
     if too_high:
         terminal.complain(f"above --max-auroc {max_auroc:g}: {', '.join(too_high)}")
-    if too_high or result.unreadable:
+    without = unjudged(result) if max_auroc is not None else ()
+    if without:
+        terminal.complain(f"no value to compare with --max-auroc {max_auroc:g}: {'; '.join(without)}")
+    if too_high or without or result.unreadable:
         raise typer.Exit(1)
 
 
@@ -206,11 +214,12 @@ def split(
     """
     from collections import Counter
 
-    from tellsign.data import Manifest, write
+    from tellsign.data import Manifest, read, write
     from tellsign.data.manifest import SPLITS
     from tellsign.groups import sources
 
-    manifest = options.read_manifest(source)
+    # Splits that are replaced may be any: this is what mends groups across them.
+    manifest = read(source, check_splits=not anew)
     shares = {
         name: options.number(share, "--part")
         for name, share in (options.pair(text, "--part") for text in parts)

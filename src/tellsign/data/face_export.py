@@ -36,6 +36,7 @@ from tellsign.video import VIDEO_SUFFIXES
 BALANCES = ("none", "repeat", "sample")
 BALANCED_SPLITS = ("", "train")
 NO_FACE = "no face was found in any frame"
+SHORT = 0.9  # of its planned share: a class with less of the crops is short
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _finished(
     """The tables and the report, from the records on disk in the order of the manifest."""
     crops: list[Sample] = []
     without: list[tuple[Sample, str, str]] = []
-    report = _Report()
+    report = _Report(options)
     for index, (sample, task) in enumerate(zip(manifest, tasks, strict=True)):
         record = None if index in reasons else record_of(task)
         if record is None:
@@ -209,9 +210,9 @@ def _finished(
             without.append((sample, "no face", NO_FACE))
         else:
             crops += _rows(sample, task, record, task.folder.relative_to(out).as_posix())
-        report.count(sample, record)
+        report.count(sample, record, task.n_frames)
     _write_failed(without, out / "failed.csv")
-    summary = report.summary(options)
+    summary = report.summary()
     _write_json(summary, out / "report.json")
     if not crops:
         first, _, reason = without[0]
@@ -245,12 +246,17 @@ def _rows(sample: Sample, task: CropTask, record: Record, name: str) -> Iterator
 class _Report:
     """Counts of files, frames and crops: in all, by label and by data set."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: ExportOptions) -> None:
+        self.options = options
         self.counts: dict[tuple[str, str], Counter[str]] = {}
+        self.balance: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter()}
         self.warnings: list[dict[str, Any]] = []
 
-    def count(self, sample: Sample, record: Record | None) -> None:
-        """Add a file."""
+    def count(self, sample: Sample, record: Record | None, wanted: int) -> None:
+        """Add a file. wanted: frames, where it is a video."""
+        if self.options.balance != "none" and _is_balanced(sample) and sample.label is not None:
+            crops = 0 if record is None else len(record["crops"])
+            self.balance[LABEL_NAMES[sample.label]].update(planned=wanted, crops=crops)
         is_video = (
             sample.path.suffix.lower() in VIDEO_SUFFIXES if record is None else record["kind"] == "video"
         )
@@ -267,9 +273,9 @@ class _Report:
         for key in (("all", ""), ("label", LABEL_NAMES[sample.label]), ("dataset", sample.dataset)):
             self.counts.setdefault(key, Counter()).update(found)
 
-    def summary(self, options: ExportOptions) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What report.json holds."""
-        seeks = options.crops.region == "face"
+        seeks = self.options.crops.region == "face"
         by: dict[str, Any] = {"label": {}, "dataset": {}}
         for (kind, name), counts in sorted(self.counts.items()):
             if kind != "all":
@@ -277,9 +283,18 @@ class _Report:
         return {
             **_coverage(self.counts["all", ""], seeks=seeks),
             "by": by,
-            "options": asdict(options),
+            "balance": self._balance() if self.options.balance != "none" else None,
+            "options": asdict(self.options),
             "warnings": self.warnings,
         }
+
+    def _balance(self) -> dict[str, Any]:
+        """Frames planned and crops of each class that is balanced, and which one got too few."""
+        real, fake = self.balance["real"], self.balance["fake"]
+        got = {"real": real["crops"] * fake["planned"], "fake": fake["crops"] * real["planned"]}
+        fewer, more = sorted(got, key=got.__getitem__)
+        classes = {name: {key: c[key] for key in ("planned", "crops")} for name, c in self.balance.items()}
+        return {**classes, "short": fewer if got[fewer] < SHORT * got[more] else None}
 
 
 def _coverage(counts: Counter[str], *, seeks: bool) -> dict[str, Any]:

@@ -21,6 +21,10 @@ MEND = "give --label-of 1=real --label-of 0=fake"
 NUMERIC = ("0", "1")  # labels that some tables mean the other way round
 
 
+class NothingFoundError(ManifestError):
+    """A folder holds no file below a folder named real or fake."""
+
+
 def index_folder(
     root: Path,
     *,
@@ -68,7 +72,7 @@ def index_folder(
             )
         )
     if not samples:
-        raise ManifestError(
+        raise NothingFoundError(
             f"found no images below folders named real and fake in {str(root)!a}; "
             "expected e.g. real/a.jpg and fake/GENERATOR/b.jpg"
         )

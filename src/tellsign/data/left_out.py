@@ -1,4 +1,7 @@
-"""Images that can't be used: the first one stops what is done, or a number of them is left out and told."""
+"""Images that can't be used: the first one stops what is done, or a number of them is left out and told.
+
+A sound picture without a face is nobody's mistake: a detector of faces leaves it out, and it is told.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ class LeftOut:
         """
         self.on_bad, self.max_bad, self.say = on_bad, max_bad, say
         self.reasons: dict[Path, str] = {}
+        self.faceless: dict[Path, str] = {}
 
     @classmethod
     def of(cls, options: object, *, say: Callable[[str], None] = lambda text: None) -> LeftOut:
@@ -56,3 +60,12 @@ class LeftOut:
                 f"{name}: {reason}"
             )
         self.say(f"left out: {name}: {reason}")
+
+    def pass_over(self, path: Path, reason: str) -> None:
+        """Leave out a sound image in which a detector of faces has nothing to look at.
+
+        Args:    path: of the image. reason: what a `NoFaceError` says.
+        """
+        if path not in self.faceless:
+            self.faceless[path] = reason
+            self.say(f"left out: {str(path)!a}: {reason}")

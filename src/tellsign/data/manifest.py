@@ -175,17 +175,20 @@ def require_both_classes(manifest: Manifest, what: str) -> None:
         )
 
 
-def read(path: Path | str, *, check_files: bool = True) -> Manifest:
+def read(path: Path | str, *, check_files: bool = True, check_splits: bool = True) -> Manifest:
     """Read a manifest and check it.
 
     Args:    path: a CSV file; its paths are relative to its folder.
              check_files: also check that every file exists.
+             check_splits: also check that no group, and no video without one, lies in several splits.
     Returns: the samples, paths joined to the manifest's folder.
     Raises:  ManifestError: the file is not a manifest, or rows break the rules; up to ten are
              named with their line numbers.
     """
     path = Path(path)
-    return from_rows(_rows(path), root=path.parent, name=str(path), check_files=check_files)
+    return from_rows(
+        _rows(path), root=path.parent, name=str(path), check_files=check_files, check_splits=check_splits
+    )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -228,7 +231,12 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def from_rows(
-    rows: Iterable[tuple[int, Mapping[str, str]]], *, root: Path, name: str, check_files: bool = True
+    rows: Iterable[tuple[int, Mapping[str, str]]],
+    *,
+    root: Path,
+    name: str,
+    check_files: bool = True,
+    check_splits: bool = True,
 ) -> Manifest:
     """Samples from numbered rows of text, checked against every rule of a manifest.
 
@@ -236,6 +244,7 @@ def from_rows(
              root: what relative paths are relative to.
              name: of the table, for messages.
              check_files: also check that every file exists.
+             check_splits: also check that no group, and no video without one, lies in several splits.
     Returns: the manifest.
     Raises:  ManifestError: as for `read`.
     """
@@ -251,13 +260,13 @@ def from_rows(
         # Not Path.is_file, which raises where a name is too long for the file system.
         if not fault and check_files and not os.path.isfile(sample.path):  # noqa: PTH113
             fault = f"there is no file {os.fsdecode(sample.path)!a}"
-        if not fault and sample.split and (source := sources([sample])[0]):
+        if not fault and check_splits and sample.split and (source := sources([sample])[0]):
             seen = source_split.setdefault(source, (sample.split, line))
             if seen[0] != sample.split:
                 what = f"group {sample.group!a}" if sample.group else f"video {source!a}"
                 fault = (
                     f"{what} is in split {sample.split} here and in {seen[0]} on line {seen[1]}; a group, or "
-                    "a video without one, stays in one split"
+                    "a video without one, stays in one split; `tellsign data split --anew` splits all again"
                 )
         first_line.setdefault(where, line)
         if fault:

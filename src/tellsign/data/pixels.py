@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.image import decode
-from tellsign.types import ConfigError
+from tellsign.types import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def _write(entry: Path, array: Pixels) -> None:
             np.save(file, array, allow_pickle=False)
         draft.replace(entry)
     except OSError as error:
-        raise ConfigError(
+        raise OutputError(
             f"the cache of decoded pictures can't be written to {entry.parent.parent}: "
             f"{error.strerror or error}. It needs 3 bytes a pixel: free some space, or train without cache"
         ) from error

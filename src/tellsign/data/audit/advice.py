@@ -13,7 +13,7 @@ from tellsign.groups import sources
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tellsign.data.audit.classify import CueResult
     from tellsign.data.audit.cues import FileCues
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LIMIT = 0.6  # AUROC above which a cue is a finding, unless the user names a limit
 LOPSIDED = 2.0  # ratio of the classes from which on it is said
+NEARLY_ALL = 0.9  # share of a data set's fakes from which on one generator stands for all
 FROM_CONTENT = ("bytes", "bits_per_pixel", "metadata")  # cues that follow the picture in files saved alike
 SPLIT = "`tellsign data split MANIFEST --part train=0.6 --part valid=0.2 --part test=0.2 --anew -o SPLIT.csv`"
 
@@ -179,7 +180,7 @@ def duplicate_findings(sets: Sequence[DuplicateSet]) -> tuple[Finding, ...]:
         found.append(Finding("duplicates", f"{_sets(across)} in both classes", advice))
     across = [s for s in sets if s.crosses_splits]
     if across:
-        advice = f"give each set one group in the manifest, then {SPLIT}"
+        advice = f"give each set, and what shares a group with it, one group in the manifest, then {SPLIT}"
         found.append(Finding("duplicates", f"{_sets(across)} in several splits", advice))
     within = [s for s in sets if s.crosses_groups and not s.crosses_labels and not s.crosses_splits]
     if within:
@@ -222,10 +223,10 @@ def file_findings(
 
 
 def balance_findings(samples: Sequence[Sample]) -> tuple[Finding, ...]:
-    """Findings on classes that are missing or rare, as a whole, in a data set, or in a split.
+    """Findings on classes that are missing or rare, in all, in a data set or in a split, and on generators.
 
     Args:    samples: the rows.
-    Returns: findings; none for two classes of like size everywhere.
+    Returns: findings; none for two classes of like size, and each generator in every split, everywhere.
     """
     found = []
     counts = Counter(s.label for s in samples)
@@ -251,4 +252,42 @@ def balance_findings(samples: Sequence[Sample]) -> tuple[Finding, ...]:
     if ratio >= LOPSIDED:
         advice = "accuracy and AP depend on that share: report AUROC and balanced accuracy"
         found.append(Finding("balance", f"{counts[REAL]} real and {counts[FAKE]} fake files", advice))
-    return tuple(found)
+    return (*found, *_generator_findings(samples))
+
+
+def _generator_findings(samples: Sequence[Sample]) -> Iterator[Finding]:
+    """On generators that a split of their data set lacks, and on data sets that are nearly all of one."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)  # data set → generator → fakes
+    splits: dict[str, set[str]] = defaultdict(set)  # data set → splits that hold fakes
+    there = set()
+    for s in samples:
+        if s.label == FAKE:
+            counts[s.dataset][s.generator] += 1
+            splits[s.dataset].update({s.split} - {""})
+            there.add((s.dataset, s.generator, s.split))
+    lacking, most = [], []
+    for dataset, of in sorted(counts.items()):
+        where = f" of the data set {dataset!a}" if dataset else ""
+        for generator in sorted(filter(None, of)):
+            lacks = [s for s in sorted(splits[dataset]) if (dataset, generator, s) not in there]
+            if lacks:
+                lacking.append(f"{generator!a}{where} in {' and '.join(lacks)}")
+        (name, n), total = of.most_common(1)[0], sum(of.values())
+        if name and len(of) > 1 and n >= NEARLY_ALL * total:
+            most.append(f"{name!a} {n} of {total}{where}")
+    if lacking:
+        advice = (
+            "right where a generator is kept for a test on what was never seen, and to be said beside the "
+            f"results; else split anew: {SPLIT}"
+        )
+        yield Finding("balance", f"generators that a split lacks: {_first(lacking)}", advice)
+    if most:
+        advice = (
+            "values over all fakes are about that one: report each generator apart, as `tellsign evaluate` "
+            "and `tellsign benchmark` do"
+        )
+        yield Finding("balance", f"one generator made nearly all fakes: {_first(most)}", advice)
+
+
+def _first(texts: Sequence[str], n: int = 5) -> str:
+    return ", ".join(texts[:n]) + (f" and {len(texts) - n} more" if len(texts) > n else "")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3  # of each class and cue
 NAMED = 5  # files that the text names before it counts the others
+CELLS = 30  # of the table of counts that the text shows, the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,24 @@ def exceeded(result: Audit, max_auroc: float) -> tuple[str, ...]:
     return tuple(found)
 
 
+def unjudged(result: Audit) -> tuple[str, ...]:
+    """Cues without an AUROC, which no limit can clear.
+
+    Args:    result: an audit.
+    Returns: for all files and for each data set a few words with their names and the reason; none where every
+             cue has a value.
+    """
+    found = []
+    for dataset, cues in (("", result.cues), *result.datasets.items()):
+        without: dict[str, list[str]] = defaultdict(list)
+        for name, cue in cues.items():
+            if cue.auroc is None:
+                without[cue.note].append(name)
+        where = f" in {dataset!a}" if dataset else ""
+        found += [f"{', '.join(names)}{where} ({note})" for note, names in without.items()]
+    return tuple(found)
+
+
 def to_dict(result: Audit, *, path_text: Callable[[Path], str] = str) -> dict[str, Any]:
     """An audit as JSON.
 
@@ -278,8 +297,8 @@ def text(result: Audit) -> str:
     """An audit for the terminal.
 
     Args:    result: the audit.
-    Returns: a table of cues, one for each data set where there are several, then findings with advice, then
-             files. Nothing in it moves a cursor.
+    Returns: a table of cues, one for each data set where there are several, then counts, then findings with
+             advice, then files. Nothing in it moves a cursor.
     """
     lines = [
         f"{result.n} files, {result.n_real} real and {result.n_fake} fake; manifest {result.manifest[:12]}",
@@ -288,6 +307,7 @@ def text(result: Audit) -> str:
     ]
     for name, cues in result.datasets.items():
         lines += ["", f"Data set {name!a}:", "", *_cue_table(cues, result.limit)]
+    lines += ["", *_count_table(result.balance)]
     within = [s for s in result.duplicates if not s.crosses_groups]
     if within:
         lines += ["", f"{len(within)} duplicate sets lie each within one group, as they should."]
@@ -308,6 +328,23 @@ def _cue_table(cues: Mapping[str, CueResult], limit: float) -> list[str]:
         lines.append(f"{name:<14}  {value:>5}  {interval:<14}  {verdict(cue, limit)}".rstrip())
     notes = dict.fromkeys(cue.note for cue in cues.values() if cue.note)
     return lines + [f"({note})" for note in notes]
+
+
+def _count_table(balance: Sequence[Count]) -> list[str]:
+    """Files by data set, label, generator and split, in that order; of many cells the largest."""
+    shown = sorted(sorted(balance, key=lambda cell: -cell.n)[:CELLS], key=balance.index)
+    head = ("data set", "label", "generator", "split")
+    rows = [
+        tuple(f"{part!a}"[1:-1] or "–" for part in (c.dataset, c.label, c.generator, c.split)) for c in shown
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        f"{n:>8}  {'  '.join(f'{part:<{width}}' for part, width in zip(row, widths, strict=True))}".rstrip()
+        for n, row in zip(("files", *(cell.n for cell in shown)), (head, *rows), strict=True)
+    ]
+    rest = [cell for cell in balance if cell not in shown]
+    more = f"(and {sum(cell.n for cell in rest)} files in {len(rest)} more rows; all with --json)"
+    return lines + ([more] if rest else [])
 
 
 def auroc_text(cue: CueResult) -> tuple[str, str]:

@@ -17,6 +17,8 @@ from tellsign.data.convert.trees import Warn, check_groups, unheard
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from tellsign.data.manifest import Manifest
 
 __all__ = ["CONVERTERS", "convert", "converter", "names"]
@@ -41,10 +43,13 @@ ENTRY_POINTS = "tellsign.converters"
 
 
 def names() -> dict[str, str]:
-    """Name → first line of the docstring of every converter, entry points included."""
+    """Name → first line of the docstring of every converter, entry points included; or why one is broken."""
     found = {}
     for name in sorted({*CONVERTERS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}):
-        found[name] = (inspect.getdoc(converter(name)) or "").partition("\n")[0]
+        try:
+            found[name] = (inspect.getdoc(converter(name)) or "").partition("\n")[0]
+        except ConfigError as error:
+            found[name] = " ".join(str(error).split())
     return found
 
 
@@ -53,7 +58,7 @@ def converter(name: str) -> Callable[..., Manifest]:
 
     Args:    name: as in `CONVERTERS`, or of an entry point of the group `tellsign.converters`.
     Returns: the function.
-    Raises:  ConfigError: there is none of that name, or its package is missing.
+    Raises:  ConfigError: there is none of that name, its package is missing, or it can't be loaded.
     """
     others = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     try:
@@ -62,11 +67,24 @@ def converter(name: str) -> Callable[..., Manifest]:
             found: Callable[..., Manifest] = getattr(import_module(module), attribute)
             return found
         if name in others:
-            loaded: Callable[..., Manifest] = others[name].load()
-            return loaded
+            return _loaded(others[name])
     except ModuleNotFoundError as error:
         raise ConfigError(f"the converter {name!r} needs {error.name}, which is not installed") from error
     raise ConfigError(f"no converter {name!r}; there are {', '.join([*CONVERTERS, *others])}")
+
+
+def _loaded(entry: EntryPoint) -> Callable[..., Manifest]:
+    """The converter of another package, whose code may raise whatever it likes."""
+    try:
+        loaded: Callable[..., Manifest] = entry.load()
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the converter {entry.name!r} can't be loaded: {type(error).__name__}: {error}; mend or remove "
+            "the package that brings it"
+        ) from error
+    return loaded
 
 
 def convert(name: str, root: Path | str, /, *, warn: Warn = unheard, **options: str) -> Manifest:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tellsign.data.manifest import Manifest
 
 TREE = """
-img_align_celeba/000001.jpg  (or Img/img_align_celeba/, or any folder below; also img_celeba)
+img_align_celeba/000001.jpg  (in ROOT or ROOT/Img, images at any depth below it; also img_celeba)
 list_eval_partition.txt      (lines such as: 000001.jpg 0; also in Eval/, or as .csv)
 identity_CelebA.txt          (optional; lines such as: 000001.jpg 2880; also in Anno/)
 """

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tellsign.data.convert import trees
 from tellsign.data.paths import SPLIT_NAMES
@@ -77,8 +77,7 @@ def _meaning(root: Path, folder: Path) -> tuple[str, int | None]:
 
 
 def write_scores(
-    names: Iterable[Path | str],
-    probabilities: Iterable[float],
+    rows: Iterable[Mapping[str, Any]],
     out: Path,
     *,
     separator: str = "\t",
@@ -90,43 +89,50 @@ def write_scores(
     The contest's rules say what a score means, but no public page shows the form of the file: separator,
     header and whether names keep their suffix are options.
 
-    Args:    names: of the images; the file name is written without its folders.
-             probabilities: of fake, in [0, 1], e.g. the column `probability` of a predictions table.
+    Args:    rows: as `tellsign scan` writes them: `path`, of which the file name is written without its
+                 folders, and `probability` of fake, in [0, 1]; where that is missing, `error` or `reason`.
              out: the file; replaced when it exists.
              separator: between name and score.
              header: first line; none when empty.
              suffix: whether names keep theirs.
-    Raises:  ConfigError: a probability is missing or not in [0, 1], an image is named twice, or the numbers
-                 of names and probabilities differ.
+    Raises:  ConfigError: there is no row, a probability is missing or not in [0, 1], or an image is named
+                 twice.
              ManifestError: the file can't be written.
 
     Example:
         >>> import tempfile
         >>> out = Path(tempfile.mkdtemp()) / "scores.txt"
-        >>> write_scores(["a.png", "b.png"], [0.25, 1], out, separator=" ")
+        >>> rows = [{"path": "a.png", "probability": 0.25}, {"path": "b.png", "probability": 1.0}]
+        >>> write_scores(rows, out, separator=" ")
         >>> out.read_text()
         'a.png 0.75\nb.png 0.0\n'
     """
-    lines = [header] if header else []
+    lines = []
     seen = set()
+    for row in rows:
+        path = Path(row["path"])
+        written = path.name if suffix else path.stem
+        lines.append(f"{written}{separator}{1 - _probability(row)!r}")
+        if written in seen:
+            raise ConfigError(f"two images are named {written!a}; the contest's names are unique")
+        seen.add(written)
+    if not lines:
+        raise ConfigError("there is no row to write a score of; give those of `tellsign scan`")
     try:
-        for name, probability in zip(names, probabilities, strict=True):
-            written = Path(name).name if suffix else Path(name).stem
-            if not (math.isfinite(probability) and 0 <= probability <= 1):
-                raise ConfigError(
-                    f"{written!a} has no probability in [0, 1] but {probability}; every image of the test "
-                    "set needs a score, so mend it or decide on one yourself"
-                )
-            if written in seen:
-                raise ConfigError(f"two images are named {written!a}; the contest's names are unique")
-            seen.add(written)
-            lines.append(f"{written}{separator}{1 - float(probability)!r}")
-    except ValueError as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError("there must be as many names as probabilities") from error
-    try:
-        text = "".join(f"{line}\n" for line in lines)
+        text = "".join(f"{line}\n" for line in [*([header] if header else []), *lines])
         out.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
     except OSError as error:
         raise ManifestError(f"cannot write {str(out)!a}: {error.strerror}") from error
+
+
+def _probability(row: Mapping[str, Any]) -> float:
+    """Of fake; raises ConfigError where a row has none."""
+    found = row["probability"]
+    if found is None or not (math.isfinite(found) and 0 <= found <= 1):
+        why = row.get("error") or row.get("reason")
+        because = f" ({why})" if why else ""
+        raise ConfigError(
+            f"{Path(row['path']).name!a} has no probability in [0, 1] but {found}{because}; every "
+            "image of the test set needs a score, so mend it or decide on one yourself"
+        )
+    return float(found)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellsign.data.convert import trees
-from tellsign.data.index import index_csv, index_folder
+from tellsign.data.index import NothingFoundError, index_csv, index_folder
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -28,14 +28,20 @@ def folder(root: Path, *, warn: Warn = trees.unheard) -> Manifest:
     Args:    root: the folder.
              warn: called with what is worth knowing.
     Returns: the manifest, without groups; split is that of a folder train, val or test beside real or fake.
-    Raises:  ManifestError: there is no real or fake folder, or nothing in them.
+    Raises:  ManifestError: there is no real or fake folder, nothing in them, or a folder can't be read.
     """
+    if not root.is_dir():
+        raise trees.wrong_tree(root, TREE, "it is not a folder")
     skipped: set[str] = set()
 
     def pass_over(path: Path) -> None:
         skipped.add(str(path.relative_to(root)))
 
-    found = index_folder(root, suffixes=trees.MEDIA, on_skip=pass_over)
+    try:
+        found = index_folder(root, suffixes=trees.MEDIA, on_skip=pass_over)
+    except NothingFoundError:
+        why = "there is no image or video below a folder named real or fake"
+        raise trees.wrong_tree(root, TREE, why) from None
     if skipped:
         warn(f"{len(skipped)} files are passed over: {trees.few(skipped)}")
     return found

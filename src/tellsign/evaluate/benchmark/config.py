@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from tellsign.configuration import only_known, toml_tree
+from tellsign.configuration import NONE as NO_VALUE
+from tellsign.configuration import known_options, only_known, toml_tree
 from tellsign.data.manifest import LABELS, SPLITS
 from tellsign.train_config import TrainConfig, config_from
 from tellsign.types import ConfigError
@@ -169,8 +170,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> BenchmarkConfig:
     Raises:  ConfigError: the file can't be read, a key is unknown, or a value is not allowed.
     """
     overrides = list(overrides)
-    tree = toml_tree(path, overrides)
-    only_known(tree, BenchmarkConfig, str(path))
+    tree = known_options(toml_tree(path, overrides), BenchmarkConfig, str(path))
     if missing := [name for name in ("name", "detector", "data", "tests") if name not in tree]:
         raise ConfigError(f"{path} lacks {missing[0]!r}")
     # What a shell completes is relative to where the user stands.
@@ -196,7 +196,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> BenchmarkConfig:
 
 def _detector(entry: Mapping[str, Any], path: Path, seed: int) -> DetectorConfig:
     where = f"{path} [[detector]] {entry.get('name', '')}".rstrip()
-    only_known(entry, DetectorConfig, where)
+    entry = known_options(entry, DetectorConfig, where)
     if "name" not in entry:
         raise ConfigError(f"{where} lacks 'name'")
     config = entry.get("config")
@@ -222,7 +222,7 @@ def _data(entry: Any, where: str, harmonise: HarmoniseConfig | None) -> DataConf
     asked = entry.pop("harmonise", harmonise)
     if isinstance(asked, Mapping):
         asked = _harmonise(asked, f"{where} harmonise")
-    elif asked is False:
+    elif asked is False or asked == NO_VALUE:
         asked = None
     elif not (asked is None or isinstance(asked, HarmoniseConfig)):
         raise ConfigError(f"{where}: harmonise is a table with a size, or false; found {asked!r}")
@@ -230,10 +230,10 @@ def _data(entry: Any, where: str, harmonise: HarmoniseConfig | None) -> DataConf
 
 
 def _harmonise(entry: Any, where: str) -> HarmoniseConfig:
-    only_known(_table(entry, where), HarmoniseConfig, where)
-    if "size" not in entry:
+    options = known_options(_table(entry, where), HarmoniseConfig, where)
+    if "size" not in options:
         raise ConfigError(f"{where} lacks 'size'")
-    return HarmoniseConfig(**entry)
+    return HarmoniseConfig(**options)
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:

@@ -37,6 +37,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()  # name and value, as a list
+    see: str = ""  # title of another section, which stands beside this one
 
 
 def html(title: str, sections: Sequence[Section]) -> str:
@@ -57,8 +58,14 @@ def html(title: str, sections: Sequence[Section]) -> str:
         }
         for number, section in enumerate(sections, start=1)
     ]
+    anchors = {section.title: entry["anchor"] for section, entry in zip(sections, shown, strict=True)}
     text: str = template("benchmark.html", Path(__file__).parent).render(
-        title=title, sections=shown, light=figures.LIGHT, dark=figures.DARK, version=__version__
+        title=title,
+        sections=shown,
+        anchors=anchors,
+        light=figures.LIGHT,
+        dark=figures.DARK,
+        version=__version__,
     )
     return text
 
@@ -70,6 +77,8 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
         parts.append(f"## {markdown_text(section.title)}\n")
         if section.text:
             parts.append(markdown_text(section.text) + "\n")
+        if section.see:
+            parts.append(f"Beside it: [{markdown_text(section.see)}](#{slug(section.see)})\n")
         if section.facts:
             lines = (f"- {markdown_text(name)}: {markdown_text(value)}" for name, value in section.facts)
             parts.append("\n".join(lines) + "\n")

@@ -29,6 +29,7 @@ WHOLE: Block = {"generator": None, "dataset": None}
 PLAIN: Block = {"perturbation": NONE, "attack": NONE}
 FRAME = "frame"
 LEVELS = {FRAME: "images and frames", "video": "videos"}
+PUBLISHED = "Published values"
 MEANS = {"mean": None, "mean (in)": ["in"], "mean (cross)": ["cross"]}
 IN_TABLES = ("auroc", "ap", "accuracy", "balanced_accuracy", "tpr_at_fpr_0.05", "eer", "ece", "brier")
 ATTACK_METRICS = {
@@ -58,10 +59,10 @@ def sections(
     """
     made = [
         Section("What was run", facts=tuple(facts)),
-        _by_test(cells, plain),
+        replace(_by_test(cells, plain), see=PUBLISHED if published else ""),
         _by_generator(cells),
         _perturbed(cells),
-        _attacked(cells),
+        replace(_attacked(cells), see=PUBLISHED if any(r.epsilon is not None for r in published) else ""),
         _differences(comparisons),
         _correlations(comparisons),
         _calibration(plain),
@@ -309,7 +310,7 @@ def _published(published: Sequence[Published]) -> Section:
             )
         )
     return Section(
-        "Published values",
+        PUBLISHED,
         "As printed in the papers, on their data and in their units. They were not measured here and cannot "
         "be compared number by number with the tables above.",
         tables=tuple(tables),
