@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from tellsign.types import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+NONE = "none"  # says what TOML has no word for
+WITHOUT_VALUE = {"None", "Optional"}  # in the type of a field that may be without a value
 
 
 def toml_tree(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -58,3 +62,15 @@ def only_known(given: Mapping[str, Any], record: Any, where: str) -> None:
     known = [f.name for f in fields(record)]
     if unknown := sorted(set(given) - set(known)):
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
+
+
+def known_options(given: Mapping[str, Any], record: Any, where: str) -> dict[str, Any]:
+    """The options of a record, where "none" is no value for a field that may be without one.
+
+    Args:    given, record, where: as for `only_known`.
+    Returns: name → value. A field whose own values include the text "none" keeps it.
+    Raises:  ConfigError: as for `only_known`.
+    """
+    only_known(given, record, where)
+    optional = {f.name for f in fields(record) if WITHOUT_VALUE & {*re.findall(r"\w+", str(f.type))}}
+    return {name: None if value == NONE and name in optional else value for name, value in given.items()}

@@ -114,6 +114,17 @@ def crop(image: FloatArray, box: Box, *, margin: float = 1.3) -> Crop:
     return Crop(pixels, left=left, top=top, side=side, clipped=rows < side or columns < side)
 
 
+def crops(image: FloatArray, *, margin: float = 1.3) -> tuple[FloatArray, ...]:
+    """What a detector of faces looks at: the pixels of the square around each face, surest first.
+
+    Args:    image: (3, H, W) float, sRGB in [0, 1].
+             margin: as for `crop`.
+    Returns: the squares, (3, S, S) each where the image is large enough; none where no face was found.
+    Raises:  ImageError, ConfigError: as for `boxes` and `crop`.
+    """
+    return tuple(crop(image, box, margin=margin).image for box in boxes(image))
+
+
 def intersection_over_union(a: Box, b: Box) -> float:
     """The share of two boxes' common area in the area that either covers (Jaccard index), in [0, 1]."""
     width = min(a.right, b.right) - max(a.left, b.left)

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from tellsign import artifacts
 from tellsign.types import ConfigError
 
 DEFAULT_DETECTOR = "spectrum"
@@ -33,6 +34,7 @@ def detector_path(name: str | Path) -> Path:
     shipped = shipped_detectors()
     if str(name) in shipped:
         return shipped[str(name)]
+    artifacts.restore(Path(name))
     if (Path(name) / "detector.json").is_file():
         return Path(name)
     raise ConfigError(

@@ -24,10 +24,11 @@ from tellsign.calibration import (
 )
 from tellsign.data import Manifest
 from tellsign.data.index import FOLDER_LABELS
+from tellsign.data.left_out import LeftOut
 from tellsign.groups import effective_groups, sources
 from tellsign.scoring.decision import Decision, score_groups
 from tellsign.scoring.inputs import files
-from tellsign.train import counts, raw_scores, save_refitted, thresholds, validation_halves
+from tellsign.train import counts, save_refitted, thresholds, usable_scores, validation_halves
 from tellsign.types import REAL, ConfigError, ManifestError, Sample
 from tellsign.video import VIDEO_SUFFIXES
 
@@ -131,6 +132,7 @@ def calibrate_on_reals(
     out: Path | None = None,
     *,
     refit_domain: bool = False,
+    left_out: LeftOut | None = None,
 ) -> LocalFit:
     """Set a detector's thresholds for a user's own real images, and keep its probability.
 
@@ -142,6 +144,7 @@ def calibrate_on_reals(
              config: rule, rates and domain quantile; None keeps the detector's. Its method is not used.
              out: where to write; None replaces the detector's own folder.
              refit_domain: also let the domain check through the share `domain_quantile` of these images.
+             left_out: takes images that show no face to a detector of faces.
     Returns: the detector as it is now, and false alarms before and after.
     Raises:  NotFittedError: the detector was never calibrated. ArtifactError: it is incomplete, or `out`
              can't be written.
@@ -159,16 +162,19 @@ def calibrate_on_reals(
     check_support((len(manifest), len(fake)), groups, config)  # before hours of decoding
     if refit_domain:
         domain_limit(np.zeros(len(manifest)), quantile=config.domain_quantile)
-    scores, distances = raw_scores(artifact, manifest)
+    used, scores, distances = usable_scores(artifact, manifest, left_out or LeftOut())
+    groups, n_left_out = _groups(used, artifact), len(manifest) - len(used)
+    if n_left_out:
+        check_support((len(used), len(fake)), groups, config)
     domain = dict(artifact.spec["domain"])
     if refit_domain:
         limit = domain_limit(distances, quantile=config.domain_quantile)
         domain = {"limit": float(limit), "quantile": config.domain_quantile}
     fit = LocalFit(
         artifact,
-        before=_share(scores >= old.operating_point.high, manifest),
-        after=_after(scores, manifest, fake, config),
-        outside=_share(~(distances <= domain["limit"]), manifest),
+        before=_share(scores >= old.operating_point.high, used),
+        after=_after(scores, used, fake, config),
+        outside=_share(~(distances <= domain["limit"]), used),
     )
     real = np.sort(scores)
     spec = {
@@ -176,8 +182,10 @@ def calibrate_on_reals(
         **{key: value for key, value in artifact.spec.items() if key != "cross_fitted"},
         **thresholds(real, fake, config, groups),
         "domain": domain,
-        "local_reals": {"manifest": manifest.digest(), **counts(manifest), **fit.to_dict()},
+        "local_reals": {"manifest": manifest.digest(), **counts(used), **fit.to_dict()},
     }
+    if n_left_out:
+        spec["local_reals"]["left_out"] = n_left_out
     saved = save_refitted(artifact, spec, {**artifact.arrays, "scores.real": real}, out)
     return replace(fit, artifact=saved)
 

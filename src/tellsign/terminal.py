@@ -20,7 +20,10 @@ HEADER = f"{'verdict':<14} {'P(fake)':>7}  file"
 
 def verdict_line(row: Row) -> str:
     """One row as a line of the table, with the reason where there is no verdict."""
-    probability = "      –" if row["probability"] is None else f"{row['probability']:7.2f}"
+    # The reason of "can't tell" is among the warnings where the input is to blame: a figure would be a guess.
+    is_guess = row["label"] == "uncertain" and row["reason"] in row["warnings"]
+    unknown = is_guess or row["probability"] is None
+    probability = "      –" if unknown else f"{row['probability']:7.2f}"
     name = printable(row["path"])
     reasons = [row["error"]] if row["error"] else row["warnings"]
     note = f"  ({'; '.join(printable(reason) for reason in reasons)})" if reasons else ""

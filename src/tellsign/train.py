@@ -25,15 +25,16 @@ from tellsign.calibration import (
     domain_limit,
     points_by_rule,
 )
-from tellsign.configuration import only_known
+from tellsign.card import refitted_card, trained_card
+from tellsign.configuration import known_options, only_known
 from tellsign.data.left_out import LeftOut
 from tellsign.data.manifest import LABEL_NAMES, Manifest, require_both_classes
-from tellsign.data.picture import picture
+from tellsign.data.picture import looked_at
 from tellsign.groups import effective_groups, sources
 from tellsign.metrics import auroc
 from tellsign.run_folder import is_first, run_folder
 from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
-from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError
+from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError, NoFaceError
 
 if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
@@ -107,7 +108,9 @@ def train(
             "metrics": {"auroc_select": best.area, "n_candidates": len(candidates)},
         }
         arrays = {**draft.arrays, **_domain_statistics(draft, training, best.left_out)}
-        chosen = artifacts.save(folder / "chosen", spec=spec, arrays=arrays, graph=draft.graph)
+        card = _text(draft.path / artifacts.CARD_FILE)  # a system's own, where it writes one
+        card = card or trained_card(spec, {"train": class_groups(training), **_groups(halves, best)})
+        chosen = artifacts.save(folder / "chosen", spec=spec, arrays=arrays, graph=draft.graph, card=card)
         # Only a calibrated detector takes the place of the one that may be there.
         found = calibrate(chosen, halves["calibrate"], config.calibration, out, left_out=best.left_out)
         for path in (chosen.path, *(trial.path for trial in trials)):
@@ -187,7 +190,7 @@ def thresholds(
 def save_refitted(
     artifact: Artifact, spec: Mapping[str, Any], arrays: Mapping[str, FloatArray], out: Path | None
 ) -> Artifact:
-    """Write a detector with other numbers, and with its graph, card and licence.
+    """Write a detector with other numbers, and with its graph, licence and card, which tells of them.
 
     Args:    artifact: the detector as it was.
              spec, arrays: what it holds now.
@@ -196,6 +199,7 @@ def save_refitted(
     Raises:  ArtifactError: it can't be written.
     """
     card, licence = (_text(artifact.path / name) for name in (artifacts.CARD_FILE, artifacts.LICENCE_FILE))
+    card = refitted_card(card, spec)
     return artifacts.save(
         out or artifact.path, spec=spec, arrays=arrays, graph=artifact.graph, card=card, licence=licence
     )
@@ -214,14 +218,17 @@ def _cross_fitted(manifest: Manifest, scores: FloatArray, config: CalibrationCon
 
 
 def raw_scores(artifact: Artifact, manifest: Manifest) -> tuple[FloatArray, FloatArray]:
-    """Uncalibrated scores and domain distances of whole images.
+    """Uncalibrated scores and domain distances of images.
 
     Args:    artifact: a fitted detector.
              manifest: the images.
     Returns: scores (B,) and distances (B,); NaN distances where the artifact has no domain yet.
-    Raises:  ManifestError: an image can't be used.
+    Raises:  ManifestError: an image can't be used, or shows no face to a detector of faces.
     """
-    _, scores, distances = usable_scores(artifact, manifest, LeftOut())
+    left_out = LeftOut()
+    _, scores, distances = usable_scores(artifact, manifest, left_out)
+    for path, reason in left_out.faceless.items():
+        raise ManifestError(f"{str(path)!a} has no score: {reason}; take it out of the manifest")
     return scores, distances
 
 
@@ -230,30 +237,38 @@ def usable_scores(
 ) -> tuple[Manifest, FloatArray, FloatArray]:
     """`raw_scores` of the images that can be used, and which these are.
 
+    A detector of faces looks at the faces, and the most suspicious one decides, as in a scan.
+
     Args:    artifact: a fitted detector.
              manifest: the images.
-             left_out: takes those that can't be used.
+             left_out: takes those that can't be used, and those that show no face to a detector of faces.
     Returns: the images (B,), scores (B,) and distances (B,).
     Raises:  ManifestError: an image can't be used and may not be left out.
     """
     detector = detectors.from_artifact(artifact)
     used, scores, distances = [], [], []
-    for sample, inputs in _inputs(detector, manifest, left_out):
-        batch = {name: array[None] for name, array in inputs.items()}
+    is_known = "domain.mean" in artifact.arrays
+    for sample, regions in _inputs(artifact, detector, manifest, left_out):
+        batches = [{name: array[None] for name, array in inputs.items()} for inputs in regions]
+        found = [float(detector.score(batch)[0]) for batch in batches]
+        best = int(np.argmax([-np.inf if np.isnan(score) else score for score in found]))
         used.append(sample)
-        scores.append(float(detector.score(batch)[0]))
-        is_known = "domain.mean" in artifact.arrays
-        distances.append(float(domain_distance(batch["profile"], artifact.arrays)[0]) if is_known else np.nan)
+        scores.append(found[best])
+        profile = batches[best]["profile"]
+        distances.append(float(domain_distance(profile, artifact.arrays)[0]) if is_known else np.nan)
     return Manifest(tuple(used)), np.array(scores), np.array(distances)
 
 
 def _inputs(
-    detector: Detector, manifest: Manifest, left_out: LeftOut
-) -> Iterator[tuple[Sample, dict[str, FloatArray]]]:
-    """The images that can be used, and what the detector takes of each."""
+    artifact: Artifact, detector: Detector, manifest: Manifest, left_out: LeftOut
+) -> Iterator[tuple[Sample, list[dict[str, FloatArray]]]]:
+    """The images that can be used, and what the detector takes of each: of all of it, or of its faces."""
+    region = artifact.spec["preprocessing"].get("region", "image")
     for sample in manifest:
         try:
-            inputs = detector.preprocess(picture(sample).array)
+            inputs = looked_at(sample, region, detector.preprocess)
+        except NoFaceError as error:
+            left_out.pass_over(sample.path, str(error))
         except ImageError as error:
             left_out.add(sample.path, str(error))
         else:
@@ -264,8 +279,8 @@ def _domain_statistics(artifact: Artifact, training: Manifest, left_out: LeftOut
     """What `domain_distance` compares with, from the training images' profiles."""
     from sklearn.covariance import LedoitWolf
 
-    inputs = _inputs(detectors.from_artifact(artifact), training.evenly(DOMAIN_IMAGES), left_out)
-    profiles = np.stack([one["profile"] for _, one in inputs])
+    inputs = _inputs(artifact, detectors.from_artifact(artifact), training.evenly(DOMAIN_IMAGES), left_out)
+    profiles = np.stack([one["profile"] for _, regions in inputs for one in regions])
     mean, deviation = profiles.mean(axis=0), profiles.std(axis=0)
     # The first bin of a profile that is divided by it is always 1: it can't tell anything.
     deviation = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
@@ -283,11 +298,11 @@ def _domain_statistics(artifact: Artifact, training: Manifest, left_out: LeftOut
 
 
 def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
-    only_known(config.config, config_class, "[config]")
     only_known(config.grid, config_class, "[grid]")
-    start = config_class(**config.config)
+    start = config_class(**known_options(config.config, config_class, "[config]"))
     for values in itertools.product(*config.grid.values()):
-        yield replace(start, **dict(zip(config.grid, values, strict=True)))
+        one = dict(zip(config.grid, values, strict=True))
+        yield replace(start, **known_options(one, config_class, "[grid]"))
 
 
 def _parts(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, dict[str, Manifest]]:
@@ -304,6 +319,7 @@ def _parts(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, dict[str,
 def _trial(path: Path, select: Manifest, left_out: LeftOut) -> _Trial:
     """A candidate, judged on the selection half."""
     used, scores, _ = usable_scores(artifacts.load(path), select, left_out)
+    require_both_classes(used, "what can be used of the selection half")
     return _Trial(auroc(np.array(used.labels), scores), path, used, left_out)
 
 
@@ -314,6 +330,10 @@ def _judged(halves: Mapping[str, Manifest], best: _Trial) -> dict[str, Any]:
         "calibrate": counts(halves["calibrate"]),
         "halves": {name: half.digest() for name, half in halves.items()},
     }
+
+
+def _groups(halves: Mapping[str, Manifest], best: _Trial) -> dict[str, tuple[int, int]]:
+    return {"select": class_groups(best.used), "calibrate": class_groups(halves["calibrate"])}
 
 
 def _short(options: Any, config: TrainConfig) -> str:

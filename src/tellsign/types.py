@@ -35,6 +35,10 @@ class TooSmallError(ImageError):
     """A sound image that is too small for a detector: the verdict is uncertain, not an error."""
 
 
+class NoFaceError(TooSmallError):
+    """A sound image in which a detector of faces finds none, or none that is large enough."""
+
+
 class VideoError(TellsignError, ValueError):
     """A file that is not a usable video."""
 
@@ -45,6 +49,10 @@ class ManifestError(TellsignError, ValueError):
 
 class ConfigError(TellsignError, ValueError):
     """An option or a configuration that cannot be carried out."""
+
+
+class OutputError(ConfigError):
+    """A place that another run holds or that cannot be written, whatever was to be written there."""
 
 
 class ArtifactError(TellsignError, RuntimeError):

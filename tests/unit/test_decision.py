@@ -152,5 +152,7 @@ def test_a_warning_from_the_limit_on() -> None:
     assert DECISION.domain_warning(2.0) is None
     warning = DECISION.domain_warning(2.51)
     assert warning
-    assert "distance 2.5, limit 2.0" in warning
+    assert "distance 2.51, limit 2.00" in warning
+    assert "(distance 2.0004, limit 2.0000)" in (DECISION.domain_warning(2.0004) or ""), "they must differ"
+    assert "(distance 2.0000000000000004, limit 2.0" in (DECISION.domain_warning(np.nextafter(2, 3)) or "")
     assert DECISION.domain_warning(float("nan")) is not None, "an unknown distance is no trusted one"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
 import sys
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,8 @@ import PIL.Image
 import PIL.TiffImagePlugin
 import pytest
 
-from corpus import (
-    bit_flips,
-    bombs,
-    encoded,
-    exif_block,
-    good_files,
-    scene,
-    truncations,
-)
-from tellsign.image import PRIVATE_EXIF, decode, decoding, is_private, public_exif
+from corpus import bit_flips, bombs, encoded, exif_block, good_files, scene, truncations
+from tellsign.image import PRIVATE_EXIF, Image, decode, decoding, is_private, public_exif
 from tellsign.types import ConfigError, ImageError
 
 LOSSLESS = ("plain.png", "plain.bmp", "plain.tif", "packed.tiff", "really a png.jpg", "animated.png")
@@ -228,22 +222,48 @@ def test_pillows_own_pixel_limit_does_not_interfere(monkeypatch: pytest.MonkeyPa
             assert decode(good(name)).meta.width > 1
 
 
+def readable(parts: list[bytes]) -> Iterator[tuple[bytes, Image]]:
+    """Those that still decode."""
+    for part in parts:
+        with contextlib.suppress(ImageError):
+            yield part, decode(part)
+
+
 @pytest.mark.parametrize(
     "name",
-    ["plain.jpg", "progressive.jpg", "plain.png", "plain.webp", "plain.tif", "packed.tiff", "plain.gif"],
+    [
+        *("plain.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "plain.png", "plain.webp", "plain.tif"),
+        *("packed.tiff", "plain.gif", "plain.bmp", "plain.avif"),
+    ],
 )
 def test_truncated_files_are_refused(name: str) -> None:
     whole = decode(good(name))
-    for part in [*truncations(good(name)), *(good(name)[:-n] for n in range(1, 20))]:
-        try:
-            image = decode(part)
-        except ImageError:
-            continue
+    for part, image in readable([*truncations(good(name)), *(good(name)[:-n] for n in range(1, 20))]):
         # Only what lies behind the last pixel may be missing.
         np.testing.assert_array_equal(image.array, whole.array)
         assert len(part) >= len(good(name)) - 22
         assert name in {"plain.png", "plain.gif"}
         assert image.meta.warnings or b"IEND" in part
+
+
+@pytest.mark.parametrize("name", ["two.mpo", "animated.png", "animated.gif", "animated.webp"])
+def test_a_file_cut_off_behind_its_first_picture_says_so(name: str) -> None:
+    data = good(name)
+    whole = decode(data)
+    assert not any("cut off" in warning for warning in whole.meta.warnings)
+    found = [image for _, image in readable(truncations(data))]
+    for image in found:
+        np.testing.assert_array_equal(image.array, whole.array)
+        assert any("cut off after the decoded picture" in warning for warning in image.meta.warnings)
+    assert len(found) > 20 or name == "animated.webp"  # whose length stands in its header: all are refused
+
+
+def test_an_mpo_that_is_whole_is_not_called_cut_off() -> None:
+    assert decode(good("two.mpo") + b"of the camera").meta.warnings == decode(good("two.mpo")).meta.warnings
+    picture = PIL.Image.fromarray(scene())
+    three = encoded(picture, "MPO", save_all=True, append_images=[picture, picture])  # with wrong sizes
+    assert len(decode(three).meta.warnings) == 1
+    assert len(decode(three[:-10]).meta.warnings) == 2
 
 
 @pytest.mark.parametrize("slow", [False, True])

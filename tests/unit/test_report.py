@@ -278,7 +278,7 @@ def test_text_and_markdown_show_every_source() -> None:
     assert "\x1b" not in plain + card
     for name in ("a", "clips", "clips, videos", "clips: swap", "clips: morph", "b|c (gan\\x1b[2J)"):
         assert any(line.startswith(name + "  ") for line in plain.splitlines()), name
-    table_lines = [line for line in card.splitlines() if line.startswith("|")]
+    table_lines = [line for line in card.splitlines() if line.startswith("|")][:-4]  # without the confusion
     assert table_lines[0].startswith(
         "| source | real | fake | AUROC [95 % CI] | FPR [95 % CI] | recall (TPR) [95 % CI] | verdicts | "
         "scored |"
@@ -418,3 +418,45 @@ def test_the_columns_tell_verdicts_from_scores() -> None:
     assert "a real without a score counts as called fake, and such a fake as called real" in legend
     assert "coverage" not in legend
     assert max(map(len, shown)) <= 160
+
+
+def test_the_confusion_matrix_counts_what_has_a_score_at_the_threshold() -> None:
+    cells = report(table(MIXED), missing="exclude", n_resamples=0)["confusion"]
+    assert {name: cell["value"] for name, cell in cells.items()} == {"tn": 2, "fp": 2, "fn": 1, "tp": 2}
+    assert [cell["ci"] for cell in cells.values()] == [None] * 4
+    worst = report(table(MIXED), missing="worst", n_resamples=0)["confusion"]
+    assert {name: cell["value"] for name, cell in worst.items()} == {"tn": 2, "fp": 3, "fn": 2, "tp": 2}
+    reals = report(table(MIXED[:4]), n_resamples=20)["confusion"]
+    assert (reals["fn"], reals["tp"]) == ({"value": 0, "ci": None}, {"value": 0, "ci": None})
+    assert reals["fp"]["ci"] is not None
+
+
+def test_the_intervals_of_its_cells_are_those_of_counts_in_the_same_resamples() -> None:
+    """Against the percentiles of the counts themselves, which rows that are their own groups make exact."""
+    rng = np.random.default_rng(0)
+    rows = [scored(int(label), float(rng.beta(3 + label, 3))) for label in rng.integers(2, size=80)]
+    cells = report(table(rows), n_resamples=2000)["confusion"]
+    for label, right, wrong in ((0, "tn", "fp"), (1, "tp", "fn")):
+        is_wrong = np.array([(row["score"] >= 0.5) != bool(label) for row in rows if row["label"] == label])
+        assert cells[wrong]["value"] == is_wrong.sum()
+        n = len(is_wrong)
+        counts = is_wrong[rng.integers(n, size=(20_000, n))].sum(axis=1)
+        assert cells[wrong]["ci"] == pytest.approx(np.quantile(counts, [0.025, 0.975]), abs=1.01)
+        assert cells[wrong]["ci"][0] < cells[wrong]["value"] < cells[wrong]["ci"][1]
+        assert cells[right]["ci"] == pytest.approx([n - end for end in cells[wrong]["ci"][::-1]])
+
+
+def test_the_confusion_matrix_is_shown_and_there_for_every_source_and_for_videos() -> None:
+    rows = [*MIXED[:4], *MIXED[5:8], *video(1, [0.9, 0.8], video="v", dataset="b")]
+    found = report(table(rows), n_resamples=100)
+    assert found["by"]["dataset"]["b"]["confusion"]["tp"]["value"] == 2
+    assert found["by"]["video"]["confusion"]["tp"]["value"] == 1
+    assert found["by"]["video"]["confusion"]["fn"]["value"] == 0
+    for shown, cut in ((text(found), "  "), (markdown(found), "|")):
+        lines = shown.splitlines()
+        start = next(i for i, line in enumerate(lines) if "at the threshold, by the score alone" in line)
+        cells = [[c.strip() for c in line.strip("|").split(cut) if c.strip()] for line in lines[start:]]
+        real, fake = (next(c for c in cells if c and c[0] == name) for name in ("real", "fake"))
+        assert [cell.split(" [")[0] for cell in (*real[1:], *fake[1:])] == ["2", "2", "1", "4"]
+        assert real[1].startswith("2 [")
+        assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -62,6 +62,18 @@ def one(scorer: Scorer, path: Path) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.parametrize(("name", "asked"), [("a table.csv", True), ("A.CSV", True), ("a.txt", False)])
+def test_a_table_that_was_named_without_manifest_says_what_to_add(
+    scorer: Scorer, tmp_path: Path, name: str, asked: bool
+) -> None:
+    path = tmp_path / name
+    path.write_text("path,label\na.jpg,real\n")
+    row = one(scorer, path)
+    assert row["error"].startswith("this is a text file (expected JPEG")
+    assert ("`scan --manifest`" in row["error"]) == asked
+    assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_a_real_and_a_fake_picture(scorer: Scorer, tmp_path: Path) -> None:
     real = one(scorer, save(natural(1), tmp_path / "real.png"))
     fake = one(scorer, save(upsampled(2), tmp_path / "fake.png"))

@@ -323,6 +323,19 @@ def test_other_errors_say_what_is_expected():
             function(noise(4, 4))
 
 
+def test_rings_are_computed_once_a_size():
+    rings = spectrum._rings
+    rings.cache_clear()
+    for _ in range(3):
+        profile(noise(2, 16, 16))
+        profile(noise(5, 16, 16, dtype=np.float32))
+    assert (rings.cache_info().misses, rings.cache_info().hits) == (1, 5)
+    profile(noise(1, 17, 17))
+    profile(noise(1, 16, 16), preset="paper")
+    profile(noise(1, 16, 16))
+    assert (rings.cache_info().misses, rings.cache_info().hits) == (3, 6)
+
+
 def test_examples_in_docstrings():
     found = doctest.testmod(spectrum)
     assert found.failed == 0

@@ -107,6 +107,16 @@ def _describe_faces(result: Export) -> None:
             seen = f"{row['frames_with_face']} of {row['frames']} frames ({row['frame_coverage']:.1%})"
             text += f", a face in {seen}"
         terminal.complain(f"{name or 'no label'}: {text}, {row['crops']} crops")
+    balance = result.report["balance"]
+    if balance is not None and balance["short"]:
+        found = " and ".join(
+            f"{balance[name]['crops']} {name} crops of {balance[name]['planned']} planned frames"
+            for name in ("real", "fake")
+        )
+        terminal.complain(
+            f"the classes are not balanced: {found}. Balance takes other frames and repeats none; the "
+            f"{balance['short']} videos have no more of them, or show no face. Ask for fewer --frames"
+        )
     if result.n_unchanged:
         terminal.complain(f"{result.n_unchanged} files were done already")
     if result.faceless or result.failed:

@@ -75,6 +75,7 @@ def calibrate(
 ) -> None:
     """Refit probability and operating point on other data; with reals alone, only the operating point."""
     from tellsign import artifacts, hub, local, terminal
+    from tellsign.data.left_out import LeftOut
     from tellsign.train import calibrate as run
     from tellsign.types import REAL
 
@@ -84,9 +85,12 @@ def calibrate(
             f"{detector} is shipped with the package and stays as it is; give the new one a folder: -o FOLDER"
         )
     manifest = _calibration_data(data, split, before)
+    left_out = LeftOut(say=terminal.complain)
     if set(manifest.labels) == {REAL}:
         config = _rule(local.stored_rule(before), fpr, fnr, conformal, method)
-        fit = local.calibrate_on_reals(before, manifest, config, output, refit_domain=refit_domain)
+        fit = local.calibrate_on_reals(
+            before, manifest, config, output, refit_domain=refit_domain, left_out=left_out
+        )
         result = fit.to_dict()
         for line in local.text(fit):
             terminal.complain(line)
@@ -95,7 +99,8 @@ def calibrate(
             raise ConfigError(
                 "--refit-domain goes with reals alone; with both classes the limit is always refitted"
             )
-        artifact = run(before, manifest, _rule(None, fpr, fnr, conformal, method), output)
+        rule = _rule(None, fpr, fnr, conformal, method)
+        artifact = run(before, manifest, rule, output, left_out=left_out)
         result = {"cross_fitted": artifact.spec["cross_fitted"]}
         terminal.complain(local.cross_fitted_text(artifact))
     _print_model(before.spec["name"], output or before.path, json=json, **result)

@@ -85,7 +85,7 @@ def limits(workers: int, batch_size: int, timeout: float, memory_mib: int, engin
     from tellsign.scoring.workers import Limits
 
     if engine == "torch":
-        memory_mib = 0  # a GPU's driver reserves more addresses than a machine has memory
+        memory_mib = 0  # PyTorch, and more so a GPU's driver, reserves far more addresses than it uses
     if workers == 0:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Limits(workers, batch_size, timeout, memory_mib << 20)

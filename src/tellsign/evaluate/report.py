@@ -27,17 +27,17 @@ import numpy as np
 
 from tellsign.calibration import risk_coverage
 from tellsign.evaluate.videos import videos
-from tellsign.metrics import summary, with_missing
+from tellsign.metrics import confusion_matrix, summary, with_missing
 from tellsign.scoring.names import printable
 from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from tellsign.evaluate.videos import Videos
-    from tellsign.metrics import Estimate, Missing
+    from tellsign.metrics import Estimate, Missing, Scored
     from tellsign.scoring.predictions import Predictions
 
     Block = dict[str, Any]
@@ -70,8 +70,9 @@ def report(
              n_resamples: of the bootstrap; 0 leaves the intervals out.
              seed: of the bootstrap. workers: its threads.
     Returns: JSON-ready: n, n_real, n_fake, scored, uncertain, failed, coverage (share with a verdict real
-             or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, aurc (area under
-             the risk-coverage curve of the samples with a score, at the threshold), decided {n, wrong, risk
+             or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, confusion (of the
+             same samples at the threshold: tn, fp, fn, tp as {"value", "ci"}), aurc (area under the
+             risk-coverage curve of the samples with a score, at the threshold), decided {n, wrong, risk
              (wrong among the verdicts), fpr, fnr, recall}, by {dataset, generator, video}, detector,
              manifest, split, missing.
     Raises:  ConfigError: there are no rows, a label is neither 0 nor 1, or a score is missing and `missing`
@@ -127,7 +128,7 @@ def _block(rows: Predictions, *, missing: Missing, estimates: Estimates) -> Bloc
         "uncertain": int((rows.verdict == "uncertain").sum()),
         "failed": int((rows.verdict == "").sum()),
         "coverage": float(has_verdict.mean()),
-        "metrics": _metrics(rows, missing, estimates),
+        **_metrics(rows, missing, estimates),
         "aurc": _aurc(rows),
         "decided": {
             "n": n_decided,
@@ -148,7 +149,26 @@ def _metrics(rows: Predictions, missing: Missing, estimates: Estimates) -> Block
         probabilities=kept.probabilities if known else None,
         groups=rows.source[kept.rows],
     )
-    return {**{name: _shown(estimate) for name, estimate in found.items()}, "recall": _rest(found["fnr"])}
+    return {
+        "metrics": {**{name: _shown(e) for name, e in found.items()}, "recall": _rest(found["fnr"])},
+        "confusion": _confusion(kept, rows.threshold, found),
+    }
+
+
+def _confusion(kept: Scored, threshold: float, found: Mapping[str, Estimate | None]) -> Block:
+    """The four counts at a threshold; their intervals are those of the rates, at these numbers of samples.
+
+    So nothing is drawn twice, and of each class the two counts add up at either end.
+    """
+    (tn, fp), (fn, tp) = confusion_matrix(kept.labels, kept.scores, threshold=threshold).tolist()
+    counts = {"tn": tn, "fp": fp, "fn": fn, "tp": tp}
+    block: Block = {name: {"value": count, "ci": None} for name, count in counts.items()}
+    for rate, right, wrong in (("fpr", "tn", "fp"), ("fnr", "tp", "fn")):
+        estimate, n = found[rate], counts[right] + counts[wrong]
+        if estimate is not None and not math.isnan(estimate.low):
+            block[wrong]["ci"] = [n * estimate.low, n * estimate.high]
+            block[right]["ci"] = [n - n * estimate.high, n - n * estimate.low]
+    return block
 
 
 def _aurc(rows: Predictions) -> float | None:
@@ -245,6 +265,7 @@ def _video_block(found: Videos, *, missing: Missing, estimates: Estimates) -> Bl
         "n_fake": int((table.label == FAKE).sum()),
         "scored": int((~np.isnan(table.score)).sum()),
         "metrics": {**{k: _shown(e) for k, e in by_mean.items()}, "recall": _rest(by_mean["fnr"])},
+        "confusion": _confusion(kept, table.threshold, by_mean),
         "vote": {
             **{k: _shown(by_vote[k]) for k in ("accuracy", "balanced_accuracy", "fpr", "fnr")},
             "ties": int(((found.vote == "") & (found.n_scored > 0)).sum()),

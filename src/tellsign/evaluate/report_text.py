@@ -61,7 +61,8 @@ def text(result: dict[str, Any]) -> str:
         "All samples pooled, which data sets of different kind make hard to read:" if several else "Metrics:"
     )
     pooled = [(f"  {name}", _with_interval(value)) for name, value in result["metrics"].items()]
-    lines += [*aligned(pooled, n_left=1), "", _selective(result)]
+    lines += [*aligned(pooled, n_left=1), "", *aligned(_confusion_rows(result), n_left=1), ""]
+    lines.append(_selective(result))
     if videos := result["by"]["video"]:
         right = [_with_interval(videos[way]["accuracy"]) for way in ("metrics", "vote")]
         lines += ["", f"Videos: accuracy {right[0]} by mean score, {right[1]} by majority vote of frames."]
@@ -77,7 +78,10 @@ def markdown(result: dict[str, Any]) -> str:
     rows = [[cell.replace("|", r"\|") for cell in row] for row in (HEADER, *_source_rows(result))]
     rule = ["---", *["---:"] * (len(HEADER) - 1)]
     table = [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
-    return "\n".join([*(f"{line}  " for line in _heading(result)), "", *table, "", _legend(result), ""])
+    first, *cells = (f"| {' | '.join(row)} |" for row in _confusion_rows(result))
+    confusion = [first, "|---|---:|---:|", *cells]
+    heading = [f"{line}  " for line in _heading(result)]
+    return "\n".join([*heading, "", *table, "", _legend(result), "", *confusion, ""])
 
 
 def _heading(result: dict[str, Any]) -> list[str]:
@@ -96,6 +100,24 @@ def _heading(result: dict[str, Any]) -> list[str]:
 
 def _legend(result: dict[str, Any]) -> str:
     return LEGEND.format(which=_LEGENDS[result["missing"]], lost=_LOST[result["missing"]])
+
+
+def _confusion_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The confusion matrix: a row is the truth, a column what the score alone says."""
+    cells = result["confusion"]
+    return [
+        ("at the threshold, by the score alone", "below it [95 % CI]", "fake [95 % CI]"),
+        *(
+            (truth, *(_count(cells[name]) for name in names))
+            for truth, names in (("real", ("tn", "fp")), ("fake", ("fn", "tp")))
+        ),
+    ]
+
+
+def _count(cell: Block) -> str:
+    if cell["ci"] is None or cell["ci"][0] == cell["ci"][1]:
+        return str(cell["value"])
+    return "{} [{:.0f}, {:.0f}]".format(cell["value"], *cell["ci"])
 
 
 def _selective(result: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import io
+import re
 import stat
 import threading
 import warnings
@@ -52,6 +53,8 @@ _OPENERS = {
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
     "HEIC": ("pillow_heif", "HeifImageFile"),
 }
+# CIPA DC-007 (MPO): the segment from whose data offsets count, and the tag with the place of each picture.
+_MP_INDEX, _MP_ENTRIES = re.compile(rb"\xff\xe2..MPF\0", re.DOTALL), 0xB002
 _WARNINGS = threading.Lock()  # the interpreter's warning filters are global
 
 
@@ -141,10 +144,8 @@ def _decode(data: bytes, kind: str, suffix: str, max_pixels: int) -> Image:
     if kind == "PNG":
         with _recorded_warnings(notes):
             exif, orientation = exif_text(picture)
-    if (kind == "PNG" and data.rfind(b"IEND") < 0) or (
-        kind == "GIF" and not data.rstrip(b"\0").endswith(b";")
-    ):
-        notes.append("the end marker is missing: the file was cut off after the decoded picture")
+    if lack := _missing_end(picture, data, kind):
+        notes.append(f"{lack}: the file was cut off after the decoded picture")
     array = image_array(samples, 1 if kind == "TIFF" else orientation, notes)  # Pillow turns TIFF itself
     tables = quantisation_tables(picture)
     return Image(
@@ -242,6 +243,24 @@ def _opened(data: bytes, kind: str) -> Any:
 def _reopened(data: bytes, kind: str) -> Any:
     with _recorded_warnings([]):  # all said when it was opened first
         return _opened(data, kind)
+
+
+def _missing_end(picture: Any, data: bytes, kind: str) -> str:
+    """What shows that bytes are missing behind the first picture; empty where nothing does."""
+    if (kind == "PNG" and data.rfind(b"IEND") < 0) or (
+        kind == "GIF" and not data.rstrip(b"\0").endswith(b"\0;")  # behind the end of a block
+    ):
+        return "the end marker is missing"
+    if picture.format == "MPO":
+        # Cameras may write more behind the last picture, and some programs (Pillow, of three pictures or
+        # more) write wrong sizes: a file is cut off where both its index and its last bytes say so.
+        index = _MP_INDEX.search(data)
+        start = index.end() if index else 0
+        entries = picture.mpinfo.get(_MP_ENTRIES, [])[1:]
+        outside = any(start + entry["DataOffset"] + entry["Size"] > len(data) for entry in entries)
+        if outside and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+            return "the last picture's end is missing"
+    return ""
 
 
 def _n_frames(picture: Any, notes: list[str]) -> int:

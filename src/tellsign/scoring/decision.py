@@ -122,9 +122,10 @@ class Decision:
         """Why an input is outside what the detector knows, or None."""
         if distance <= self.domain_limit:
             return None
+        found, limit = _told_apart(distance, self.domain_limit)
         return (
-            f"its spectrum is unlike the images this detector was trained on (distance {distance:.1f}, "
-            f"limit {self.domain_limit:.1f}): a verdict would be a guess"
+            f"its spectrum is unlike the images this detector was trained on (distance {found}, "
+            f"limit {limit}): a verdict would be a guess"
         )
 
     def as_settings(self) -> dict[str, Any]:
@@ -135,6 +136,16 @@ class Decision:
             "high": self.operating_point.high,
             "domain_limit": self.domain_limit,
         }
+
+
+def _told_apart(first: float, second: float) -> tuple[str, str]:
+    """Two unequal numbers as text, with two decimals or as many as it takes to see that they differ."""
+    texts = str(first), str(second)
+    for n_decimals in range(2, 17):
+        texts = f"{first:.{n_decimals}f}", f"{second:.{n_decimals}f}"
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def score_groups(artifact: Artifact) -> tuple[int, int]:

@@ -10,7 +10,8 @@ import numpy as np
 from tellsign import faces, image, video
 from tellsign.explain.page import Explanation
 from tellsign.scoring.looks import most_suspicious
-from tellsign.types import TellsignError, TooSmallError, Verdict
+from tellsign.scoring.scorer import opened
+from tellsign.types import ImageError, TellsignError, TooSmallError, Verdict
 from tellsign.video import HEAD_BYTES, is_video
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tellsign.scoring.looks import Row
     from tellsign.scoring.scorer import Scorer
     from tellsign.types import Evidence, FloatArray
+
+CHANGED = "the file changed while it was looked at; run the command again"
 
 
 def explained(
@@ -41,7 +44,7 @@ def explained(
     grounds: dict[str, NDArray[np.uint8]] = {}
     if row["error"] is None:
         try:
-            pixels, facts = _shown(path, row, full_metadata=full_metadata)
+            pixels, facts = _shown(scorer, path, row, full_metadata=full_metadata)
             region = _region(scorer, pixels)
             evidence = scorer.detector.explain(region)
             if attention is not None:
@@ -50,7 +53,10 @@ def explained(
         except TooSmallError:
             pass  # the row says so already
         except TellsignError as error:  # the file changed under our hands
-            row["error"] = str(error)
+            # The row of a failed file, without anything that was said of the former content.
+            kept = {"kind": row["kind"], "sha256": row["sha256"]}
+            row = {**scorer.empty_row(path, str(error)), **kept}
+            pixels, facts, evidence, grounds = None, (), (), {}
     verdict = None
     if row["error"] is None:
         verdict = Verdict(
@@ -84,15 +90,23 @@ def explained(
     )
 
 
-def _shown(path: Path, row: Row, *, full_metadata: bool) -> tuple[FloatArray, tuple[tuple[str, str], ...]]:
+def _shown(
+    scorer: Scorer, path: Path, row: Row, *, full_metadata: bool
+) -> tuple[FloatArray, tuple[tuple[str, str], ...]]:
     """The pixels that stand for a file, and its metadata."""
-    with path.open("rb") as file:
+    max_pixels = scorer.options.max_pixels
+    with opened(path) as file:
         head = file.read(HEAD_BYTES)
-    if not is_video(head):
-        picture = image.decode(path)
+    if is_video(head) != (row["kind"] == "video"):
+        raise ImageError(CHANGED)
+    if row["kind"] == "image":
+        picture = image.decode(path, max_pixels=max_pixels)
+        if picture.meta.sha256 != row["sha256"]:
+            raise ImageError(CHANGED)
         return picture.array, _image_facts(picture.meta, full_metadata=full_metadata)
     wanted = _telling_time(row)
-    with video.frames(path, n_frames=max(1, len(row["timeline"]))) as frames:
+    # As many as were asked for: of a damaged video fewer were scored, and for fewer others would be drawn.
+    with video.frames(path, n_frames=row["n_frames"], max_pixels=max_pixels) as frames:
         meta = frames.meta
         for frame in frames:
             if frame.time >= wanted - 1e-3:
@@ -109,7 +123,7 @@ def _telling_time(row: Row) -> float:
 def _region(scorer: Scorer, pixels: FloatArray) -> FloatArray:
     if scorer.region == "image":
         return pixels
-    crops = [faces.crop(pixels, box).image for box in faces.boxes(pixels)]
+    crops = faces.crops(pixels)
     if not crops:
         raise TooSmallError("no face was found")
     looks = scorer.look(crops)

@@ -96,17 +96,21 @@ class Scorer(Looker):
             return None
         try:
             picture = image.decode(content, name=path.name, max_pixels=self.options.max_pixels)
-        except ImageError:
+        except ImageError as error:
             row["sha256"] = hashlib.sha256(content).hexdigest()
+            if path.suffix.lower() == ".csv":
+                raise ImageError(
+                    f"{error}; is it a manifest? `scan --manifest` scans what it lists"
+                ) from error
             raise
         # Not hashed twice: for a small picture that takes as long as the score.
         row["sha256"] = picture.meta.sha256
         row["warnings"] += picture.meta.warnings
         if self.region == "image":
             return Draft(row, [self.prepared(picture.array)])
-        found = faces.boxes(picture.array)
+        found = faces.crops(picture.array)
         row["faces"] = len(found)
-        return Draft(row, [self.prepared(faces.crop(picture.array, box).image) for box in found])
+        return Draft(row, [self.prepared(crop) for crop in found])
 
     def empty_row(self, path: Path, error: str | None = None) -> Row:
         """The row of a file that nothing is known of yet, or that ended in an error."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tellsign import artifacts
-from tellsign.data.picture import picture
+from tellsign.data.manifest import Manifest, require_both_classes
+from tellsign.data.picture import looked_at
 from tellsign.detectors.preprocessing import profile
 from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.systems.spectrum.model import class_bands, fit
-from tellsign.types import ConfigError, ImageError, ManifestError
+from tellsign.types import ConfigError, ImageError, ManifestError, NoFaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch.nn import Module
 
-    from tellsign.data import Manifest
     from tellsign.detectors.preprocessing import ProfileInput
     from tellsign.types import FloatArray
 
@@ -43,21 +44,30 @@ class SpectrumSystem:
         *,
         out: Path,
         seed: int,
-        say: Callable[[str], None] = lambda text: None,  # noqa: ARG002
+        say: Callable[[str], None] = lambda text: None,
     ) -> Path:
         """Fit the classifier and write the detector, uncalibrated.
+
+        A detector of faces is fitted on the faces in the images, each with its image's label.
 
         Args:    train: labelled images.
                  valid: not looked at: nothing here is stopped early.
                  out: the detector's folder.
                  seed: of K-means.
-                 say: not called: this takes seconds.
+                 say: told of images that show no face to a detector of faces; they are left out.
         Returns: `out`.
         Raises:  ManifestError: an image cannot be used; a training set is not shrunk in silence.
                  ConfigError: the features can't be fitted.
         """
-        features = profiles(train, self.config.input)
-        labels = np.array(train.labels)
+        features, rows, left_out = profiles(train, self.config.input)
+        labels = np.array(train.labels)[rows]
+        spec = {}
+        if self.config.region == "face":
+            if left_out:
+                say(_faceless_text(left_out, len(train)))
+            used = Manifest(tuple(train[row] for row in np.unique(rows)))
+            require_both_classes(used, "the training images that show a face")
+            spec["faces"] = {"n": len(rows), "images": len(used), "left_out": len(left_out)}
         fitted = fit(features, labels, self.config, seed=seed)
         artifacts.save(
             out,
@@ -68,6 +78,7 @@ class SpectrumSystem:
                 "config": asdict(self.config),
                 "preprocessing": self.config.input.to_spec(),
                 "seed": seed,
+                **spec,
             },
             arrays={**fitted.arrays, **class_bands(features, labels)},
         )
@@ -91,15 +102,28 @@ class SpectrumSystem:
         return SpectrumModule(artifacts.load(artifact)).eval()
 
 
-def profiles(manifest: Manifest, options: ProfileInput) -> FloatArray:
-    """The spectrum profile of every image.
+class Profiles(NamedTuple):
+    """The spectrum profiles of some images."""
+
+    values: FloatArray  # (B, K) float64, read-only
+    rows: NDArray[np.intp]  # (B,) of the manifest; an image with several faces has several
+    left_out: tuple[tuple[Path, str], ...]  # images that show no face to a detector of faces, and why
+
+
+def profiles(manifest: Manifest, options: ProfileInput) -> Profiles:
+    """The spectrum profile of every image, or of every face.
 
     Args:    manifest: the images.
-             options: crop, preset, length, normalisation.
-    Returns: (B, K) float64, read-only: it is kept for the next call, until a file changes.
+             options: region, crop, preset, length, normalisation.
+    Returns: the profiles; they are kept for the next call, until a file changes.
     Raises:  ManifestError: an image cannot be decoded, has changed or is too small; all such are counted.
     """
     return _profiles(manifest, options, tuple(_version(sample.path) for sample in manifest))
+
+
+def _faceless_text(left_out: tuple[tuple[Path, str], ...], n: int) -> str:
+    shown = "; ".join(f"{str(path)!a}: {reason}" for path, reason in left_out[:3])
+    return f"left out: {len(left_out)} of {n} training images, e.g. {shown}"
 
 
 def _version(path: Path) -> tuple[int, int, int]:
@@ -116,18 +140,25 @@ def _profiles(
     manifest: Manifest,
     options: ProfileInput,
     _versions: tuple[tuple[int, int, int], ...],  # so that a changed file is not taken from the cache
-) -> FloatArray:
-    rows, failed = [], []
-    for sample in manifest:
+) -> Profiles:
+    values: list[FloatArray] = []
+    rows: list[int] = []
+    left_out, failed = [], []
+    for row, sample in enumerate(manifest):
         try:
-            rows.append(profile(picture(sample).array, options))
+            found = looked_at(sample, options.region, partial(profile, options=options))
+        except NoFaceError as error:
+            left_out.append((sample.path, str(error)))
         except ImageError as error:
             failed.append(f"  {str(sample.path)!a}: {error}")
+        else:
+            values += found
+            rows += [row] * len(found)
     if failed:
         raise ManifestError(
             f"{len(failed)} of {len(manifest)} images cannot be used; filter them out or mend them:\n"
             + "\n".join(failed[:10])
         )
-    found = np.stack(rows)
-    found.flags.writeable = False
-    return found
+    stacked = np.stack(values) if values else np.empty((0, options.n_features))
+    stacked.flags.writeable = False
+    return Profiles(stacked, np.array(rows, dtype=np.intp), tuple(left_out))
