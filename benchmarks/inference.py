@@ -5,6 +5,9 @@ against: the three networks one after the other in PyTorch, contiguous, without 
 allocator hold for a process for good, so each side is a process of its own, started before the clock; they
 take turns. The graph is exported once, into a temporary folder.
 
+Where the processor has bf16, what it does to AUROC and verdicts is measured on labelled crops, photographs
+and up-sampled ones, by the same networks: untrained, so that their scores lie closer than a detector's.
+
 `python -m benchmarks.inference` prints the rows.
 """
 
@@ -34,6 +37,7 @@ from tellsign import artifacts, detectors
 from tellsign.detectors.engines import threads
 from tellsign.engine.export import save_network
 from tellsign.engine.inference import keep_large_buffers, network_run
+from tellsign.metrics import auroc
 from tellsign.systems.cae_net.model import CaeNet, empty_ensemble
 from tellsign.systems.cae_net.system import CaeNetSystem
 from tellsign.types import ConfigError
@@ -47,14 +51,23 @@ CONFIG, BATCH, THREADS, ROUNDS = "cae-net", 16, "2", 5
 PLAIN, TUNED, OWN = "timm, eager", "timm, eager, with allocator settings", "PyTorch (--engine torch)"
 ONNX, ONNX_BATCH = "ONNX Runtime", "ONNX Runtime, all crops in one run"
 OPENVINO, OPENVINO_BF16 = "OpenVINO, float32", "OpenVINO, bf16"
+LABELLED = 8 * BATCH  # crops on which verdicts in bf16 are compared
 SPEED = {OWN: 1.25, ONNX: 2.2, OPENVINO_BF16: 4.0}  # targets: times the speed of PLAIN
 EQUAL = {OWN: 1e-5, ONNX: 1e-4}  # largest difference of a score; of scores beyond 1, of their size
 
 
-def crops(config: CaeNetConfig) -> np.ndarray:
+def crops(config: CaeNetConfig, n: int = BATCH) -> np.ndarray:
     """(B, 3, S, S) in [0, 1] with the spectrum of photographs."""
-    pictures = (Image.open(io.BytesIO(content)) for content in photographs(config.size, config.size, BATCH))
+    pictures = (Image.open(io.BytesIO(content)) for content in photographs(config.size, config.size, n))
     return np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures]).astype(np.float32) / 255
+
+
+def labelled_crops(config: CaeNetConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(B, 3, S, S), and (B,) labels: photographs, and every second one halved, then each pixel made four."""
+    images, labels = crops(config, LABELLED), np.arange(LABELLED) % 2
+    halves = images[1::2, :, ::2, ::2].repeat(2, axis=2).repeat(2, axis=3)
+    images[1::2] = halves[..., : config.size, : config.size]
+    return images, labels
 
 
 def settled(network: CaeNet, images: np.ndarray) -> CaeNet:
@@ -126,7 +139,10 @@ def scorer(side: str, folder: Path) -> Scores:
 
 
 def serve(side: str, folder: Path, images: np.ndarray, connection: Connection) -> None:
-    """The life of a side's process: at every word it scores the crops once, until the other end closes."""
+    """The life of a side's process: at every word it scores the crops once, until the other end closes.
+
+    Crops that are sent in place of a word are scored in place of its own.
+    """
     try:
         scores = scorer(side, folder)
         scores(images)
@@ -136,9 +152,9 @@ def serve(side: str, folder: Path, images: np.ndarray, connection: Connection) -
     connection.send(None)
     try:
         while True:
-            connection.recv()
+            others = connection.recv()
             began = time.perf_counter()
-            found = scores(images)
+            found = scores(images if others is None else others)
             connection.send((time.perf_counter() - began, np.array(found)))
     except EOFError:
         return
@@ -161,9 +177,12 @@ def started(side: str, folder: Path, images: np.ndarray) -> Iterator[Connection 
 
 
 def measured(
-    folder: Path, images: np.ndarray
-) -> tuple[dict[str, list[float]], dict[str, np.ndarray], dict[str, str]]:
-    """Of each side: seconds of each round, scores, and of those that can't run the reason."""
+    folder: Path, images: np.ndarray, labelled: np.ndarray
+) -> tuple[dict[str, list[float]], dict[str, np.ndarray], dict[str, str], dict[str, np.ndarray]]:
+    """Of each side: seconds of each round, scores, and of those that can't run the reason.
+
+    And of PLAIN and bf16, where there is bf16, the scores of labelled crops.
+    """
     sides = (PLAIN, TUNED, OWN, ONNX, ONNX_BATCH, OPENVINO, OPENVINO_BF16)
     with ExitStack() as stack:
         found = {side: stack.enter_context(started(side, folder, images)) for side in sides}
@@ -176,7 +195,31 @@ def measured(
                 connection.send(None)
                 taken, scores[side] = connection.recv()
                 seconds[side].append(taken)
-    return seconds, scores, reasons
+        verdicts: dict[str, np.ndarray] = {}
+        for side in (PLAIN, OPENVINO_BF16) if OPENVINO_BF16 in running else ():
+            parts = []
+            for start in range(0, len(labelled), BATCH):
+                running[side].send(labelled[start : start + BATCH])
+                parts.append(running[side].recv()[1])
+            verdicts[side] = np.concatenate(parts)
+    return seconds, scores, reasons, verdicts
+
+
+def agreement_rows(
+    what: str, labels: np.ndarray, verdicts: dict[str, np.ndarray], reason: str | None
+) -> list[dict[str, Any]]:
+    """What bf16 does to AUROC and to verdicts at the median of PLAIN's scores; reason: why it can't run."""
+    rows: list[dict[str, Any]] = [
+        {"name": f"{what}, change of AUROC from {PLAIN}", "unit": "· 10⁻³"},
+        {"name": f"{what}, verdicts that differ from {PLAIN} at its median score", "unit": "%"},
+    ]
+    if reason is not None:
+        return [{**row, "value": None, "reason": reason} for row in rows]
+    plain, other = verdicts[PLAIN], verdicts[OPENVINO_BF16]
+    threshold = np.median(plain)
+    change = 1000 * float(auroc(labels, other) - auroc(labels, plain))
+    flipped = 100 * float(np.mean((plain >= threshold) != (other >= threshold)))
+    return [{**row, "value": value} for row, value in zip(rows, (change, flipped), strict=True)]
 
 
 def rows() -> list[dict[str, Any]]:
@@ -185,7 +228,8 @@ def rows() -> list[dict[str, Any]]:
     images = crops(config)
     with tempfile.TemporaryDirectory() as folder:
         write_detector(Path(folder) / "detector", config, images)
-        seconds, scores, reasons = measured(Path(folder) / "detector", images)
+        labelled, labels = labelled_crops(config)
+        seconds, scores, reasons, verdicts = measured(Path(folder) / "detector", images, labelled)
     plain = scores[PLAIN]
     assert plain.std() > 0.1, "scores that are all the same prove nothing"
     rates = {side: len(images) / statistics.median(taken) for side, taken in seconds.items()}
@@ -196,6 +240,8 @@ def rows() -> list[dict[str, Any]]:
         if side in reasons:
             reason = "the processor has no bf16" if "bf16" in reasons[side] else reasons[side]
             found.append({**speed, "name": f"{what}, speed-up over {PLAIN}", "value": None, "reason": reason})
+            if side == OPENVINO_BF16:
+                found += agreement_rows(what, labels, verdicts, reason)
             continue
         pairs = zip(seconds[PLAIN], seconds[side], strict=True)
         against = f"({rates[side]:.1f} crops/s) over {PLAIN} ({rates[PLAIN]:.1f})"
@@ -212,6 +258,8 @@ def rows() -> list[dict[str, Any]]:
                 "at_most": True,
             }
         )
+        if side == OPENVINO_BF16:
+            found += agreement_rows(f"{what}, {LABELLED} labelled crops", labels, verdicts, None)
     return found
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,9 @@ SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE, CARD_FILE, LICENCE_FILE = (
 )
 DIGESTED = (SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE)
 FILES = (*DIGESTED, CARD_FILE, LICENCE_FILE)
+
+OLD = ".old"  # behind the name of a draft: what it takes the place of
+DRAFT_ENDS = "[a-z0-9_]{8}"  # as `tempfile` ends names
 
 # Weights from this size on stay on disk until an array is looked at: of a network that runs from its graph,
 # every worker would hold a copy that it never reads.
@@ -99,6 +104,7 @@ def load(folder: Path | str) -> Artifact:
     from safetensors import SafetensorError
 
     folder = Path(folder)
+    restore(folder)
     try:
         spec = json.loads((folder / SPEC_FILE).read_bytes())
         arrays = _arrays(folder / WEIGHTS_FILE)
@@ -206,6 +212,7 @@ def save(
     except (TypeError, ValueError, SafetensorError) as error:
         raise ArtifactError(f"the detector for {folder} holds what cannot be stored: {error}") from error
     target = folder.resolve()  # where `folder` is a link, it stays one
+    restore(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -229,15 +236,36 @@ def save(
     return load(folder)
 
 
+def restore(folder: Path) -> None:
+    """Bring back the detector that a `save` was replacing when it was killed.
+
+    Args:    folder: of a detector. Where one is, or none was being replaced, nothing happens.
+    """
+    with suppress(OSError, ValueError, RuntimeError):  # no such place, or another process was faster
+        target = folder.resolve()
+        if target.exists():
+            return
+        old = re.compile(re.escape(f".{target.name}-") + DRAFT_ENDS + re.escape(OLD))
+        for path in target.parent.iterdir():
+            # A draft beside it tells a save that was cut short from one whose rest was not cleared away.
+            if old.fullmatch(path.name) and path.with_suffix("").exists():
+                path.rename(target)
+                return
+
+
 def _put(draft: Path, target: Path) -> None:
-    """Two renames: whenever this is killed, the old detector or the new one is whole."""
-    old = draft.with_name(f"{draft.name}.old")
-    if target.exists():
-        target.rename(old)
-    try:
-        draft.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
+    """Two renames. Killed between them, the old detector lies under a hidden name: see `restore`."""
+    old = draft.with_name(f"{draft.name}{OLD}")
+    while True:
+        if target.exists():
+            target.rename(old)
+        try:
+            draft.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            elif target.exists():
+                continue  # a reader has brought the old one back between the two
+            raise
+        break
     shutil.rmtree(old, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tellsign.types import ConfigError
+from tellsign.types import OutputError
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def lock(output: Path) -> IO[str]:
 
     Args:    output: the file or folder that will be written.
     Returns: the open lock; hand it to `release`.
-    Raises:  ConfigError: another run holds it, or nothing can be written there.
+    Raises:  OutputError: another run holds it, or nothing can be written there.
     """
     while True:
         file = _held(output)
@@ -54,7 +54,7 @@ def _held(output: Path) -> IO[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
     try:
         try:
             import fcntl
@@ -66,5 +66,5 @@ def _held(output: Path) -> IO[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise ConfigError(f"another run is writing {output}; wait for it or give another -o") from error
+        raise OutputError(f"another run is writing {output}; wait for it or give another -o") from error
     return file

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tellsign.lock import locked
-from tellsign.types import ConfigError
+from tellsign.types import ConfigError, OutputError
 
 SUFFIX = ".run"
 DONE = "done"  # a file that says that the detector was written
@@ -63,7 +63,7 @@ def _begin(folder: Path, *, resume: bool) -> None:
             )
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def _trainings(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """`tellsign`, each time in a process of its own, which is killed when a test says so.
 
-Detectors have no graph, whose export takes most of the time of a tiny training, intervals have few resamples,
-and there are three perturbations.
+Detectors have no graph, whose export takes most of the time of a tiny training; or, where a folder for graphs
+is given, each graph is made once. Intervals have few resamples, and there are three perturbations.
 Says "ready", then reads pairs of lines. The first is JSON: arguments, and the files that take what is printed
 and what is said. The second is "kill", which takes effect when it comes, or "wait". The answer is the signal
 that ended the process, or minus its exit status.
@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import sklearn.manifold
@@ -23,6 +24,8 @@ import torch
 
 from cae_net_tiny import without_graph
 from tellsign.cli import main
+from tellsign.engine.checkpoint import weights_digest
+from tellsign.engine.export import ScoredNetwork, graph_bytes
 from tellsign.evaluate.cae_net import ablations, attacked, figures, perturbed, retention, strategies, tables
 
 # What is imported when it is first used, so that no process has to.
@@ -35,6 +38,21 @@ class Patch:
     def setattr(self, target: str, value: Any) -> None:
         module, name = target.rsplit(".", 1)
         setattr(importlib.import_module(module), name, value)
+
+
+def with_remembered_graphs(patch: Patch, folder: Path) -> None:
+    """Networks with the same weights share a graph; and trainings have no pictures."""
+    made = graph_bytes
+
+    def remembered(network: ScoredNetwork, size: int) -> bytes:
+        file = folder / f"{weights_digest(network)}-{size}.onnx"
+        if not file.exists():
+            file.write_bytes(made(network, size))
+        return file.read_bytes()
+
+    patch.setattr("tellsign.engine.export.graph_bytes", remembered)
+    patch.setattr("tellsign.engine.recorder.write_curves", lambda *_: None)
+    patch.setattr("tellsign.systems.cae_net.stages._draw", lambda file, *_: file.write_bytes(b""))
 
 
 def run(arguments: list[str], printed: str, said: str) -> int:
@@ -54,7 +72,10 @@ def run(arguments: list[str], printed: str, said: str) -> int:
 
 def serve() -> None:
     torch.set_num_threads(1)
-    without_graph(Patch())
+    if len(sys.argv) > 1:
+        with_remembered_graphs(Patch(), Path(sys.argv[1]))
+    else:
+        without_graph(Patch())
     for module in (tables, attacked, perturbed):
         module.RESAMPLES = 50
     perturbed.suite = lambda: ("none", "jpeg:50", "blur:9")

@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tellsign import artifacts
+from tellsign import artifacts, hub
 from tellsign.types import ArtifactError
 
 SPEC = {"name": "toy", "kind": "linear", "preprocessing": {"crop": 32}}
@@ -67,6 +70,74 @@ def test_a_detector_that_cannot_be_replaced_stays(saved, monkeypatch):
     with pytest.raises(ArtifactError, match="the disk is gone"):
         artifacts.save(saved.path, spec=SPEC, arrays=arrays(1))
     assert artifacts.load(saved.path).digest == saved.digest
+    assert [path.name for path in saved.path.parent.iterdir()] == ["toy"]
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from tellsign import artifacts
+rename, calls = Path.rename, []
+def dies(path, target):
+    calls.append(path)
+    if len(calls) == 2:
+        os._exit(9)
+    return rename(path, target)
+Path.rename = dies
+spec = {"name": "other", "kind": "linear", "preprocessing": {}}
+artifacts.save(Path(sys.argv[1]), spec=spec, arrays={"a": np.zeros(1)})
+"""
+
+
+def killed_between_the_renames(saved):
+    """A process saves another detector there, and dies when the old one has lost its name."""
+    assert subprocess.run([sys.executable, "-c", DIES, saved.path], check=False).returncode == 9
+    assert not saved.path.exists()
+
+
+@pytest.mark.parametrize("by", ["load", "hub", "save"])
+def test_a_save_that_is_killed_between_its_renames_loses_no_detector(saved, by):
+    killed_between_the_renames(saved)
+    if by == "load":
+        assert artifacts.load(saved.path).digest == saved.digest
+    elif by == "hub":
+        assert artifacts.load(hub.detector_path(saved.path)).digest == saved.digest
+    else:
+        with pytest.raises(UnicodeEncodeError):
+            artifacts.save(saved.path, spec=SPEC, arrays=arrays(1), card="\ud800")
+        assert artifacts.load(saved.path).digest == saved.digest
+        new = artifacts.save(saved.path, spec=SPEC, arrays=arrays(2))
+        assert artifacts.load(saved.path).digest == new.digest != saved.digest
+    assert not list(saved.path.parent.glob("*.old"))
+
+
+def test_only_the_detector_of_that_name_is_brought_back(saved):
+    killed_between_the_renames(saved)
+    for name in ("to", "toy-", "other"):
+        with pytest.raises(ArtifactError, match="no detector"):
+            artifacts.load(saved.path.with_name(name))
+    # What a save that had done its work could not clear away is no detector that was being replaced.
+    (old,) = saved.path.parent.glob(".toy-*.old")
+    old.with_suffix("").rename(saved.path)
+    shutil.rmtree(saved.path)
+    with pytest.raises(ArtifactError, match="no detector"):
+        artifacts.load(saved.path)
+
+
+def test_a_reader_that_brings_the_old_detector_back_in_between_is_in_no_saver_s_way(saved, monkeypatch):
+    rename, calls = Path.rename, []
+
+    def read_in_between(path, target):
+        calls.append(path)
+        rename(path, target)
+        if len(calls) == 1:
+            assert artifacts.load(saved.path).digest == saved.digest
+
+    monkeypatch.setattr(Path, "rename", read_in_between)
+    new = artifacts.save(saved.path, spec=SPEC, arrays=arrays(1))
+    assert len(calls) == 5
+    assert artifacts.load(saved.path).digest == new.digest != saved.digest
     assert [path.name for path in saved.path.parent.iterdir()] == ["toy"]
 
 

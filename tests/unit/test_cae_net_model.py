@@ -5,6 +5,7 @@ Shapes: B batch, H W pixels, S side of a crop.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,6 @@ def test_the_small_preset_is_small():
     with torch.device("meta"):
         found = counts(empty_ensemble(small).branches, small.size)
     assert found["total"].parameters <= 6e6
+    readme = (ROOT / "src" / "tellsign" / "systems" / "cae_net" / "README.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"backbones of ([\d.]+) M parameters in total", readme)
+    assert said == f"{found['total'].parameters / 1e6:.1f}"

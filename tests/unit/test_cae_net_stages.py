@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from pictures import natural, save
 from tellsign.data import Manifest
 from tellsign.systems.cae_net.config import CaeNetConfig
-from tellsign.types import FAKE, REAL, ManifestError, Sample
+from tellsign.types import FAKE, REAL, ManifestError, OutputError, Sample
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -196,6 +197,29 @@ def test_the_table_comes_back_and_is_drawn(table, tmp_path):
     file.write_text("{}")
     with pytest.raises(ManifestError, match="remove it, and it is made again"):
         read_retention(file)
+
+
+@pytest.mark.parametrize("step", ["write_text", "replace", "savefig"])
+def test_a_table_that_cannot_be_written_says_so_and_the_old_one_is_whole(table, tmp_path, monkeypatch, step):
+    from matplotlib.figure import Figure
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "run" / TABLE
+    write_retention(file, table[:1], title="made")
+    before = (file.with_name(PICTURE)).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure if step == "savefig" else Path, step, full)
+        with pytest.raises(
+            OutputError, match=r"retention.json \(No space left.*trainings .* are whole; make"
+        ):
+            write_retention(file, table, title="made")
+    assert read_retention(file) == table[:1]
+    assert file.with_name(PICTURE).read_bytes() == before
+    assert {path.name for path in file.parent.iterdir()} == {TABLE, PICTURE}
+    write_retention(file, table, title="made")
+    assert read_retention(file) == table
 
 
 def test_large_subsets_are_sampled_evenly_and_always_alike():

@@ -13,6 +13,7 @@ from pictures import natural, save  # noqa: E402
 from tellsign import faces  # noqa: E402
 from tellsign.data import Manifest  # noqa: E402
 from tellsign.data.augment import View  # noqa: E402
+from tellsign.engine.checkpoint import weights_digest  # noqa: E402
 from tellsign.engine.config import TrainingConfig  # noqa: E402
 from tellsign.engine.loop import train_network  # noqa: E402
 from tellsign.engine.losses import adversarial, attentive, cross_entropy, focal, training_loss  # noqa: E402
@@ -27,7 +28,7 @@ from tellsign.nn.attention import (  # noqa: E402
 from tellsign.systems.cae_net.config import CaeNetConfig  # noqa: E402
 from tellsign.systems.cae_net.model import Branch  # noqa: E402
 from tellsign.types import ConfigError, Sample  # noqa: E402
-from trainings import Tiny  # noqa: E402
+from trainings import Tiny, same  # noqa: E402
 
 SIDE = 64
 NO_FACE = [0, 0, 0, 0]
@@ -135,11 +136,17 @@ def data(tmp_path_factory):
     return Manifest(tuple(samples[:16])), Manifest(tuple(samples[16:]))
 
 
-def run(data, folder, weight, **more):
+def run(data, folder, weight, checkpoint_seconds=60.0, **more):
     training, valid = data
     model = tiny("test_resnet", seed=1)
     config = TrainingConfig(
-        epochs=4, batch_size=8, learning_rate=2e-3, workers=0, device="cpu", attention_weight=weight
+        epochs=4,
+        batch_size=8,
+        learning_rate=2e-3,
+        workers=0,
+        device="cpu",
+        attention_weight=weight,
+        checkpoint_seconds=checkpoint_seconds,
     )
     options = {"run": folder, "seed": 3, "identity": {"detector": "toy"}, **more}
     result = train_network(model, training, valid, View(size=96, flip=True), config, **options)
@@ -174,6 +181,37 @@ def test_the_option_moves_attention_into_the_face(data, tmp_path, sought):
     assert outside[1][-1] < 0.6 * outside[0][-1]
     # Without a weight to speak of, the run is the plain one.
     assert little.best["auroc"] == pytest.approx(plain.best["auroc"], abs=0.1)
+
+
+def test_a_run_that_is_ended_goes_on_bit_for_bit(data, tmp_path, sought):
+    """Within the second epoch of two steps, with the file of faces that it has left."""
+
+    class Ended(BaseException):
+        pass
+
+    calls = 0
+
+    def ends(model, images, labels):
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise Ended
+        return cross_entropy(model, images, labels)
+
+    whole, model = run(data, tmp_path / "whole", 1.0)
+    n = len(sought)
+    assert n
+    with pytest.raises(Ended):
+        run(data, tmp_path / "ended", 1.0, loss=ends, checkpoint_seconds=0.0)
+    assert len(sought) == 2 * n
+    assert max(path.name for path in (tmp_path / "ended" / "checkpoints").iterdir()) == "00001-00000003"
+    resumed, again = run(data, tmp_path / "ended", 1.0)
+    assert len(sought) == 2 * n, "faces that are known are not sought again"
+    assert same(resumed) == same(whole)
+    assert all("attention_outside" in row for row in resumed.history)
+    assert weights_digest(again) == weights_digest(model)
+    plain, _ = run(data, tmp_path / "plain", 0.0)
+    assert same(plain) != same(whole)
 
 
 def test_a_file_of_faces_is_shared(data, tmp_path, sought):

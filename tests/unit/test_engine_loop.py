@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -233,6 +234,9 @@ def test_the_record(data, whole):
     assert begun["identity"]["training"]["learning_rate"] == 0.01
     assert begun["identity"]["data"]["train"] == splits(data)[0].digest()
     assert begun["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    # Those on which the weights don't depend too.
+    assert begun["options"] == asdict(options(epochs=3))
+    assert {"workers", "checkpoint_seconds"} <= begun["options"].keys() - begun["identity"]["training"].keys()
     assert 0 <= result.waiting <= 1
 
 

@@ -181,6 +181,38 @@ def test_an_operation_that_exports_to_something_else_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def log_power(images):
+    """Its zero frequency is left out, so that the levels of the images are not all that is seen."""
+    power = torch.fft.fft2(images).abs().square()[..., 1:, 1:]
+    return (power + 1e-3).log().mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        log_power,
+        lambda images: torch.fft.rfft2(images, norm="ortho").abs()[..., 3:].mean(dim=(1, 2, 3)),
+        lambda images: torch.fft.ifft2(torch.fft.fft2(images)[..., :8, :8]).real.square().sum(dim=(1, 2, 3)),
+    ],
+    ids=["fft2", "rfft2", "ifft2"],
+)
+def test_a_fourier_transform_exports_to_the_same_or_to_nothing(tmp_path, function):
+    """Which of them, the versions of PyTorch and ONNX Runtime decide: what is written is right."""
+    images, refused = crops(6, seed=70), ""
+    try:
+        save_network(tmp_path / "toy", Function(function), spec=SPEC, examples=crops())
+    except ArtifactError as error:
+        refused = str(error)
+    if refused:
+        assert "does not compute what PyTorch does" in refused or "cannot be exported" in refused
+        assert list(tmp_path.iterdir()) == []
+        return
+    expected = 2 * function(torch.from_numpy(images)).numpy()
+    found = detectors.from_artifact(artifacts.load(tmp_path / "toy")).score({"crops": images[:, None]})
+    assert np.std(expected) > 1e-3, "differences can be seen"
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_an_operation_without_an_onnx_form_is_refused(tmp_path):
     network = Function(lambda images: images.flatten(1).median(dim=1).values)
     with pytest.raises(ArtifactError, match=r"cannot be exported to ONNX .*median"):

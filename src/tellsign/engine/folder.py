@@ -1,8 +1,8 @@
 """The folder of a training: what is trained in it, whether it is done, and that one run at a time writes it.
 
-`run.json` says what is trained: the identity, without which nothing is resumed, all options of the training, those
-on which the weights don't depend too, and the versions.
-`best.safetensors` holds the weights of the best epoch, `result.json` what came out once it is done.
+`run.json` says what is trained: the identity, without which nothing is resumed, all options of the training,
+also those that the weights don't depend on, and the versions. `best.safetensors` holds the weights of the
+best epoch, `result.json` what came out once it is done.
 """
 
 from __future__ import annotations

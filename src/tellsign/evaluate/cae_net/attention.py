@@ -23,7 +23,7 @@ from tellsign.explain.faithfulness import attention_inside
 from tellsign.faces import Box
 from tellsign.metrics.resampling import Design, estimate
 from tellsign.scoring.attention import corners, face_in
-from tellsign.types import FAKE, ConfigError
+from tellsign.types import FAKE, ConfigError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,7 @@ def known_faces(given: Study, cell: Finished, sample: Manifest) -> Faces | str:
     Args:    given: the study. cell: beside which it is kept.
              sample: the images.
     Returns: the box of each image that shows one; or why there is none.
+    Raises:  OutputError: the file can't be written.
     """
     size = given.config.size
 
@@ -58,6 +59,8 @@ def known_faces(given: Study, cell: Finished, sample: Manifest) -> Faces | str:
 
     try:
         found = kept(cell.folder / "studies", "faces", {"images": content(sample), "size": size}, made)
+    except OutputError:
+        raise
     except ConfigError as error:  # the finder is missing
         return str(error)
     faces = {row: Box(*edges) for row, edges in enumerate(found) if edges}

@@ -142,8 +142,8 @@ def choices_note(shown: Mapping[str, Views], stages: int) -> str:
         for (epochs, staged), names in sorted(by_epochs.items(), reverse=True)
     ]
     return (
-        "As many images are not as many epochs: a training keeps the best of its epochs on validation images, "
-        f"and of more there is more to choose from: {', '.join(choices)}."
+        "As many images are not as many epochs: a training keeps the best of its epochs on validation "
+        f"images, and of more there is more to choose from: {', '.join(choices)}."
     )
 
 

@@ -184,7 +184,7 @@ def first_error(found: Sequence[Finished | str]) -> None:
 def attempted(make: Callable[[], Finished]) -> Finished | str:
     """A cell, or the reason why it can't be made, for a table in which others can.
 
-    Raises OutputError where another run holds the cell, or it can't be written: that says nothing of the cell.
+    Raises OutputError where another run holds it, or it can't be written: that says nothing of the cell.
     """
     try:
         return make()

@@ -238,8 +238,8 @@ def write_retention(file: Path, rows: Sequence[Retention], *, title: str) -> Non
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
         raise OutputError(
-            f"cannot write {file} ({error.strerror or error}): the trainings that it is about are whole; make "
-            "room or mend it, then run the same command again, which goes on from there"
+            f"cannot write {file} ({error.strerror or error}): the trainings that it is about are whole; "
+            "make room or mend it, then run the same command again, which goes on from there"
         ) from error
 
 
