@@ -1,8 +1,8 @@
 """Runs benchmarks, prints their rows and writes them to benchmarks/RESULTS.md.
 
-`python -m benchmarks` runs all, which takes the better part of an hour; `python -m benchmarks scan audit` runs
-some. Each module's rows stand below a line of their own that says when and on what they were measured, and are
-written as soon as they are there: the others' stay as they are.
+`python -m benchmarks` runs all, which takes the better part of an hour; `python -m benchmarks scan audit`
+runs some. Each module's rows stand below a line of their own that says when and on what they were measured,
+and are written as soon as they are there: the others' stay as they are.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MODULES = (
 PACKAGES = ("numpy", "pillow", "simplejpeg", "scipy", "torch", "timm", "onnxruntime")
 HEAD = """# Speed
 
-Written by `make bench`. A ratio is measured in one run, its two sides in turns. Rows of two threads mean nothing
-where another process has a core.
+Written by `make bench`. A ratio is measured in one run, its two sides in turns. Rows of two threads mean
+nothing where another process has a core.
 """
 
 
