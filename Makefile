@@ -21,7 +21,7 @@ check: .venv/all
 	$(BIN)/python -m pytest --doctest-modules src -p no:cacheprovider
 
 test: .venv/all
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --durations=25
 
 test-slow: .venv/all
 	$(BIN)/python -m pytest -m slow --durations=10

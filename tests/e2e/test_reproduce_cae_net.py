@@ -120,6 +120,7 @@ def test_no_group_of_a_test_part_is_in_its_training(singles, trials):
         assert set(sources(fold.test)) <= set(sources(manifest))
 
 
+@pytest.mark.slow
 def test_the_same_command_again_trains_nothing_and_another_seed_has_cells_of_its_own(singles, trials):
     before = {path: path.stat().st_mtime_ns for path in trials.cells.rglob("*") if path.is_file()}
     table, said = trials.run("cae-net-singles")
@@ -132,7 +133,13 @@ def test_the_same_command_again_trains_nothing_and_another_seed_has_cells_of_its
     assert [name[:12] for name in names] == ["fold-1-of-2-"] * 2 + ["fold-2-of-2-"] * 2
 
 
-@pytest.mark.parametrize("moment", ["fold-1*/detector.run/deit/training/run.json", "fold-2*/detector.run/*"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "fold-1*/detector.run/deit/training/run.json",
+        pytest.param("fold-2*/detector.run/*", marks=pytest.mark.slow),
+    ],
+)
 def test_a_queue_that_is_killed_goes_on_to_the_same_table(singles, trials, tmp_path, moment):
     trials.start(trials.arguments("cae-net-singles", out=tmp_path))
     deadline = time.monotonic() + 200
@@ -154,6 +161,7 @@ def test_a_queue_that_is_killed_goes_on_to_the_same_table(singles, trials, tmp_p
         assert n_epochs == 2, "those of fold 2: in fold 1 it was done before the kill"
 
 
+@pytest.mark.slow
 def test_studies_of_the_trained_detector_train_nothing(singles, trials):
     others = trials.folder / "others"
     made = [*read(write_dataset(others / "a", 4, size=64, dataset="a"))]
@@ -232,6 +240,7 @@ def _check_robustness(rows: list[dict]) -> None:
     assert found["NeRF", "AUROC"]["reproduced"] is None
 
 
+@pytest.mark.slow
 def test_strategies_and_retention_share_their_trainings(trials, tmp_path):
     options = {"config": trials.one_branch, "out": tmp_path}
     retention, _ = trials.run("cae-net-retention", **options)
@@ -260,6 +269,7 @@ def test_an_input_that_a_network_cannot_take_leaves_the_others(trials, tmp_path)
     assert len(cells_of(tmp_path)) == 5
 
 
+@pytest.mark.slow
 def test_the_command_itself_with_a_graph(trials, tmp_path):
     arguments = trials.arguments("cae-net-fgsm", "--samples", "12", config=trials.one_branch, out=tmp_path)
     found = tellsign(*arguments, env=ENV)

@@ -21,9 +21,12 @@ from tellsign.train import validation_halves
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("onnxscript")
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or sys.platform == "win32", reason="PyTorch without gloo"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or sys.platform == "win32", reason="PyTorch without gloo"
+    ),
+]
 
 CONFIG = """
 system = "cae-net"
