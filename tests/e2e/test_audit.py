@@ -89,7 +89,9 @@ def test_a_group_in_two_splits_is_a_finding_and_no_error(tmp_path):
     assert json.loads(done.text)["leaks"][0]["group"] == "fake3"
 
 
-@pytest.mark.parametrize("leak", ["group", "video", "duplicate"])
+@pytest.mark.parametrize(
+    "leak", ["group", *(pytest.param(leak, marks=pytest.mark.slow) for leak in ("video", "duplicate"))]
+)
 def test_the_advised_command_mends_what_lies_in_several_splits(tmp_path, leak):
     """The first two reals share something, and one of them is in another split."""
     manifest = made(tmp_path, split="train")

@@ -199,6 +199,7 @@ def test_track_options_out_of_range_are_refused(options: dict) -> None:
         tracks([[at(0)]], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_every_real_clip_shows_one_face_in_every_frame(data_root: Path) -> None:
     video = pytest.importorskip("tellsign.video")

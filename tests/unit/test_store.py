@@ -557,6 +557,7 @@ def test_a_run_killed_at_any_line_and_resumed_is_the_same(
     assert path.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_finished_output_survives_a_kill_while_it_is_resumed(tmp_path: Path) -> None:

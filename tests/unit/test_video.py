@@ -498,6 +498,7 @@ def test_majority_vote_refuses_other_labels() -> None:
         majority_vote([0, 2, "fake"])  # type: ignore[list-item]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_clips_give_the_frames_of_a_plain_decode(data_root: Path) -> None:
     import av
