@@ -68,7 +68,7 @@ def report(
              at -inf and a real at +inf. `tellsign.evaluate.videos` says what becomes of a video of which only
              some frames have one.
              n_resamples: of the bootstrap; 0 leaves the intervals out.
-             seed: of the bootstrap. workers: its threads.
+             seed: of the bootstrap. workers: its processes.
     Returns: JSON-ready: n, n_real, n_fake, scored, uncertain, failed, coverage (share with a verdict real
              or fake), threshold, metrics {name: {"value", "ci"} or None where undefined}, confusion (of the
              same samples at the threshold: tn, fp, fn, tp as {"value", "ci"}), aurc (area under the

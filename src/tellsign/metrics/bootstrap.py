@@ -82,7 +82,8 @@ def summary(
              fpr_targets: allowed shares of false alarms. ranks: also measure the order of the scores, which
              takes most of the time; without it AUROC, AP, EER and TPR are left out.
              level: of the intervals, between 0 and 1.
-             seed: resample i depends on (seed, i) alone, not on how many there are. workers: threads.
+             seed: resample i depends on (seed, i) alone, not on how many there are.
+             workers: processes, taken where there is work for a second or more.
     Returns: keys auroc, ap, eer, tpr_at_fpr_0.05 (one for each target), accuracy, balanced_accuracy, fpr and
              fnr at the threshold, ece, brier. None where a metric is undefined: a class that it reads is
              missing, or the threshold or the probabilities are not given.
@@ -194,7 +195,7 @@ class _Residuals:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Calibration:
-    """ECE and Brier from the sums of the groups; for one thread alone."""
+    """ECE and Brier from the sums of the groups; for one user alone."""
 
     sums: _Residuals
     drawn: Counts  # (cells,) scratch
@@ -257,7 +258,7 @@ class Table:
         return cls(ranked, threshold, calibration, fpr_targets, ranks, int(numbers.max(initial=-1)) + 1)
 
     def measure(self) -> Callable[[Counts], dict[str, float | None]]:
-        """A function from (G,) counts to all metrics, None where one is undefined; for one thread alone."""
+        """A function from (G,) counts to all metrics, None where one is undefined; for one user alone."""
         sizes = len(self.scores.ranking.real), len(self.scores.ranking.fake)
         mass, (real, fake) = Mass(*sizes), (np.empty(size, dtype=np.int32) for size in sizes)
         calibration = None if self.calibration is None else _Calibration.of(self.calibration)

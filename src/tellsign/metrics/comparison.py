@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -184,7 +185,7 @@ def _judged(
 ) -> dict[str, Difference | None]:
     """The difference of two tables in every metric, measured on the same resamples."""
     points = [table.point() for table in tables]
-    draws = design.draws(lambda: _differences(tables)).reshape(-1, len(points[0]))
+    draws = design.draws(partial(_differences, tables)).reshape(-1, len(points[0]))
     found: dict[str, Difference | None] = {}
     for column, (name, one) in enumerate(points[0].items()):
         other = points[1][name]

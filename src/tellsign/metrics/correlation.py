@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,9 +87,7 @@ def correlations(
 
 
 def _correlation(is_fake: Bools, first: Floats, second: Floats, design: Design, level: float) -> Correlation:
-    def measure() -> Measure:
-        return _measure(first, second, design.numbers)
-
+    measure = partial(_measure, first, second, design.numbers)
     everything = np.ones(sum(design.strata), dtype=np.int32)
     point = measure()(everything) if len(first) > 1 else [None, None]
     draws = design.draws(measure).reshape(-1, 2)

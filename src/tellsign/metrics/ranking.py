@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Counts = NDArray[np.int32]
 
-# Rows that are worked on together: few enough to stay in the processor's cache, and enough for a thread to be
-# busy while another has the interpreter.
+# Rows that are worked on together: few enough to stay in the processor's cache.
 BLOCK = 1 << 17
 _ROW = 1 << 12
 _WIDE = 1 << 26  # rows from which on 32 bits may be too few for the sum of their counts
@@ -70,8 +69,8 @@ class Ranking:
 class Mass:
     """How often each row of a ranking counts, and the sums of it.
 
-    Written in place for every resample: memory that is asked for afresh a thousand times costs threads more
-    time than the sums. Integers, since they are exact and their cumulative sum is several times faster.
+    Written in place for every resample: memory that is asked for afresh a thousand times costs more time
+    than the sums. Integers, since they are exact and their cumulative sum is several times faster.
     """
 
     def __init__(self, n_real: int, n_fake: int) -> None:
@@ -166,7 +165,7 @@ def total_product(left: Floats, right: Floats) -> float:
     """Sum of the products of two rows of numbers."""
     if len(left) < _ROW:
         return float(np.vecdot(left, right))
-    # Row by row of a table, for which BLAS starts no threads: they would fight with ours.
+    # Row by row of a table, for which BLAS starts no threads: other processes do the same beside this one.
     n_even = len(left) // _ROW * _ROW
     table = np.vecdot(left[:n_even].reshape(-1, _ROW), right[:n_even].reshape(-1, _ROW))
     return float(table.sum() + np.vecdot(left[n_even:], right[n_even:]))

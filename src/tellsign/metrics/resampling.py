@@ -11,15 +11,15 @@ Shapes: N rows (predictions), G groups, M measured values.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign.groups import group_numbers
+from tellsign.metrics.apart import side_by_side
 from tellsign.metrics.ranking import BLOCK, blocks
 from tellsign.types import FAKE, REAL, ConfigError
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Strata = tuple[int, int, int]  # groups of reals, of fakes and of both
     Measure = Callable[[Counts], Sequence[float | None]]  # (G,) counts → (M,) values
 
+_APART = 100_000_000  # rows times resamples from which on a process is worth its start: about a second's work
 _MANY = 1 << 14  # groups from which on they are drawn all at once
 _N_CODES = 1 << 16
 _COMMON = 4  # counts up to this one are common: about one group in 280 is drawn more often
@@ -61,7 +62,7 @@ class Design:
     strata: Strata
     n_resamples: int
     seed: int
-    workers: int  # threads
+    workers: int  # processes, where the work is worth their start
 
     @classmethod
     def of(
@@ -83,24 +84,17 @@ class Design:
 
         Resample i depends on (seed, i) alone, not on how many there are.
 
-        Args:    measure: makes what measures one resample; called once for each thread.
+        Args:    measure: makes what measures one resample; called once in each process, and can be pickled
+                 where the design has several workers.
         Returns: one row a resample.
         """
-        sources = np.random.SeedSequence(self.seed).spawn(self.n_resamples)
-
-        def rows(part: Sequence[np.random.SeedSequence]) -> list[list[float]]:
-            measured, counts = measure(), np.empty(sum(self.strata), dtype=np.int32)
-            found = []
-            for source in part:
-                draw(counts, self.strata, np.random.default_rng(source))
-                found.append([math.nan if value is None else value for value in measured(counts)])
-            return found
-
-        share = max(1, math.ceil(len(sources) / self.workers))
-        parts = [sources[start : start + share] for start in range(0, len(sources), share)]
-        with ThreadPoolExecutor(self.workers) as pool:
-            drawn = [row for part in pool.map(rows, parts) for row in part]
-        return np.array(drawn, dtype=np.float64)
+        drawn = partial(_drawn, self.strata, self.seed, measure)
+        pays = len(self.numbers) * self.n_resamples >= _APART
+        everything = range(self.n_resamples)
+        share = max(1, math.ceil(self.n_resamples / (self.workers if pays else 1)))
+        parts = [everything[start : start + share] for start in everything[::share]]
+        rows = [row for part in side_by_side(drawn, parts) for row in part]
+        return np.array(rows, dtype=np.float64)
 
     def varies(self, is_fake: Bools) -> dict[int | None, bool]:
         """Whether resampling varies what reads reals alone, fakes alone, or (None) every class there is."""
@@ -108,6 +102,17 @@ class Design:
         varies: dict[int | None, bool] = {REAL: max(real, both) > 1, FAKE: max(fake, both) > 1}
         present = [label for label in (REAL, FAKE) if (is_fake == label).any()]
         return {**varies, None: all(varies[label] for label in present)}
+
+
+def _drawn(strata: Strata, seed: int, measure: Callable[[], Measure], resamples: range) -> list[list[float]]:
+    """What is measured on some of the resamples, in one process."""
+    measured, counts = measure(), np.empty(sum(strata), dtype=np.int32)
+    found = []
+    for index in resamples:
+        source = np.random.SeedSequence(seed, spawn_key=(index,))
+        draw(counts, strata, np.random.default_rng(source))
+        found.append([math.nan if value is None else value for value in measured(counts)])
+    return found
 
 
 def estimate(value: float | None, draws: Floats, level: float, *, known: bool) -> Estimate | None:
@@ -169,7 +174,7 @@ def _draw_evenly(counts: Counts, rng: np.random.Generator) -> None:
         return
     # Counts of draws are Poisson counts of which the sum is known, whatever it is. So nearly all draws come
     # at once, as Poisson counts of a mean a little below 1, and those that lack to the sum one by one: the
-    # same distribution, several times faster, and in steps that two threads can take side by side.
+    # same distribution, several times faster.
     total = _draw_poisson(counts, _Codes.of(size), rng)
     while total > size:  # by chance of one in a thousand
         total = _draw_poisson(counts, _Codes.of(size), rng)

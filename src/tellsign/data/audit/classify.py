@@ -88,7 +88,7 @@ def cue_results(
     Args:    features: cue → one row for each file. labels: of the files, 0 real or 1 fake.
              groups: source of each file; "" is a file of its own.
              folds: at most; fewer where a class has fewer groups.
-             seed: of the folds and of the bootstrap. n_resamples: of the bootstrap. workers: its threads.
+             seed: of the folds and of the bootstrap. n_resamples: of the bootstrap. workers: its processes.
     Returns: cue → result; its AUROC is None, with the reason, where a class is missing or tiny.
     Raises:  ConfigError: folds is below 2, or the train extra is missing.
     """
