@@ -15,9 +15,7 @@ from typing import NoReturn
 
 def main() -> None:
     """Run the command line; every error of the package becomes one message and an exit code."""
-    from tellsign import terminal
     from tellsign.cli.commands import app
-    from tellsign.types import TellsignError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -27,19 +25,29 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except TellsignError as error:
-        terminal.complain(str(error))
-        sys.exit(2)
     except BrokenPipeError:
         _reader_gone()
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # typer has made a 1 of it
             _reader_gone()
         raise
-    except OSError as error:
+    except Exception as error:
+        _explain(error)
+        sys.exit(2)
+
+
+def _explain(error: Exception) -> None:
+    """One message for an error of the package or of writing; any other is raised."""
+    from tellsign import terminal
+    from tellsign.types import TellsignError
+
+    if isinstance(error, TellsignError):
+        terminal.complain(str(error))
+    elif isinstance(error, OSError):
         terminal.complain(f"cannot write the results: {error.strerror or error}")
         _silence_stdout()
-        sys.exit(2)
+    else:
+        raise error
 
 
 def _reader_gone() -> NoReturn:
