@@ -37,7 +37,7 @@ def watch():
         for task in Path("/proc/self/task").iterdir():
             for child in (task / "children").read_text().split():
                 try:
-                    peaks[child] = max(peaks.get(child, 0), peak(child))
+                    peaks[child] = peak(child)  # a new process shows its parent's at first
                 except (OSError, KeyError):
                     pass  # it has ended
 
