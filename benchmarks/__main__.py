@@ -26,6 +26,7 @@ MODULES = (
     "perturb",
     "audit",
     "wavelet",
+    "dct",
     "loading",
     "training",
     "inference",

@@ -20,9 +20,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tellsign import metrics
 from tellsign.data import manifest
 from tellsign.detectors import kernel
+from tellsign.detectors.rows import feature_rows
 from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.systems.spectrum.model import fit
-from tellsign.systems.spectrum.system import profiles
 from tellsign.train import read_config
 
 INPUTS = {"crop": (128, 240), "max_crops": (1, 3), "normalise": ("none", "first")}
@@ -64,7 +64,7 @@ def main(config_path: Path, manifest_path: Path) -> None:
     sources = np.array([sample.dataset for sample in training])
     best: list[tuple[float, float, int, SpectrumConfig]] = []
     for looks in grid(INPUTS):
-        features = profiles(training, replace(start, **looks).input)
+        features = feature_rows(training, replace(start, **looks).input).values
         trials = []
         for settings in grid(CLASSIFIERS):
             config = replace(start, **looks, **settings)

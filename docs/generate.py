@@ -61,6 +61,8 @@ def configuration() -> str:
     from tellsign.engine.config import TrainingConfig
     from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
+    from tellsign.systems.sfcl_hcmf import config as sfcl
+    from tellsign.systems.sfcl_hcmf.sida_config import SidaConfig
     from tellsign.systems.spectrum.config import SpectrumConfig
     from tellsign.train_config import TrainConfig
 
@@ -78,6 +80,11 @@ def configuration() -> str:
         ('[config] with system = "spectrum"', SpectrumConfig),
         ('[config] with system = "cae-net"', CaeNetConfig),
         ('[config.branches.NAME] with system = "cae-net"', BranchConfig),
+        ('[config] with system = "sfcl-hcmf"', sfcl.SfclHcmfConfig),
+        ('[config.spatial] with system = "sfcl-hcmf"', sfcl.SpatialConfig),
+        ('[config.local] with system = "sfcl-hcmf"', sfcl.LocalConfig),
+        ('[config.hcma] with system = "sfcl-hcmf"', sfcl.HcmaConfig),
+        ('[config] with system = "sida"', SidaConfig),
         ("[config.training] of networks", TrainingConfig),
         ("Benchmark", benchmark.BenchmarkConfig),
         ("Benchmark: [[detector]]", benchmark.DetectorConfig),

@@ -9,6 +9,7 @@ import timm
 import torch
 
 from tellsign.features.wavelet import haar
+from tellsign.nn.attention import CamLayer, observed
 
 TINY = ("test_convnext", "test_efficientnet", "test_resnet", "test_vit")
 
@@ -24,6 +25,15 @@ def tiny(name: str, *, seed: int = 0, channels: int = 3, **options: object) -> t
         for head in heads if isinstance(heads, tuple) else (heads,):  # DeiT has one for each of its tokens
             head.weight.add_(torch.randn_like(head.weight), alpha=0.3)
     return network
+
+
+def logits_and_map(
+    network: torch.nn.Module, images: torch.Tensor, layer: CamLayer, *, create_graph: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a network says and its Grad-CAM at the output for fake, from one pass."""
+    with observed(network, layer, create_graph=create_graph) as seen:
+        logits = network(images)
+    return logits, seen.maps(create_graph=create_graph)
 
 
 class Quadrant(torch.nn.Module):

@@ -36,8 +36,9 @@ SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE, CARD_FILE, LICENCE_FILE = (
 DIGESTED = (SPEC_FILE, WEIGHTS_FILE, GRAPH_FILE)
 FILES = (*DIGESTED, CARD_FILE, LICENCE_FILE)
 
-OLD = ".old"  # behind the name of a draft: what it takes the place of
-DRAFT_ENDS = "[a-z0-9_]{8}"  # as `tempfile` ends names
+DRAFT, OLD = ".draft", ".old"  # behind a name: of what is being written, and of what it takes the place of
+DRAFT_ENDS = "[a-z0-9_]{8}" + re.escape(DRAFT)  # as `tempfile` ends names
+RUN_SUFFIX = ".run"  # behind a detector's name: the folder beside it in which it is trained
 
 # Weights from this size on stay on disk until an array is looked at: of a network that runs from its graph,
 # every worker would hold a copy that it never reads.
@@ -215,7 +216,7 @@ def save(
     restore(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=DRAFT, dir=target.parent))
         try:
             (draft / SPEC_FILE).write_text(text + "\n", encoding="ascii")
             (draft / WEIGHTS_FILE).write_bytes(weights)
@@ -251,6 +252,22 @@ def restore(folder: Path) -> None:
             if old.fullmatch(path.name) and path.with_suffix("").exists():
                 path.rename(target)
                 return
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what saves that were killed have left beside a detector, which is brought back first.
+
+    Args:    folder: of the detector, to which nobody is writing.
+    """
+    restore(folder)
+    with suppress(OSError, ValueError, RuntimeError):  # no such place
+        target = folder.resolve()
+        own = re.compile(re.escape(f".{target.name}-") + DRAFT_ENDS + f"({re.escape(OLD)})?")
+        drafts = [path for path in target.parent.iterdir() if own.fullmatch(path.name)]
+        if not target.exists() and any(path.suffix == OLD for path in drafts):
+            return  # the detector could not be brought back, and is one of them
+        for path in drafts:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _put(draft: Path, target: Path) -> None:

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 MARK = "*Written by Tellsign; a card of your own in its place is kept.*"
 CALIBRATED = "## How it was calibrated"
-UNMEASURED = """\
-## What was not measured
-
+UNSEEN = """\
 - **Nothing on a test set.** The split test was not read: `tellsign evaluate` measures, for each source, on
   images that neither training nor choice nor calibration has seen.
+"""
+SEEN = """\
+- **Nothing on images that it has not seen.** It was calibrated on images of the split test: what is measured
+  on these flatters. `tellsign evaluate` measures, for each source, on others.
+"""
+UNMEASURED = """\
 - Other generators and cameras than those above; pictures that were recompressed, resized or attacked
   (`tellsign benchmark`).
 - Whether the classes of these data differ in more than the label, which a detector learns instead
@@ -76,7 +80,14 @@ def refitted_card(card: str, spec: Mapping[str, Any]) -> str:
     """
     if MARK not in card:
         return card
-    return "\n".join([card.partition(CALIBRATED)[0].rstrip(), "", *_calibration(spec), UNMEASURED])
+    return "\n".join([card.partition(CALIBRATED)[0].rstrip(), "", *_calibration(spec), _unmeasured(spec)])
+
+
+def _unmeasured(spec: Mapping[str, Any]) -> str:
+    parts = spec["calibration_data"], spec.get("local_reals", {})
+    # Those from before splits were recorded name none.
+    test = any("test" in part.get("splits", ()) for part in parts)
+    return f"## What was not measured\n\n{SEEN if test else UNSEEN}{UNMEASURED}"
 
 
 def _one_line(text: str) -> str:

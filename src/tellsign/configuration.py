@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+Record = TypeVar("Record")
 
 NONE = "none"  # says what TOML has no word for
 WITHOUT_VALUE = {"None", "Optional"}  # in the type of a field that may be without a value
@@ -64,6 +67,17 @@ def only_known(given: Mapping[str, Any], record: Any, where: str) -> None:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
 
 
+def config_of(record: type[Record], given: Mapping[str, Any], where: str) -> Record:
+    """A configuration from options that a person has written.
+
+    Args:    record: its dataclass.
+             given, where: as for `known_options`.
+    Returns: the configuration.
+    Raises:  ConfigError: there is an unknown key, or a value is not allowed.
+    """
+    return record(**known_options(given, record, where))
+
+
 def known_options(given: Mapping[str, Any], record: Any, where: str) -> dict[str, Any]:
     """The options of a record, where "none" is no value for a field that may be without one.
 
@@ -74,3 +88,17 @@ def known_options(given: Mapping[str, Any], record: Any, where: str) -> dict[str
     only_known(given, record, where)
     optional = {f.name for f in fields(record) if WITHOUT_VALUE & {*re.findall(r"\w+", str(f.type))}}
     return {name: None if value == NONE and name in optional else value for name, value in given.items()}
+
+
+def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuse what is no whole number of a range.
+
+    Args:    name: of the option, for the message.
+             value: given.
+             least, most: the range, both included; None: no upper end.
+    Raises:  ConfigError: the value is another one.
+    """
+    whole = int(value) if not isinstance(value, bool) and isinstance(value, Integral) else None
+    if whole is None or whole < least or (most is not None and whole > most):
+        limit = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} is a whole number {limit}, found {value!r}")

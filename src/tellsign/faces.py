@@ -107,11 +107,24 @@ def crop(image: FloatArray, box: Box, *, margin: float = 1.3) -> Crop:
     height, width = image.shape[1:]
     if not (max(box.left, 0) < min(box.right, width) and max(box.top, 0) < min(box.bottom, height)):
         raise ImageError(f"{box} has no pixel in an image of {width} × {height}: take boxes of this image")
-    side = max(1, round(margin * max(box.right - box.left, box.bottom - box.top)))
-    left, columns = _span(box.left, box.right, side, width)
+    side = _side(box, margin)
+    rows, columns = square(box, height, width, margin=margin)
+    clipped = rows.stop - rows.start < side or columns.stop - columns.start < side
+    pixels = image[:, rows, columns].copy()
+    return Crop(pixels, left=columns.start, top=rows.start, side=side, clipped=clipped)
+
+
+def square(box: Box, height: int, width: int, *, margin: float = 1.3) -> tuple[slice, slice]:
+    """Where the square around a face lies in its image.
+
+    Args:    box: of the face. height, width: of the image.
+             margin: as for `crop`.
+    Returns: rows and columns; fewer than the square's side where the image is smaller.
+    """
+    side = _side(box, margin)
     top, rows = _span(box.top, box.bottom, side, height)
-    pixels = image[:, top : top + rows, left : left + columns].copy()
-    return Crop(pixels, left=left, top=top, side=side, clipped=rows < side or columns < side)
+    left, columns = _span(box.left, box.right, side, width)
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def crops(image: FloatArray, *, margin: float = 1.3) -> tuple[FloatArray, ...]:
@@ -172,6 +185,10 @@ def tracks(
             else:
                 linked.append([(frame, box)])
     return tuple(Track(tuple(f for f, _ in track), tuple(b for _, b in track)) for track in linked)
+
+
+def _side(box: Box, margin: float) -> int:
+    return max(1, round(margin * max(box.right - box.left, box.bottom - box.top)))
 
 
 def _span(low: int, high: int, side: int, length: int) -> tuple[int, int]:

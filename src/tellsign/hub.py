@@ -15,6 +15,8 @@ SHIPPED = Path(__file__).with_name("shipped")
 SYSTEMS = {
     "spectrum": "tellsign.systems.spectrum.system:SpectrumSystem",
     "cae-net": "tellsign.systems.cae_net.system:CaeNetSystem",
+    "sfcl-hcmf": "tellsign.systems.sfcl_hcmf.system:SfclHcmfSystem",
+    "sida": "tellsign.systems.sfcl_hcmf.sida_system:SidaSystem",
 }
 ENTRY_POINTS = "tellsign.systems"
 

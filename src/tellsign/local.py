@@ -28,7 +28,7 @@ from tellsign.data.left_out import LeftOut
 from tellsign.groups import effective_groups, sources
 from tellsign.scoring.decision import Decision, score_groups
 from tellsign.scoring.inputs import files
-from tellsign.train import counts, save_refitted, thresholds, usable_scores, validation_halves
+from tellsign.train import counts, save_refitted, splits, thresholds, usable_scores, validation_halves
 from tellsign.types import REAL, ConfigError, ManifestError, Sample
 from tellsign.video import VIDEO_SUFFIXES
 
@@ -182,7 +182,12 @@ def calibrate_on_reals(
         **{key: value for key, value in artifact.spec.items() if key != "cross_fitted"},
         **thresholds(real, fake, config, groups),
         "domain": domain,
-        "local_reals": {"manifest": manifest.digest(), **counts(used), **fit.to_dict()},
+        "local_reals": {
+            "manifest": manifest.digest(),
+            **counts(used),
+            "splits": splits(used),
+            **fit.to_dict(),
+        },
     }
     if n_left_out:
         spec["local_reals"]["left_out"] = n_left_out

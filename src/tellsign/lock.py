@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from tellsign.types import OutputError
+
+HELD = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}  # what a system says of a lock that another holds
 
 
 @contextlib.contextmanager
@@ -28,7 +31,7 @@ def lock(output: Path) -> IO[str]:
 
     Args:    output: the file or folder that will be written.
     Returns: the open lock; hand it to `release`.
-    Raises:  OutputError: another run holds it, or nothing can be written there.
+    Raises:  OutputError: another run holds it, or nothing can be written or locked there.
     """
     while True:
         file = _held(output)
@@ -66,5 +69,9 @@ def _held(output: Path) -> IO[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise OutputError(f"another run is writing {output}; wait for it or give another -o") from error
+        if error.errno in HELD:
+            raise OutputError(f"another run is writing {output}; wait for it or give another -o") from error
+        raise OutputError(
+            f"cannot lock {path} ({error.strerror or error}); put the output on another file system"
+        ) from error
     return file

@@ -9,7 +9,7 @@ import itertools
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,16 @@ from tellsign.calibration import (
     points_by_rule,
 )
 from tellsign.card import refitted_card, trained_card
-from tellsign.configuration import known_options, only_known
+from tellsign.configuration import config_of, only_known
 from tellsign.data.left_out import LeftOut
 from tellsign.data.manifest import LABEL_NAMES, Manifest, require_both_classes
 from tellsign.data.picture import looked_at
 from tellsign.groups import effective_groups, sources
 from tellsign.metrics import auroc
-from tellsign.run_folder import is_first, run_folder
+from tellsign.run_folder import CHOSEN, is_first, n_processes, run_folder
 from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError, NoFaceError
+from tellsign.versions import package_versions
 
 if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
@@ -64,22 +65,28 @@ def train(
     *,
     resume: bool = False,
     say: Say = lambda text: None,
-) -> Artifact:
+) -> Artifact | None:
     """Train, choose, calibrate and save a detector.
 
-    Where several processes train a network together (torchrun), each calls this, and the first one writes.
+    Where several processes train a network together (torchrun), each calls this, and the first one chooses,
+    calibrates and writes.
 
     Args:    config: system, options, grid.
              manifest: with splits train and valid; samples of the split test are left alone.
              out: the detector's folder; a training is kept in `out` with ".run" behind its name meanwhile.
              resume: go on with a training that was stopped there.
              say: told what happens, in the first process.
-    Returns: the calibrated artifact; in the other processes of several, the one that was chosen.
+    Returns: the calibrated artifact; None in the other processes of several.
     Raises:  ConfigError, ManifestError: configuration or data don't do.
     """
     artifacts.check_target(out)
     say = say if is_first() else lambda text: None
     system = hub.system(config.system)
+    if n_processes() > 1 and not getattr(system, "trains_together", False):
+        raise ConfigError(
+            f"the system {config.system!r} is fitted by one process, and {n_processes()} were started "
+            "(WORLD_SIZE): run the command without torchrun"
+        )
     candidates = list(_candidates(system.config_class, config))
     training, halves = _parts(manifest, config)
     with run_folder(out, resume=resume) as folder:
@@ -87,6 +94,8 @@ def train(
         for number, options in enumerate(candidates):
             path = folder / str(number)
             system(options).fit(training, halves["select"], out=path, seed=config.seed, say=say)
+            if not is_first():
+                continue
             trials.append(
                 _trial(path, halves["select"], LeftOut.of(getattr(options, "training", None), say=say))
             )
@@ -94,10 +103,10 @@ def train(
                 f"candidate {number + 1} of {len(candidates)}: AUROC {trials[-1].area:.3f} on the selection "
                 f"half  {_short(options, config)}"
             )
+        if not is_first():
+            return None
         best = max(trials, key=lambda trial: trial.area)
         draft = artifacts.load(best.path)
-        if not is_first():
-            return draft
         spec = {
             **draft.spec,
             "name": config.name,
@@ -110,7 +119,7 @@ def train(
         arrays = {**draft.arrays, **_domain_statistics(draft, training, best.left_out)}
         card = _text(draft.path / artifacts.CARD_FILE)  # a system's own, where it writes one
         card = card or trained_card(spec, {"train": class_groups(training), **_groups(halves, best)})
-        chosen = artifacts.save(folder / "chosen", spec=spec, arrays=arrays, graph=draft.graph, card=card)
+        chosen = artifacts.save(folder / CHOSEN, spec=spec, arrays=arrays, graph=draft.graph, card=card)
         # Only a calibrated detector takes the place of the one that may be there.
         found = calibrate(chosen, halves["calibrate"], config.calibration, out, left_out=best.left_out)
         for path in (chosen.path, *(trial.path for trial in trials)):
@@ -161,7 +170,7 @@ def calibrate(
         **thresholds(real, fake, config, groups),
         "cross_fitted": _cross_fitted(used, scores, config),
         "domain": {"limit": float(limit), "quantile": config.domain_quantile},
-        "calibration_data": {"manifest": manifest.digest(), **counts(used)},
+        "calibration_data": {"manifest": manifest.digest(), **counts(used), "splits": splits(used)},
     }
     if len(used) < len(manifest):
         spec["calibration_data"]["left_out"] = len(manifest) - len(used)
@@ -299,10 +308,9 @@ def _domain_statistics(artifact: Artifact, training: Manifest, left_out: LeftOut
 
 def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
     only_known(config.grid, config_class, "[grid]")
-    start = config_class(**known_options(config.config, config_class, "[config]"))
     for values in itertools.product(*config.grid.values()):
         one = dict(zip(config.grid, values, strict=True))
-        yield replace(start, **known_options(one, config_class, "[grid]"))
+        yield config_of(config_class, {**config.config, **one}, "[config]")
 
 
 def _parts(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, dict[str, Manifest]]:
@@ -376,17 +384,14 @@ def counts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def splits(manifest: Manifest) -> list[str]:
+    """The splits that images are of; "" stands for those of none."""
+    return sorted({sample.split for sample in manifest})
+
+
 def versions() -> dict[str, str]:
     """Of this package and of what a detector is fitted with: what a trained detector records."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"tellsign": __version__}
-    for package in ("numpy", "scikit-learn", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"tellsign": __version__, **package_versions(("numpy", "scikit-learn", "torch"))}
 
 
 def _text(path: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tellsign.calibration import CalibrationConfig
-from tellsign.configuration import known_options, only_known, toml_tree
+from tellsign.configuration import config_of, only_known, toml_tree
 from tellsign.types import ConfigError
 
 
@@ -68,5 +68,5 @@ def config_from(options: Mapping[str, Any], *, where: str) -> TrainConfig:
     calibration = options.get("calibration", {})
     if not isinstance(calibration, Mapping):
         raise ConfigError(f"{where}: [calibration] is a table of options, found {calibration!r}")
-    calibration = known_options(calibration, CalibrationConfig, f"{where} [calibration]")
-    return TrainConfig(**{**options, "calibration": CalibrationConfig(**calibration)})
+    calibration = config_of(CalibrationConfig, calibration, f"{where} [calibration]")
+    return TrainConfig(**{**options, "calibration": calibration})

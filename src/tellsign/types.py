@@ -51,8 +51,12 @@ class ConfigError(TellsignError, ValueError):
     """An option or a configuration that cannot be carried out."""
 
 
-class OutputError(ConfigError):
-    """A place that another run holds or that cannot be written, whatever was to be written there."""
+class ResourceError(ConfigError):
+    """What a run lacks for now, whatever it was to do: memory, a process, a place that works."""
+
+
+class OutputError(ResourceError):
+    """A place that another run or another training holds, or that cannot be read or written."""
 
 
 class ArtifactError(TellsignError, RuntimeError):

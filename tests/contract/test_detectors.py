@@ -21,6 +21,7 @@ from pictures import natural, upsampled, write_split_dataset
 from tellsign import artifacts, detectors, hub
 from tellsign.data import read
 from tellsign.detectors.preprocessing import ProfileInput, profile
+from tellsign.detectors.vector import VectorDetector
 from tellsign.metrics import auroc
 from tellsign.types import ArtifactError, TooSmallError
 
@@ -53,6 +54,16 @@ SMALL = {
                 "workers": 0,
             },
         },
+    },
+    "sida": {
+        "logistic_regression": {},
+        "gradient_boosting": {
+            "classifier": "gradient_boosting",
+            "trees": 20,
+            "leaves": 3,
+            "leaf_images": 4,
+        },
+        "crops": {"crop": 24, "max_crops": 4, "c": 1.0},
     },
 }
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
@@ -283,21 +294,35 @@ def test_the_influence_of_all_bands_is_that_of_replacing_them(profiled):
         assert found == pytest.approx(scores[0] - scores[1], abs=1e-12)
 
 
-def test_another_number_of_features_is_refused(profiled):
+# detectors of vectors: profiles and descriptors
+
+
+@pytest.fixture
+def vectors(subject):
+    if not isinstance(subject.detector, VectorDetector):
+        pytest.skip("a detector of something else than vectors")
+    return subject
+
+
+def test_another_number_of_features_is_refused(vectors):
     with pytest.raises(ArtifactError, match="was trained on"):
-        profiled.detector.score({"profile": np.ones((2, 3))})
+        vectors.detector.score({vectors.detector.input.key: np.ones((2, 3))})
 
 
-DAMAGES = ("missing", "longer", "deeper", "nan", "integers", "negative scale", "other crop")
+DAMAGES = ("missing", "longer", "deeper", "nan", "other type", "negative scale", "other crop")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_arrays_that_do_not_fit_are_refused(profiled, damage):
+def test_arrays_that_do_not_fit_are_refused(vectors, damage):
     """Each array that the detector reads, damaged in one way, is named when the detector is made."""
-    needed = [name for name in profiled.artifact.arrays if not name.startswith(("scores.", "domain."))]
+    options = vectors.detector.input
+    if damage == "other crop" and not isinstance(options, ProfileInput):
+        pytest.skip("descriptors are of one length")
+    needed = [name for name in vectors.artifact.arrays if not name.startswith(("scores.", "domain."))]
     for name in needed:
-        arrays, spec = dict(profiled.artifact.arrays), dict(profiled.artifact.spec)
+        arrays, spec = dict(vectors.artifact.arrays), dict(vectors.artifact.spec)
         array = arrays[name]
+        is_whole = np.issubdtype(array.dtype, np.integer)
         if damage == "missing":
             del arrays[name]
         elif damage == "longer":
@@ -305,19 +330,18 @@ def test_arrays_that_do_not_fit_are_refused(profiled, damage):
         elif damage == "deeper":
             arrays[name] = np.stack([array, array])
         elif damage == "nan":
-            arrays[name] = np.full_like(array, np.nan)
-        elif damage == "integers":
-            arrays[name] = array.astype(int)
+            arrays[name] = np.full_like(array, -1 if is_whole else np.nan)
+        elif damage == "other type":
+            arrays[name] = array.astype(float if is_whole else int)
         elif damage == "negative scale":
             arrays["scale"] = -arrays["scale"]
         else:
-            options = profiled.detector.input
             crop, length = (options.crop + 16, None) if options.crop else (None, options.length + 1)
             spec["preprocessing"] = replace(options, crop=crop, length=length).to_spec()
         with pytest.raises(ArtifactError) as caught:
-            detectors.from_artifact(replace(profiled.artifact, spec=spec, arrays=arrays))
-        assert str(profiled.artifact.path) in str(caught.value)
-        if damage in {"missing", "nan", "integers", "deeper"}:
+            detectors.from_artifact(replace(vectors.artifact, spec=spec, arrays=arrays))
+        assert str(vectors.artifact.path) in str(caught.value)
+        if damage in {"missing", "nan", "other type", "deeper"}:
             assert repr(name) in str(caught.value)
 
 

@@ -181,10 +181,15 @@ def test_one_may_work_for_hours_while_the_others_wait(monkeypatch):
     assert options_["timeout"].total_seconds() >= 24 * 3600
 
 
-@pytest.mark.parametrize("world", ["2", "two"])
-def test_an_environment_that_is_incomplete(monkeypatch, world):
-    monkeypatch.setenv("WORLD_SIZE", world)
-    monkeypatch.setenv("RANK", "0")
+@pytest.mark.parametrize(
+    ("world", "rank"), [("2", "0"), ("two", "0"), ("1", "1"), (None, "1"), ("2", "2"), ("2", "-1")]
+)
+def test_an_environment_that_is_incomplete(monkeypatch, world, rank):
+    if world is None:
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("WORLD_SIZE", world)
+    monkeypatch.setenv("RANK", rank)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(ConfigError, match="start them with torchrun"):
         distributed.this_process("cpu")

@@ -108,10 +108,11 @@ def test_singles_say_what_was_published_and_what_came_out(singles, trials):
 
 def test_no_group_of_a_test_part_is_in_its_training(singles, trials):
     """As the cells themselves say: by the digests of the parts that the folds of this seed have."""
-    from tellsign.evaluate.cae_net.folds import folds
+    from tellsign.evaluate.folds import folds
+    from tellsign.evaluate.samples import known
     from tellsign.groups import sources
 
-    manifest = read(trials.folder / "data" / "manifest.csv")
+    manifest = known(read(trials.folder / "data" / "manifest.csv"))
     found = {record["identity"]["data"]["test"]["manifest"] for record in cells_of(trials.cells).values()}
     own = folds(manifest, 2, seed=0)
     assert {fold.test.digest() for fold in own} <= found
@@ -192,15 +193,20 @@ def _check_fgsm(rows: list[dict], trials: Trials) -> None:
     """Against a step along the sign of the gradient that is taken here."""
     import torch
 
-    from tellsign.evaluate.cae_net.folds import folds
-    from tellsign.evaluate.cae_net.looks import evenly
+    from tellsign.evaluate.folds import folds
+    from tellsign.evaluate.samples import evenly
     from tellsign.image import decode
     from tellsign.systems.cae_net.system import CaeNetSystem
 
     values = {(row["row"], row["column"]): row["reproduced"] for row in rows}
     ensembles = {"ensemble by weights", "ensemble by vote"}
     transfer = "ensemble by vote, images made against ensemble by weights"
-    assert {row for row, _ in values} == {*BRANCHES, *ensembles, transfer}
+    pairs = {f"{vote} - ensemble by weights" for vote in ("ensemble by vote", transfer)}
+    assert {row for row, _ in values} == {*BRANCHES, *ensembles, transfer, *pairs}
+    for vote in ("ensemble by vote", transfer):
+        difference = values[f"{vote} - ensemble by weights", "accuracy, FGSM 0.02, difference"]
+        both = (values[target, "accuracy, FGSM 0.02"] for target in (vote, "ensemble by weights"))
+        assert difference == pytest.approx(next(both) - next(both))
     (cell,) = [
         trials.cells / name
         for name, record in cells_of(trials.cells).items()
@@ -286,6 +292,7 @@ def test_the_command_itself_with_a_graph(trials, tmp_path):
     [
         ("cae-net-singles", ["--data", "DATA"], "-o FOLDER"),
         ("upconv-table4", ["--config", "CONFIG"], "trains no network"),
+        ("cae-net-singles", ["--others", "DATA"], "has no use for others"),
         ("cae-net-singles", ["--data", "DATA", "-o", "DATA"], "cannot write"),
         ("cae-net-singles", ["--config", "no.toml", "--data", "DATA", "-o", "OUT"], "no.toml"),
     ],

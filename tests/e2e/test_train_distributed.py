@@ -47,6 +47,7 @@ batch_size = 8
 learning_rate = 3e-3
 optimiser = "adamw"
 workers = 0
+cache = true
 on_bad = "skip"
 max_bad = 3
 device = "cpu"
@@ -118,6 +119,6 @@ def test_images_that_cannot_be_used_are_told_once_and_left_out(done):
 def test_the_records_stay_and_nothing_else(done):
     run = done[0].with_name("d.run")
     assert (run / "done").is_file()
-    assert not [path for path in run.rglob("*") if path.suffix in {".safetensors", ".onnx"}]
+    assert not [path for path in run.rglob("*") if path.suffix in {".safetensors", ".onnx", ".npy"}]
     rows = json.loads((run / "0.run" / "bands" / "retention.json").read_bytes())["stages"]
     assert [row["stage"] for row in rows] == [1, 2]

@@ -14,8 +14,9 @@ import pytest
 
 from tellsign import detectors
 from tellsign.artifacts import Artifact
+from tellsign.detectors.vector import class_bands
 from tellsign.systems.spectrum.config import CLASSIFIERS, SpectrumConfig
-from tellsign.systems.spectrum.model import class_bands, fit
+from tellsign.systems.spectrum.model import fit
 from tellsign.types import ConfigError
 
 pytest.importorskip("sklearn")

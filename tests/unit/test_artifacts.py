@@ -125,6 +125,36 @@ def test_only_the_detector_of_that_name_is_brought_back(saved):
         artifacts.load(saved.path)
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_what_killed_saves_have_left_is_cleared_and_the_detector_stays(saved, call):
+    dies = DIES.replace("len(calls) == 2", f"len(calls) == {call}")
+    assert subprocess.run([sys.executable, "-c", dies, saved.path], check=False).returncode == 9
+    own = saved.path.with_name(".toy-pictures")
+    own.mkdir()
+    artifacts.clear_drafts(saved.path)
+    assert sorted(path.name for path in saved.path.parent.iterdir()) == [own.name, "toy"]
+    assert artifacts.load(saved.path).digest == saved.digest
+
+
+def test_a_detector_that_cannot_be_brought_back_is_not_cleared_away(saved, monkeypatch):
+    killed_between_the_renames(saved)
+
+    def fails(path, target):
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        artifacts.clear_drafts(saved.path)
+    assert artifacts.load(saved.path).digest == saved.digest
+
+
+def test_drafts_of_a_detector_that_never_was_are_cleared(tmp_path):
+    (tmp_path / ".toy-abcd1234.draft").mkdir()
+    artifacts.clear_drafts(tmp_path / "toy")
+    artifacts.clear_drafts(tmp_path / "nowhere" / "toy")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_that_brings_the_old_detector_back_in_between_is_in_no_saver_s_way(saved, monkeypatch):
     rename, calls = Path.rename, []
 

@@ -11,10 +11,11 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 from detector import write_detector  # noqa: E402
 from pictures import natural, upsampled  # noqa: E402
 from tellsign import artifacts, detectors, hub  # noqa: E402
+from tellsign.detectors.vector import class_bands  # noqa: E402
 from tellsign.perturb.attacks import detector_score, parse  # noqa: E402
 from tellsign.perturb.attacks.evaluation import masking_report, outcome  # noqa: E402
 from tellsign.systems.spectrum.config import CLASSIFIERS, SpectrumConfig  # noqa: E402
-from tellsign.systems.spectrum.model import class_bands, fit  # noqa: E402
+from tellsign.systems.spectrum.model import fit  # noqa: E402
 from tellsign.systems.spectrum.system import SpectrumSystem  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ImageError, TooSmallError  # noqa: E402
 

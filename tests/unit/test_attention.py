@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 pytest.importorskip("timm")
 
-from looking_networks import TINY, Quadrant, Tokens, tiny  # noqa: E402
+from looking_networks import TINY, Quadrant, Tokens, logits_and_map, tiny  # noqa: E402
 from pictures import natural  # noqa: E402
 from tellsign.explain.faithfulness import attention_inside  # noqa: E402
 from tellsign.faces import Box  # noqa: E402
@@ -18,7 +18,6 @@ from tellsign.nn.attention import (  # noqa: E402
     attention_outside,
     box_masks,
     cam_layer,
-    logits_and_map,
     resized,
 )
 from tellsign.types import ConfigError  # noqa: E402

@@ -107,13 +107,13 @@ def test_the_input_is_what_the_detector_stores():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 8}, "size must be a whole number of at least 16, found 8"),
+        ({"size": 8}, "size is a whole number of at least 16, found 8"),
         ({"size": 224.0}, "size must be"),
         ({"size": True}, "size must be"),
         ({"max_crops": 0}, "max_crops must be"),
-        ({"stages": 0}, "stages must be a whole number of at least 1, found 0"),
-        ({"stages": -5}, "stages must be"),
-        ({"stages": "five"}, "stages must be"),
+        ({"stages": 0}, "stages is a whole number of at least 1, found 0"),
+        ({"stages": -5}, "stages is a whole"),
+        ({"stages": "five"}, "stages is a whole"),
         ({"region": "eye"}, "region is image or face"),
         ({"dwt": "db4"}, "dwt is one of dwt_resize, native, found 'db4'"),
         ({"strategy": "smote"}, "strategy is one of multistage, plain, weighted, over, under, focal"),
@@ -160,8 +160,8 @@ def test_what_is_refused(options, message):
         ({"input": "dft"}, "input is one of rgb, dwt, fft, dct, found 'dft'"),
         ({"weights": "w.pkl"}, "others are pickles"),
         ({"options": "depth=3"}, "options is a table"),
-        ({"stage_epochs": -4}, "stage_epochs must be a whole number of at least 1, found -4"),
-        ({"stage_epochs": 1.5}, "stage_epochs must be"),
+        ({"stage_epochs": -4}, "stage_epochs is a whole number of at least 1, found -4"),
+        ({"stage_epochs": 1.5}, "stage_epochs is a whole"),
         ({"flip": 1}, "flip is true or false"),
         ({"rotation": -10}, "rotation is a number from 0 to 180"),
         ({"rotation": math.nan}, "rotation is a number"),
@@ -173,6 +173,74 @@ def test_what_is_refused(options, message):
 def test_what_a_branch_refuses(options, message):
     with pytest.raises(ConfigError, match=message):
         BranchConfig(**{"backbone": "x", **options})
+
+
+# what decides
+
+TWO = {"a": {"backbone": "x", "options": {"depth": 2}}, "b": {"backbone": "y", "input": "dwt"}}
+PLAIN = {"branches": TWO, "fusion_weights": [0.3, 0.7], "strategy": "plain", "weights": "scratch"}
+STAGED = {**PLAIN, "strategy": "multistage"}
+
+
+def decisive(**options):
+    return json.dumps(CaeNetConfig(**options).decisive(), sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        (PLAIN, {"size": 128}),
+        (PLAIN, {"max_crops": 2}),
+        (PLAIN, {"dwt": "native"}),
+        (PLAIN, {"weights": "pretrained"}),
+        (PLAIN, {"strategy": "over"}),
+        (PLAIN, {"strategy": "multistage"}),
+        (PLAIN, {"fusion": "fit"}),
+        (PLAIN, {"fusion_weights": [0.7, 0.3]}),
+        (PLAIN, {"training": {"epochs": 3}}),
+        (PLAIN, {"training": {"attention_weight": 1.0}}),
+        (PLAIN, {"branches": {**TWO, "a": {"backbone": "x", "options": {"depth": 3}}}}),
+        (PLAIN, {"branches": {**TWO, "a": {**TWO["a"], "flip": True}}}),
+        (PLAIN, {"branches": {"c": TWO["a"], "b": TWO["b"]}}),
+        (PLAIN, {"branches": {"b": TWO["b"], "a": TWO["a"]}}),
+        (STAGED, {"stages": 3}),
+        (STAGED, {"subsets": "generator"}),
+        (STAGED, {"reals": "disjoint"}),
+        (STAGED, {"branches": {**TWO, "a": {**TWO["a"], "stage_epochs": 2}}}),
+    ],
+    ids=str,
+)
+def test_an_option_with_an_effect_decides(given, changes):
+    assert decisive(**{**given, **changes}) != decisive(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        (PLAIN, {"stages": 3}),
+        (PLAIN, {"subsets": "generator"}),
+        (PLAIN, {"reals": "disjoint"}),
+        (PLAIN, {"branches": {**TWO, "a": {**TWO["a"], "stage_epochs": 2}}}),
+        (PLAIN, {"training": {"workers": 7, "cache": True, "on_bad": "skip", "max_bad": 3}}),
+        (PLAIN, {"branches": {name: {**one, "weights": "scratch"} for name, one in TWO.items()}}),
+        ({**PLAIN, "fusion": "fit"}, {"fusion_weights": [0.7, 0.3]}),
+        ({**PLAIN, "branches": {"a": TWO["a"]}, "fusion_weights": [1.0]}, {"dwt": "native"}),
+    ],
+    ids=str,
+)
+def test_an_option_without_effect_does_not(given, changes):
+    assert decisive(**{**given, **changes}) == decisive(**given)
+
+
+def test_weights_decide_by_what_they_hold(tmp_path):
+    files = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    for file, content in zip(files, (b"a", b"a", b"b"), strict=True):
+        file.write_bytes(content)
+    one, same, other = (decisive(**{**PLAIN, "weights": str(file)}) for file in files)
+    assert one == same != other
+    files[0].unlink()
+    with pytest.raises(ConfigError, match=r"0\.safetensors cannot be read"):
+        decisive(**{**PLAIN, "weights": str(files[0])})
 
 
 def test_an_unknown_key_in_the_table_is_refused_by_the_command(tmp_path):

@@ -148,6 +148,36 @@ def test_the_report_of_fitted_weights_names_what_was_chosen_and_what_was_best(mo
     assert "fitted" not in training.chosen_fusion({}, manifest, given)[1]
 
 
+def test_frames_of_a_video_do_not_make_the_standard_error_smaller():
+    """Of sixty images and of ten copies of each the same weights can't be told from the best."""
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], 30)
+    parts = rng.normal(0, 1, (60, 2)) + np.outer(2 * labels - 1, [0.9, 0.3])
+    single = fitted_weights(crops_of(parts), labels)
+    frames, groups = np.repeat(parts, 10, axis=0), np.repeat([f"v{i}" for i in range(60)], 10).tolist()
+    grouped = fitted_weights(crops_of(frames), np.repeat(labels, 10), groups)
+    alone = fitted_weights(crops_of(frames), np.repeat(labels, 10))
+    assert single.weights[0] == pytest.approx(grouped.weights[0], abs=0.101)
+    assert alone.weights[0] > grouped.weights[0] + 0.1, "frames as if each were of its own"
+    assert grouped.auroc == pytest.approx(single.auroc, abs=0.02)
+
+
+def test_groups_of_one_image_change_nothing(monkeypatch):
+    monkeypatch.setattr("tellsign.systems.cae_net.fusion.differences", lambda *_, **__: pytest.fail("drawn"))
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], 30)
+    parts = rng.normal(0, 1, (60, 2)) + 0.5 * (2 * labels - 1)[:, None]
+    own = [*(f"g{i}" for i in range(50)), *[""] * 10]
+    assert fitted_weights(crops_of(parts), labels, own) == fitted_weights(crops_of(parts), labels)
+
+
+def test_a_video_of_each_class_tells_no_weights_apart():
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], 20)
+    parts = rng.normal(0, 1, (40, 2)) + np.outer(2 * labels - 1, [3, -3])
+    assert fitted_weights(crops_of(parts), labels, ["a"] * 20 + ["b"] * 20).weights == (0.5, 0.5)
+
+
 def test_a_branch_that_harms_beyond_chance_loses_its_weight():
     rng = np.random.default_rng(4)
     labels = np.repeat([0, 1], 200)

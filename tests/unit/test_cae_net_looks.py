@@ -16,6 +16,7 @@ from pictures import natural, write_dataset
 from tellsign.data import Manifest, read
 from tellsign.image import decode, square_crops
 from tellsign.metrics import auroc
+from tellsign.perturb.attacks.gradient import fgsm
 from tellsign.perturb.files import write_perturbed
 from tellsign.perturb.naming import parse
 from tellsign.types import FAKE, REAL, ConfigError, OutputError
@@ -207,6 +208,18 @@ def test_fgsm_is_a_step_along_the_sign_of_the_gradient_of_the_one_that_is_attack
         # Towards the other class, by more than the tolerance.
         if eps == 0.01 and source == judge:
             assert (signs * (found - attacked.attack_scores(block, None))).mean() < -0.05
+
+
+def test_the_steps_of_all_strengths_are_those_of_the_attack_that_others_use(sample):
+    """One gradient serves all of them."""
+    look, sample = look_at(1), sample[:-2]
+    block = attacked.attacked(look, "a", sample)
+    x = torch.from_numpy(np.stack([decode(one.path).array for one in sample]))
+    score, y = look.targets()["a"], torch.tensor(sample.labels)
+    for eps in attacked.EPS:
+        step = fgsm(score, x, y, eps=eps, threshold=0.0)
+        expected = torch.where(y == FAKE, step.margin, -step.margin).numpy()
+        np.testing.assert_allclose(attacked.attack_scores(block, eps), expected, rtol=0, atol=1e-3)
 
 
 def test_what_is_made_against_the_weights_is_not_what_is_made_against_the_vote(sample):

@@ -14,17 +14,18 @@ import pywt
 
 from pictures import natural
 from tellsign.image import square_crops
+from tellsign.image.network_input import NetworkInput
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.train_config import read_config
 from tellsign.types import ConfigError, ImageError, ManifestError, TooSmallError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.systems.cae_net.counts import count, counts  # noqa: E402 - need PyTorch
+from tellsign.nn.region import RegionScore  # noqa: E402 - need PyTorch
+from tellsign.systems.cae_net.counts import count, counts  # noqa: E402
 from tellsign.systems.cae_net.model import (  # noqa: E402
     Branch,
     CaeNet,
-    CropScore,
     band_statistics,
     empty_ensemble,
     entry_side,
@@ -138,7 +139,7 @@ def test_the_gradient_reaches_the_pixels_through_the_sub_bands():
 def test_a_whole_image_is_scored_at_the_detectors_crops():
     image = natural(3, 50, 90)
     for max_crops in (1, 2, 4):
-        found = CropScore(Levels(), size=32, max_crops=max_crops)(torch.from_numpy(image[None]))
+        found = RegionScore(Levels(), NetworkInput(32, max_crops))(torch.from_numpy(image[None]))
         expected = -square_crops(image, 32, max_crops).mean()
         assert found.shape == (1,)
         assert found.item() == pytest.approx(expected, abs=1e-6)
@@ -146,13 +147,13 @@ def test_a_whole_image_is_scored_at_the_detectors_crops():
 
 def test_crops_of_several_images_are_not_mixed():
     images = pictures(4, 40, 70)
-    score = CropScore(Levels(), size=32, max_crops=2)
+    score = RegionScore(Levels(), NetworkInput(32, 2))
     alone = torch.cat([score(image[None]) for image in images])
     assert torch.allclose(score(images), alone, atol=1e-6)
 
 
 def test_images_of_another_shape_or_too_small_are_refused():
-    score = CropScore(Levels(), size=32, max_crops=1)
+    score = RegionScore(Levels(), NetworkInput(32, 1))
     with pytest.raises(ImageError, match="expected images of shape"):
         score(torch.zeros(3, 40, 40))
     with pytest.raises(TooSmallError):

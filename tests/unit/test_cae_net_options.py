@@ -23,12 +23,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("captum")
 pytest.importorskip("onnxscript")
-from tellsign.evaluate.cae_net import attacked, attention, options, tables  # noqa: E402 - need PyTorch
-from tellsign.evaluate.cae_net.folds import folds  # noqa: E402
-from tellsign.evaluate.cae_net.looks import evenly  # noqa: E402
-from tellsign.evaluate.cae_net.study import Study, configuration  # noqa: E402
+from looking_networks import logits_and_map  # noqa: E402 - needs PyTorch
+from tellsign.evaluate.cae_net import attacked, attention, faithful, options, tables  # noqa: E402
+from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS  # noqa: E402
+from tellsign.evaluate.cae_net.study import configuration, scores_on  # noqa: E402
 from tellsign.evaluate.cae_net.tables import Pooled  # noqa: E402
-from tellsign.nn.attention import attention_outside, box_masks, cam_layer, logits_and_map  # noqa: E402
+from tellsign.evaluate.folds import folds  # noqa: E402
+from tellsign.evaluate.samples import evenly  # noqa: E402
+from tellsign.evaluate.study import Study  # noqa: E402
+from tellsign.nn.attention import attention_outside, box_masks, cam_layer  # noqa: E402
 from tellsign.systems.cae_net.model import Branch, new_branch  # noqa: E402
 from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
 from trainings import Tiny  # noqa: E402
@@ -81,6 +84,7 @@ def quick():
         patch.setattr("tellsign.faces.boxes", red_box)
         for module in (tables, attacked, attention):
             patch.setattr(module, "RESAMPLES", 50)
+        patch.setattr(faithful, "N_IMAGES", 4)
         yield
 
 
@@ -141,11 +145,15 @@ def test_every_column_of_the_three_trainings_is_measured(done):
     columns += [f"attention in the face, {branch}" for branch in BRANCHES]
     wanted = {(name, column) for name in NAMES for column in columns}
     wanted |= {(pair, f"{column}, difference") for pair in PAIRS for column in columns}
+    gains = [f"{gain} gain, {branch}" for gain in ("deletion", "insertion") for branch in BRANCHES]
+    wanted |= {(name, column) for name in NAMES for column in gains}
     assert set(rows) == wanted | {(options.EVEN, "attention in the face")}
     for key, row in rows.items():
         assert row.published is None
         assert row.reproduced is not None, key
-        if key[0] in NAMES:
+        if key[0] == options.BASE and key[1] in columns[:5]:
+            assert row.note.startswith("published values: cae-net-singles and cae-net-fgsm")
+        elif key[0] in NAMES:
             assert row.note.startswith("not in the paper")
     assert "attention_weight = 1." in result.notes[0]
     assert "adversarial_eps = 0.01." in result.notes[0]
@@ -335,7 +343,7 @@ def test_without_captum_the_maps_alone_are_missing(done, manifest, config, monke
     monkeypatch.setattr(attention, "grad_cam", missing)
     rows, _, _ = table(manifest, config, done[3])
     for (name, column), row in rows.items():
-        if column.startswith("attention in the face, "):
+        if column.startswith("attention in the face, ") or " gain, " in column:
             assert row.reproduced is None
             assert "need captum" in row.note
         else:
@@ -355,6 +363,42 @@ def test_a_training_that_fails_leaves_the_others(done, manifest, config, tmp_pat
     assert not [key for key in rows if key[0] == PAIRS[1]]
 
 
+def test_the_vote_is_compared_with_the_weights_before_and_after_adversarial_training(sample, monkeypatch):
+    """An attack that turns five decisions of the weights and two of the vote, and none after the training."""
+    signs = np.where(np.array(sample.labels) == FAKE, 1.0, -1.0)
+
+    def block(given, cell, look, target, images):
+        n_turned = 0 if cell == options.ADVERSARIAL else {BY_WEIGHTS: 5, BY_VOTE: 2}.get(target, 3)
+        attacked_scores = (signs * np.where(np.arange(len(signs)) < n_turned, -1, 1)).tolist()
+        rows = list(range(len(images)))
+        return {"rows": rows, "clean": signs.tolist()} | {str(eps): attacked_scores for eps in attacked.EPS}
+
+    monkeypatch.setattr(options, "attack_block", block)
+    look = SimpleNamespace(rules={BY_WEIGHTS: "weights", BY_VOTE: "vote"})
+    found = {
+        name: options.Measured(
+            name,
+            block(None, name, look, BY_WEIGHTS, sample),
+            {},
+            {},
+            options._blocks(None, name, look, sample) if name in options.VOTED else {},
+        )
+        for name in NAMES
+    }
+    rows = {(row.row, row.column): row for row in options._attack_rows(found, found[options.BASE], sample)}
+    column, n = "accuracy, FGSM 0.02, difference", len(sample)
+    for option, vote, transfer in ((options.BASE, 3 / n, 2 / n), (options.ADVERSARIAL, 0, 0)):
+        weights = f"{BY_WEIGHTS}, {option}"
+        assert rows[f"{BY_VOTE}, {option} - {weights}", column].reproduced == pytest.approx(vote)
+        assert rows[f"{attacked.TRANSFER}, {option} - {weights}", column].reproduced == pytest.approx(
+            transfer
+        )
+        assert rows[f"{BY_VOTE}, {option} - {weights}", "accuracy, clean, difference"].reproduced == 0
+    assert not [name for name, _ in rows if BY_VOTE in name and options.ATTENTION in name]
+    two = SimpleNamespace(rules={BY_WEIGHTS: "weights"})
+    assert options._blocks(None, options.BASE, two, sample) == {}, "two branches have no majority"
+
+
 @pytest.mark.parametrize("option", ["attention_weight", "adversarial_eps"])
 def test_an_option_that_is_on_already_has_nothing_to_be_compared_with(manifest, tmp_path, option):
     config = write_config(tmp_path, {"workers = 0": f"workers = 0\n{option} = 0.5"})
@@ -371,6 +415,6 @@ def test_branches_without_a_map_say_why(manifest, tmp_path):
     assert attention.no_map(look, "deit") == ""
     assert attention.no_map(look, "wavelet").startswith("wavelet looks at a spectrum")
     assert "which layer of" in attention.no_map(look, "other")
-    given = Study(manifest, config, tmp_path, 3, 0, None, None, print)
+    given = Study(manifest, "cae-net", config, scores_on, tmp_path, 3, 0, None, None, print)
     with pytest.raises(ConfigError, match="those of wavelet lie over a spectrum"):
         options.option_cell(replace(given), options.ATTENTION)

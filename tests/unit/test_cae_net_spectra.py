@@ -59,7 +59,8 @@ def test_a_branch_of_spectra_is_standardised_differentiable_and_has_no_more_weig
     config = CaeNetConfig(branches=branches, fusion_weights=(1.0,), size=32, weights="scratch")
     images = pictures(6)
     statistics = channel_statistics(iter(images.split(2)), LogSpectrum(kind, 32))
-    branch = new_branch(config, "lines", statistics=statistics)
+    branch = new_branch(config, "lines")
+    branch.standardise_with(statistics)
     assert entry_side(config, "lines") == 32
     entry = branch.entry(images).numpy()
     assert np.allclose(entry.mean(axis=(0, 2, 3)), 0, atol=1e-4)
@@ -78,7 +79,9 @@ def test_autocast_leaves_what_a_network_sees_as_it_is(kind):
     config = CaeNetConfig(branches=branches, fusion_weights=(1.0,), size=32, weights="scratch")
     channels = 12 if kind == "dwt" else 3
     statistics = {"mean": (0.25,) * channels, "std": (0.5,) * channels}
-    branch = new_branch(config, "one", statistics=None if kind == "rgb" else statistics)
+    branch = new_branch(config, "one")
+    if kind != "rgb":
+        branch.standardise_with(statistics)
     seen = []
     branch.network.register_forward_pre_hook(lambda _network, inputs: seen.append(inputs[0]))
     images = pictures()

@@ -15,6 +15,7 @@ import pytest
 from pictures import natural, upsampled, write_split_dataset
 from tellsign import artifacts, detectors, hub
 from tellsign.data import Manifest, pixels, read
+from tellsign.image import decode, square_crops
 from tellsign.metrics import auroc
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
 
@@ -23,6 +24,7 @@ pytest.importorskip("timm")
 pytest.importorskip("onnxscript")
 from tellsign.perturb.attacks import parse  # noqa: E402 - after what it may lack
 from tellsign.systems.cae_net.config import CaeNetConfig  # noqa: E402
+from tellsign.systems.cae_net.model import band_statistics  # noqa: E402
 from tellsign.systems.cae_net.stages import TABLE, read_retention, write_retention  # noqa: E402
 from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
 from tellsign.systems.cae_net.training import crop_scores, trained_branches, validation_parts  # noqa: E402
@@ -368,6 +370,74 @@ def test_a_backbone_that_cannot_take_the_crops_is_known_before_any_training(data
     ):
         CaeNetSystem(small).fit(*parts_of(data), out=tmp_path / "d", seed=0)
     assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("branch", "message"),
+    [
+        ({"options": {"no_such_option": 1}}, "no_such_option"),
+        ({"backbone": "no_such_backbone"}, "no_such_backbone"),
+        ({"weights": "nowhere.safetensors"}, "nowhere.safetensors cannot be read"),
+    ],
+)
+def test_a_branch_that_cannot_be_built_is_known_before_an_image_is_read(
+    data, tmp_path, monkeypatch, branch, message
+):
+    """And nothing is left that the corrected command would have to resume."""
+    monkeypatch.setattr(pixels, "decode", None)
+    branches = {"bands": BANDS, "other": {"backbone": "test_resnet", "input": "dwt"} | branch}
+    one = config(branches=branches, training=TRAINING | {"cache": True})
+    with pytest.raises(ConfigError, match=message):
+        CaeNetSystem(one).fit(*parts_of(data), out=tmp_path / "d", seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sub_bands_are_standardised_with_the_training_s_own_statistics(data, tmp_path, monkeypatch):
+    seen = []
+
+    def trained(branch, name, plan):
+        seen.append((branch.get_buffer("mean"), branch.get_buffer("std")))
+        return branch
+
+    monkeypatch.setattr("tellsign.systems.cae_net.training._trained", trained)
+    train, valid = parts_of(data)
+    both = config(branches={"bands": BANDS, "pixels": BRANCHES["pixels"]})
+    trained_branches(both, train, valid, run=tmp_path, seed=0, say=print)
+    crops = torch.from_numpy(np.stack([square_crops(decode(s.path).array, SIZE, 1)[0] for s in train]))
+    expected = band_statistics([crops], "native")
+    for found, name in zip(seen[0], ("mean", "std"), strict=True):
+        assert torch.allclose(found.flatten(), torch.tensor(expected[name]), atol=1e-6)
+    assert seen[1][0].flatten().tolist() == pytest.approx((0.485, 0.456, 0.406)), "pixels keep timm's"
+
+
+@pytest.mark.parametrize("step", ["trained_branches", "chosen_fusion"])
+def test_out_of_memory_around_the_trainings(data, tmp_path, monkeypatch, step):
+    def fails(*args, **options):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(f"tellsign.systems.cae_net.training.{step}", fails)
+    if step == "chosen_fusion":
+        monkeypatch.setattr("tellsign.systems.cae_net.training.trained_branches", lambda *a, **k: {})
+    with pytest.raises(ConfigError, match=r"out of memory around .* is kept in .*d\.run\. Make memory free"):
+        CaeNetSystem(config()).fit(*parts_of(data), out=tmp_path / "d", seed=0)
+
+
+def test_no_process_writes_before_all_have_come(data, tmp_path, monkeypatch):
+    """Since the first one may still be clearing what an earlier training has left."""
+
+    class Waiting(BaseException):
+        pass
+
+    def waits(value, at):
+        raise Waiting
+
+    monkeypatch.setattr("tellsign.engine.distributed.gathered", waits)
+    monkeypatch.setattr(pixels, "decode", None)
+    with pytest.raises(Waiting):
+        CaeNetSystem(config(training=TRAINING | {"cache": True})).fit(
+            *parts_of(data), out=tmp_path / "d", seed=0
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_images_that_are_smaller_than_the_crops(data, tmp_path):

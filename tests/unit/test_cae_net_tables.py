@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,18 @@ from cae_net_tiny import write_config
 from tellsign.data import Manifest
 from tellsign.evaluate.reproduce import REGISTRY, reproduce
 from tellsign.lock import locked
-from tellsign.metrics import auroc
+from tellsign.metrics import auroc, eer
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError, OutputError, Sample
 
 pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.evaluate.cae_net import attacked, strategies, study, tables
+from tellsign.evaluate.cae_net import attacked, looks, strategies, study, tables
 from tellsign.evaluate.cae_net.ablations import frequency_configs
-from tellsign.evaluate.cae_net.cells import Finished, Scores
-from tellsign.evaluate.cae_net.figures import same_class
-from tellsign.evaluate.cae_net.folds import thinned
-from tellsign.evaluate.cae_net.looks import evenly
+from tellsign.evaluate.cae_net.figures import by_chance, same_class
+from tellsign.evaluate.cae_net.retention import stage_rows
+from tellsign.evaluate.cells import Finished, Scores
+from tellsign.evaluate.folds import thinned
+from tellsign.evaluate.study import Study
 from tellsign.groups import sources
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.systems.cae_net.stages import Retention, write_retention
@@ -38,9 +40,16 @@ NAMES = [name for name in REGISTRY if name.startswith("cae-net")]
 
 
 def made(n=60, group_size=2):
-    """n reals and n fakes without files."""
+    """n reals and n fakes without files, whose checksums are therefore given."""
     samples = [
-        Sample(Path(f"{name}/{i}.png"), label, "set", "gan" if label else "", f"{name}{i // group_size}")
+        Sample(
+            Path(f"{name}/{i}.png"),
+            label,
+            "set",
+            "gan" if label else "",
+            f"{name}{i // group_size}",
+            sha256=sha256(f"{name}{i}".encode()).hexdigest(),
+        )
         for label, name in ((REAL, "r"), (FAKE, "f"))
         for i in range(n)
     ]
@@ -83,8 +92,8 @@ def trained(monkeypatch, tmp_path):
         labels = np.array(self.folds[fold - 1].test.labels)
         return labels + np.random.default_rng(fold).normal(scale=0.9, size=len(labels))
 
-    monkeypatch.setattr(study, "finished_cell", finished_cell)
-    monkeypatch.setattr(study.Study, "spectrum_scores", spectrum)
+    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
+    monkeypatch.setattr(Study, "spectrum_scores", spectrum)
     return asked
 
 
@@ -133,11 +142,21 @@ def test_singles_stand_beside_the_values_of_each_version():
 def test_other_tables_have_their_published_values():
     rows = rows_of(reproduce("cae-net-frequency"))
     assert rows["ResNet, sub-bands", "accuracy"].published == pytest.approx(0.8044)
+    assert rows["ResNet, sub-bands", "accuracy"].note.startswith("published by v3; needs")
     assert rows["ConvNeXt, sub-bands", "accuracy"].published == pytest.approx(0.8949)
+    assert "published by v3; 89.49 is the v2 single" in rows["ConvNeXt, sub-bands", "accuracy"].note
+    assert "not in the paper" in rows["ConvNeXt, sub-bands", "AUROC"].note
     rows = rows_of(reproduce("cae-net-fgsm"))
     assert rows["convnext", "accuracy, FGSM 0.01"].published == pytest.approx(0.0645)
-    assert "13 to 20 %" in rows["ensemble by weights", "accuracy, FGSM 0.02"].note
-    assert rows["ensemble by weights", "accuracy, clean"].published is None
+    assert "published by v3" in rows["convnext", "accuracy, FGSM 0.01"].note
+    assert rows["convnext", "accuracy, FGSM 0.02"].published is None
+    assert "v3: about 13 to 20 % at 0.01 to 0.03" in rows["ensemble by weights", "accuracy, FGSM 0.02"].note
+    clean = {"efficientnet": 0.8611, "deit": 0.8916, "convnext": 0.9124, "ensemble by weights": 0.9446}
+    for target, value in clean.items():
+        assert rows[target, "accuracy, clean"].published == pytest.approx(value)
+        assert "published by v3" in rows[target, "accuracy, clean"].note
+    assert rows["ensemble by vote", "accuracy, clean"].published is None
+    assert "not in the paper" in rows["ensemble by vote", "accuracy, clean"].note
 
 
 def test_the_costs_are_those_of_the_specification(tmp_path):
@@ -235,6 +254,44 @@ def test_the_difference_to_the_spectrum_detector_has_a_verdict(trained, tmp_path
     assert row.note == "ensemble is better"
 
 
+def test_every_branch_has_an_equal_error_and_a_difference_to_the_spectrum_detector(trained, tmp_path):
+    result = table("cae-net-singles", tmp_path, folds=2)
+    rows = rows_of(result)
+    labels = np.concatenate([cell.test.labels for cell in trained])
+    noise = [
+        np.random.default_rng(fold).normal(scale=0.9, size=len(cell.test))
+        for fold, cell in enumerate(trained, 1)
+    ]
+    spectrum = labels + np.concatenate(noise)
+    for branch in ("efficientnet", "deit", "wavelet"):
+        scores = np.concatenate([scored(cell).scores.parts[branch] for cell in trained])
+        error = rows[branch, "EER"]
+        assert error.reproduced == pytest.approx(eer(labels, scores))
+        assert error.ci[0] <= error.reproduced <= error.ci[1]
+        pair = rows[f"{branch} - spectrum detector", "AUROC, difference"]
+        assert pair.reproduced == pytest.approx(auroc(labels, scores) - auroc(labels, spectrum))
+        assert pair.ci[0] <= pair.reproduced <= pair.ci[1]
+    assert rows["ensemble", "EER, v2"].published == pytest.approx(0.0472)
+    assert rows["spectrum detector", "EER"].reproduced == pytest.approx(eer(labels, spectrum))
+
+
+def test_a_table_says_of_itself_what_was_trained_and_how_many_differences_there_are(trained, tmp_path):
+    text = " ".join(table("cae-net-singles", tmp_path, folds=2).notes)
+    assert "7 differences, each judged at 95 %" in text, (
+        "four to the spectrum detector, three to the ensemble"
+    )
+    assert "Seed 0; 2 detectors trained in 20 s on a machine of which there is no record." in text
+    assert "weights scratch; strategy plain, 2 epochs; fusion fit." in text
+    assert "margin of its classifier" in text
+    assert "The configuration, tiny.toml, does not say on which images it was chosen." in text
+    assert "what deit reached here says nothing" in text
+    n = len(trained[0].train)
+    assert f"with {n} images a transformer" in text
+    shown = table("cae-net-singles", tmp_path, folds=2, config=None).notes
+    head = study.SMALL.read_text().splitlines()[0].removeprefix("# ")
+    assert any("cae-net-small.toml, says of itself" in note and head in note for note in shown)
+
+
 def test_a_difference_that_may_be_none_is_undecided():
     labels = np.repeat([0, 1], 20)
     one, other = (np.random.default_rng(seed).normal(size=40) + 0.3 * labels for seed in (1, 2))
@@ -249,7 +306,7 @@ def test_where_the_spectrum_detector_cannot_be_fitted_its_row_says_why(trained, 
     def small(self, fold):
         raise ManifestError("images are smaller than 128 pixels")
 
-    monkeypatch.setattr(study.Study, "spectrum_scores", small)
+    monkeypatch.setattr(Study, "spectrum_scores", small)
     result = table("cae-net-singles", tmp_path, folds=2)
     row = rows_of(result)["spectrum detector", "AUROC"]
     assert row.reproduced is None
@@ -267,10 +324,10 @@ def test_every_strategy_shows_as_many_images(tmp_path):
     shown = {}
     for strategy in strategies.STRATEGIES:
         views = strategies.strategy_views(config, training, strategy)
-        shown[strategy] = views.total
+        (shown[strategy],) = {one.total for one in views.values()}
         own = strategies.strategy_config(config, training, strategy)
-        epochs = {own.stage_training(name).epochs for name in own.branches}
-        assert epochs == {views.epochs}, strategy
+        epochs = {name: own.stage_training(name).epochs for name in own.branches}
+        assert epochs == {name: one.epochs for name, one in views.items()}, strategy
     assert shown["plain"] == 30 * 120
     for strategy, total in shown.items():
         assert total == pytest.approx(30 * 120, rel=0.03), strategy
@@ -284,7 +341,31 @@ def test_a_multistage_configuration_keeps_its_own_schedule_and_sets_the_measure(
     plain = strategies.strategy_config(config, training, "plain")
     assert plain.training.epochs == round(5 * (5 * 20 + 100) / 120)
     disjoint = strategies.strategy_config(config, training, strategies.DISJOINT)
-    assert {branch.stage_epochs for branch in disjoint.branches.values()} == {8}
+    # 120 fakes and reals are 200 views in five stages with all reals, and 120 where the reals are parted.
+    epochs = {name: branch.stage_epochs for name, branch in disjoint.branches.items()}
+    assert epochs == {"efficientnet": round(5 * 200 / 120), "deit": 8, "convnext": round(4 * 200 / 120)}
+    assert epochs["convnext"] == 7
+
+
+def test_branches_of_other_epochs_are_said_to_see_more():
+    """ConvNeXt with its 4 epochs a stage is shown 800 images, and 960 where all branches have 8 epochs."""
+    training, config = thinned(made(n=100), ratio=5, seed=0), CaeNetConfig()
+    shown = {name: strategies.strategy_views(config, training, name) for name in strategies.STRATEGIES}
+    own = strategies.own_views(config, training)
+    assert {name: views.total for name, views in own.items()} == {
+        "efficientnet": 1000, "deit": 1000, "convnext": 800,
+    }  # fmt: skip
+    assert {views.total for views in shown["plain"].values()} == {960}
+    note = strategies.views_note(own, shown, config.stages)
+    assert "plain to convnext 1.20 times" in note
+    assert "plain to deit" not in note
+    assert "multistage" not in note.partition("But these show")[2].replace("multistage, reals disjoint", "")
+    choices = strategies.choices_note(shown, config.stages)
+    assert (
+        "5 of efficientnet and 5 of deit and 4 of convnext in each of 5 stages (multistage, reals repeat)"
+        in choices
+    )
+    assert "8 (plain; weighted; focal)" in choices
 
 
 def test_balancing_compares_the_multistage_schedule_with_every_other(trained, tmp_path):
@@ -326,11 +407,14 @@ def test_cells_that_could_not_use_the_same_images_are_not_paired(monkeypatch, tm
         scores = Scores(rows, found.scores.labels[rows], groups, found.scores.fused[rows], parts)
         return replace(found, scores=scores)
 
-    monkeypatch.setattr(study, "finished_cell", finished_cell)
+    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
     rows = rows_of(table("cae-net-balancing", tmp_path))
     assert rows["over", "AUROC"].reproduced is not None
     assert rows["multistage, reals repeat - focal", "AUROC, difference"].ci
-    assert ("multistage, reals repeat - over", "AUROC, difference") not in rows
+    for column in ("AUROC, difference", "balanced accuracy, difference"):
+        row = rows["multistage, reals repeat - over", column]
+        assert (row.reproduced, row.ci) == (None, None)
+        assert "not paired" in row.note
 
 
 def test_how_many_epochs_there_are_to_choose_from_is_said(trained, tmp_path):
@@ -361,7 +445,7 @@ def test_a_folder_that_is_held_or_cannot_be_written_stops_the_command(name, trai
         with locked(tmp_path / "cell"):
             return scored(cell)
 
-    monkeypatch.setattr(study, "finished_cell", finished_cell)
+    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
     with locked(tmp_path / "cell"), pytest.raises(OutputError, match="another run is writing"):
         table(name, tmp_path)
     assert len(asked) == 1
@@ -373,7 +457,7 @@ def test_a_cell_that_cannot_be_made_leaves_the_others_and_says_why(monkeypatch, 
             raise ManifestError("3 reals cannot be parted into 5 subsets")
         return scored(cell)
 
-    monkeypatch.setattr(study, "finished_cell", finished_cell)
+    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
     rows = rows_of(table("cae-net-balancing", tmp_path))
     assert "cannot be parted" in rows["multistage, reals disjoint", "AUROC"].note
     assert rows["multistage, reals disjoint", "AUROC"].reproduced is None
@@ -382,7 +466,7 @@ def test_a_cell_that_cannot_be_made_leaves_the_others_and_says_why(monkeypatch, 
     def none(cell, root, *, say):
         raise ManifestError("no image can be used")
 
-    monkeypatch.setattr(study, "finished_cell", none)
+    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", none)
     with pytest.raises(ConfigError, match="no image can be used"):
         table("cae-net-balancing", tmp_path)
 
@@ -414,11 +498,33 @@ def test_the_frequency_table_has_published_networks_for_the_published_configurat
         assert CaeNetConfig(**asdict(one)) == one
 
 
+def test_given_weights_of_both_networks_of_the_frequency_table_are_used(tmp_path):
+    """A file for ConvNeXt, and one for the ResNet in a branch that only names it."""
+    files = {name: str(tmp_path / f"{name}.safetensors") for name in ("convnext", "resnet")}
+    branches = {
+        **CaeNetConfig().branches,
+        "convnext": replace(CaeNetConfig().branches["convnext"], weights=files["convnext"]),
+        "resnet": {"backbone": "resnet34", "weights": files["resnet"]},
+    }
+    found = frequency_configs(CaeNetConfig(branches=branches, fusion="fit"))
+    weights = {name: one.branch_weights("convnext") for name, one in found.items()}
+    assert weights.pop("ResNet, sub-bands") == files["resnet"]
+    assert set(weights.values()) == {files["convnext"]}
+    without = {name: branch for name, branch in branches.items() if name != "resnet"}
+    found = frequency_configs(CaeNetConfig(branches=without))
+    assert found["ResNet, sub-bands"].branch_weights("convnext") == "pretrained"
+
+
 def test_frequency_rows(trained, tmp_path):
-    rows = rows_of(table("cae-net-frequency", tmp_path))
+    result = table("cae-net-frequency", tmp_path)
+    rows = rows_of(result)
     assert len(trained) == 4
     assert rows["ResNet, sub-bands", "accuracy"].published == pytest.approx(0.8044)
     assert rows["ResNet, sub-bands", "accuracy"].reproduced is not None
+    text = " ".join(result.notes)
+    assert "Seed 0; 4 detectors trained in 40 s" in text
+    assert "Weights scratch; strategy plain, 2 epochs." in text
+    assert "3 differences, each judged" in text
 
 
 # retention
@@ -446,24 +552,40 @@ def test_retention_shows_every_subset_after_every_stage(monkeypatch, tmp_path):
         found = replace(scored(cell), folder=tmp_path / cell.name)
         for branch in cell.config.branches:
             file = found.run / branch / "retention.json"
-            write_retention(file, [stage(1), stage(2, subsets=(0.4, 0.95))], title=branch)
+            apart = {"real_parts": (0.6, 0.8), "n_real_parts": (8, 12), "n_valid_reals": 21}
+            more = apart if cell.config.reals == "disjoint" else {}
+            write_retention(file, [stage(1, **more), stage(2, subsets=(0.4, 0.95), **more)], title=branch)
         return found
 
-    monkeypatch.setattr(study, "finished_cell", finished_cell)
+    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
     result = table("cae-net-retention", tmp_path)
     rows = rows_of(result)
     first = "multistage, reals repeat, deit, stage 1"
     assert rows[first, "subset 1, trained on"].reproduced == 0.9
     assert rows[first, "subset 2, to come"].reproduced == 0.5
     assert rows[first.replace("1", "2"), "subset 1, trained on"].reproduced == 0.4
-    assert rows[first.replace("repeat", "disjoint"), "reals"].reproduced == 0.8
-    assert len(result.rows) == 2 * 3 * 2 * 6
+    assert rows[first, "reals, trained on"].reproduced == 0.8
+    assert rows[first, "validation reals"].note.endswith("40 images of both classes")
+    disjoint = first.replace("repeat", "disjoint")
+    assert rows[disjoint, "reals 1, trained on"].reproduced == 0.6
+    assert rows[disjoint, "reals 2, to come"].reproduced == 0.8
+    assert rows[disjoint, "reals 2, to come"].note.endswith("12 images")
+    assert rows[disjoint.replace("stage 1", "stage 2"), "reals 2, trained on"].reproduced == 0.8
+    assert rows[disjoint, "validation reals"].note.endswith("; 21 images")
+    assert rows[disjoint, "validation fakes"].note.endswith("; 19 images")
+    assert len(result.rows) == 3 * 2 * (6 + 7)
     assert result.picture == tmp_path / "cells" / "cae-net-retention.png"
     assert result.picture.is_file()
     assert len(result.figure.axes) == 6
-    sentence = next(note for note in result.notes if note.startswith("Test images"))
-    assert "2 detectors trained in 20 s" in sentence
-    assert "strategy" not in sentence
+    assert not [note for note in result.notes if "Test images" in note], "none is shown"
+    assert any("2 detectors trained in 20 s" in note for note in result.notes)
+    assert any("only validation reals compare" in note for note in result.notes)
+
+
+def test_reals_that_an_older_table_has_together_are_said_to_be_of_both_kinds():
+    found = {row.column: row for row in stage_rows("x", stage(1), disjoint=True)}
+    assert found["reals, trained on and to come together"].reproduced == 0.8
+    assert "reals, trained on" not in found
 
 
 # figures
@@ -504,13 +626,11 @@ def test_neighbours_of_the_same_class():
     assert 0.3 < same_class(together, labels) < 0.7
 
 
-def test_images_are_taken_evenly_from_both_classes():
-    manifest = made(n=50)
-    found = evenly(manifest, 20)
-    assert (found.labels.count(REAL), found.labels.count(FAKE)) == (10, 10)
-    assert found[0] == manifest[0]
-    assert found[-1] == manifest[-1]
-    assert evenly(manifest, 1000) == manifest
+def test_neighbours_by_chance_are_those_of_anyone():
+    labels = np.repeat([0, 1], [3, 1])
+    others = [labels[other] == labels[row] for row in range(4) for other in range(4) if other != row]
+    assert by_chance(labels) == pytest.approx(np.mean(others)) == pytest.approx(0.5)
+    assert by_chance(np.repeat([0, 1], [700, 300])) == pytest.approx(0.7**2 + 0.3**2, abs=1e-3)
 
 
 # FGSM
@@ -526,3 +646,30 @@ def test_fgsm_asks_for_all_targets_and_shows_the_vote_against_the_weighted_ensem
         "ensemble by vote",
     }
     assert len(rows) == 5 * (1 + len(attacked.EPS))
+
+
+def test_the_vote_is_compared_with_the_weights_on_the_same_images():
+    """Each of ten images by its group: the vote is right on two more after an attack, and on none before."""
+    sample = made(n=5)
+    right = np.where(np.array(sample.labels) == FAKE, 1.0, -1.0)
+    worse, worst = right.copy(), right.copy()
+    worse[:3] *= -1
+    worst[:5] *= -1
+    rows = list(range(10))
+
+    def block(attacked_scores):
+        return {"rows": rows, "clean": right.tolist()} | dict.fromkeys(
+            map(str, attacked.EPS), attacked_scores.tolist()
+        )
+
+    blocks = {looks.BY_WEIGHTS: block(worst), looks.BY_VOTE: block(worse), attacked.TRANSFER: block(worst)}
+    found = {(row.row, row.column): row for row in attacked.vote_rows(blocks, sample, ", it")}
+    pair = "ensemble by vote, it - ensemble by weights, it"
+    assert found[pair, "accuracy, clean, difference"].reproduced == 0
+    attack = found[pair, "accuracy, FGSM 0.02, difference"]
+    assert attack.reproduced == pytest.approx(0.2)
+    assert attack.ci[0] <= 0.2 <= attack.ci[1]
+    same = f"{attacked.TRANSFER}, it - ensemble by weights, it"
+    assert found[same, "accuracy, FGSM 0.02, difference"].reproduced == 0
+    assert len(found) == 4 + 3
+    assert attacked.vote_rows({looks.BY_WEIGHTS: block(worst)}, sample) == []

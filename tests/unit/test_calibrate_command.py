@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from detector import CROP, write_detector
 from pictures import write_dataset, write_split_dataset
 from tellsign import artifacts
 from tellsign.cli import learn
-from tellsign.data import read
+from tellsign.data import Manifest, read, write
 from tellsign.types import ConfigError, ManifestError
 
 N = 50  # a class: a hundred images, which the domain check needs
@@ -45,6 +47,19 @@ def test_the_test_split_is_left_alone(calibrate, capsys):
     assert spec["calibration_data"]["n"] == 2 * N
     with pytest.raises(ConfigError, match="3 real scores cannot support"):
         calibrate("split/manifest.csv", split="test", fpr="0.1", fnr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("split", "words"), [("train", "scores them too well"), ("test", "evaluate it on others")]
+)
+def test_a_split_that_nobody_should_calibrate_on_is_told(calibrate, folder, capsys, split, words):
+    data = read(folder / "data" / "manifest.csv")
+    write(Manifest(tuple(replace(s, split=split) for s in data)), folder / "data" / "named.csv")
+    spec = calibrate("data/named.csv", split=split, fpr="0.1", fnr=0.1)
+    assert spec["calibration_data"]["splits"] == [split]
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "calibrating on" in line)
+    assert f"calibrating on the split {split}: " in line
+    assert words in line
 
 
 def test_a_manifest_without_splits_is_used_as_it_is(calibrate, capsys):
@@ -125,13 +140,15 @@ def test_without_a_place_a_detector_is_calibrated_where_it_lies(folder, tmp_path
     assert f"to {own}" in capsys.readouterr().err
 
 
-def test_a_split_of_unknown_use_is_told(calibrate, folder, capsys):
-    calibrate("split/manifest.csv", fpr="0.1", fnr=0.1)
+@pytest.mark.parametrize("split", [None, "valid"])
+def test_a_split_of_unknown_use_is_told(calibrate, folder, capsys, split):
+    """Whether the split is named or not, of a detector's own manifest one half of it is meant."""
+    calibrate("split/manifest.csv", split=split, fpr="0.1", fnr=0.1)
     assert "the detector was not trained on this very manifest" in capsys.readouterr().err
     data = read(folder / "split" / "manifest.csv")
     write_detector(folder / "own", data={"manifest": data.digest()}, train={"seed": 0})
     with pytest.raises(ConfigError, match=r"too few distances for the quantile 0\.99: found 50"):
-        calibrate("split/manifest.csv", "own", fpr="0.15", fnr=0.15)
+        calibrate("split/manifest.csv", "own", split=split, fpr="0.15", fnr=0.15)
     said = capsys.readouterr().err
     assert (
         "calibrating on the 50 rows of the split valid that the detector was not chosen on; 60 others" in said

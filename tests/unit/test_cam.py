@@ -12,13 +12,13 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 pytest.importorskip("timm")
 pytest.importorskip("captum")
 
-from looking_networks import TINY, Quadrant, SubBands, Tokens, tiny  # noqa: E402
+from looking_networks import TINY, Quadrant, SubBands, Tokens, logits_and_map, tiny  # noqa: E402
 from pictures import natural  # noqa: E402
-from tellsign.explain.cam import cam_layer, grad_cam  # noqa: E402
+from tellsign.explain.cam import grad_cam  # noqa: E402
 from tellsign.explain.faithfulness import attention_inside, faithfulness  # noqa: E402
 from tellsign.faces import Box  # noqa: E402
 from tellsign.features.wavelet import haar  # noqa: E402
-from tellsign.nn.attention import CamLayer, logits_and_map  # noqa: E402
+from tellsign.nn.attention import CamLayer, cam_layer  # noqa: E402
 from tellsign.types import FAKE, ConfigError, ImageError  # noqa: E402
 
 SIDE = 64
@@ -67,10 +67,7 @@ def test_deletion_by_the_map_falls_faster_than_by_random_order():
             return network(torch.from_numpy(images))[:, FAKE].numpy()
 
     (values,) = grad_cam(network, image[None], layer=CamLayer(network.features))
-    right, wrong = (
-        faithfulness(score, image, one, cells=16, seed=0, steps=16, substitute="mean")
-        for one in (values, -values)
-    )
+    right, wrong = (faithfulness(score, image, one, cells=16, seed=0, steps=16) for one in (values, -values))
     assert right.deletion.area < right.random_deletion.min()
     assert right.insertion.area > right.random_insertion.max()
     assert wrong.deletion_gain < 0 < right.deletion_gain

@@ -12,11 +12,11 @@ from pictures import write_dataset, write_split_dataset
 from tellsign import artifacts, hub, local
 from tellsign.artifacts import CARD_FILE, Artifact
 from tellsign.calibration import CalibrationConfig
-from tellsign.card import CALIBRATED, MARK, UNMEASURED, refitted_card, trained_card
+from tellsign.card import CALIBRATED, MARK, SEEN, UNMEASURED, UNSEEN, refitted_card, trained_card
 from tellsign.data import Manifest, read
 from tellsign.train import calibrate, train
 from tellsign.train_config import TrainConfig
-from tellsign.types import REAL
+from tellsign.types import FAKE, REAL
 
 pytest.importorskip("sklearn")
 
@@ -72,7 +72,7 @@ def test_a_new_detector_has_a_card_that_says_how_it_was_made(data: Manifest, tra
     found = spec["cross_fitted"]["coverage"]
     assert f"| images with a verdict | {found['value']:.3f} [{found['ci'][0]:.3f}, " in card
     assert "The licences of these data apply to the weights" in flat
-    assert card.rstrip().endswith(UNMEASURED.rstrip())
+    assert card.endswith(f"## What was not measured\n\n{UNSEEN}{UNMEASURED}")
     assert all(len(line) <= 116 for line in card.splitlines())
 
 
@@ -97,6 +97,22 @@ def test_a_calibration_writes_its_part_anew(trained: Artifact, others: Manifest,
     assert "These reals are 10 images of a user's own." in card_of(own).replace("\n", " ")
     assert "cross-fitting" not in card_of(own), "of other reals"
     assert "of a user's own" not in after
+
+
+@pytest.mark.parametrize("of", [(REAL, FAKE), REAL])
+def test_a_card_tells_when_the_test_split_was_calibrated_on(
+    trained: Artifact, others: Manifest, tmp_path: Path, of: Any
+) -> None:
+    test = Manifest(tuple(replace(s, split="test") for s in others.filter(label=of)))
+    fit = calibrate if len(set(test.labels)) == 2 else local.calibrate_on_reals
+    fit(trained, test, LOOSE, tmp_path / "new")
+    new = artifacts.load(tmp_path / "new")
+    assert new.spec["calibration_data" if fit is calibrate else "local_reals"]["splits"] == ["test"]
+    assert SEEN in card_of(new)
+    assert "was not read" not in card_of(new)
+    again = calibrate(new, others, LOOSE, tmp_path / "again")
+    assert UNSEEN in card_of(again), "nothing in it is of the test split any more"
+    assert SEEN not in card_of(again)
 
 
 def test_somebody_s_own_card_stays(trained: Artifact, others: Manifest, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from looking_networks import Quadrant, tiny  # noqa: E402
+from looking_networks import Quadrant, logits_and_map, tiny  # noqa: E402
 from pictures import natural, save  # noqa: E402
 from tellsign import faces  # noqa: E402
 from tellsign.data import Manifest  # noqa: E402
@@ -18,13 +18,7 @@ from tellsign.engine.config import TrainingConfig  # noqa: E402
 from tellsign.engine.loop import train_network  # noqa: E402
 from tellsign.engine.losses import adversarial, attentive, cross_entropy, focal, training_loss  # noqa: E402
 from tellsign.engine.scores import arithmetic  # noqa: E402
-from tellsign.nn.attention import (  # noqa: E402
-    CamLayer,
-    attention_outside,
-    box_masks,
-    cam_layer,
-    logits_and_map,
-)
+from tellsign.nn.attention import CamLayer, attention_outside, box_masks, cam_layer  # noqa: E402
 from tellsign.systems.cae_net.config import CaeNetConfig  # noqa: E402
 from tellsign.systems.cae_net.model import Branch  # noqa: E402
 from tellsign.types import ConfigError, Sample  # noqa: E402
@@ -54,7 +48,7 @@ def test_a_network_that_looks_at_one_quadrant_pays_where_the_face_is_elsewhere()
     boxes = [[half - 2, 0, SIDE, half + 2], [0, 0, half - 2, SIDE], [0, half + 2, SIDE, SIDE], NO_FACE]
     loss = attentive(cross_entropy, 0.7, CamLayer(network.features))
     labels = torch.tensor([0, 1, 0, 1])
-    found, figures = loss(network, images, labels, torch.tensor(boxes, dtype=torch.float32))
+    found, figures = loss(network, images, labels, boxes=torch.tensor(boxes, dtype=torch.float32))
     plain, _ = cross_entropy(network, images, labels)
     torch.testing.assert_close(found - plain, 0.7 * torch.tensor([0.0, 1.0, 1.0, 0.0]))
     assert figures == {"attention_outside": pytest.approx(0.5)}
@@ -70,7 +64,7 @@ def test_the_share_of_a_branch_on_pixels_and_sub_bands(dwt):
     boxes = torch.tensor([[0, 0, 96, 192], [48, 96, 190, 180]], dtype=torch.float32)
     config = TrainingConfig(attention_weight=2.0)
     labels = torch.tensor([0, 1])
-    found, _ = training_loss(focal, branch, config)(branch, images, labels, boxes)
+    found, _ = training_loss(focal, branch, config)(branch, images, labels, boxes=boxes)
     _, maps = logits_and_map(backbone, branch.entry(images), cam_layer(backbone))
     cells = 192 // 32 // (2 if dwt == "native" else 1)
     assert maps.shape == (2, cells, cells)
@@ -86,7 +80,7 @@ def test_every_weight_gets_a_finite_gradient(name, precision):
     boxes = torch.tensor([[8, 8, 40, 56], NO_FACE], dtype=torch.float32)
     loss = adversarial(attentive(cross_entropy, 1.0, cam_layer(network)), 0.01)
     with arithmetic(torch.device("cpu"), precision):
-        losses, figures = loss(network, images, torch.tensor([0, 1]), boxes)
+        losses, figures = loss(network, images, torch.tensor([0, 1]), boxes=boxes)
     losses.sum().backward()
     assert losses.dtype == torch.float32
     assert 0 <= figures["attention_outside"] <= 1

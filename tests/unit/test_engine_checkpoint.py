@@ -27,10 +27,16 @@ TENSORS = {
     "double": torch.tensor(0.1, dtype=torch.float64),
 }
 
+OWN = "0" * 64  # the digest of an identity
+
 
 def saved(run: Path, *names: str) -> None:
     for number, name in enumerate(names):
-        checkpoint.save(run, name, state={"number": number}, tensors=TENSORS)
+        checkpoint.save(run, name, identity=OWN, state={"number": number}, tensors=TENSORS)
+
+
+def newest(run: Path, say=print):
+    return checkpoint.newest(run, identity=OWN, say=say)
 
 
 def names(run: Path) -> list[str]:
@@ -52,14 +58,14 @@ def test_a_checkpoint_is_read_back_and_two_are_kept(tmp_path):
     saved(tmp_path, "00000-00000001", "00000-00000009", "00001-00000009")
     assert names(tmp_path) == ["00000-00000009", "00001-00000009"]
     said = []
-    found = checkpoint.newest(tmp_path, say=said.append)
+    found = newest(tmp_path, said.append)
     assert found.state == {"number": 2}
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in TENSORS.items())
     assert said == []
 
 
 def test_without_any_there_is_none(tmp_path):
-    assert checkpoint.newest(tmp_path, say=print) is None
+    assert newest(tmp_path) is None
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "best.safetensors"])
@@ -78,7 +84,7 @@ def test_a_broken_one_is_passed_over(tmp_path, file, damage):
         flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         path.write_bytes({"cut": content[:-3], "empty": b"", "flipped": flipped}[damage])
     said = []
-    assert checkpoint.newest(tmp_path, say=said.append).state == {"number": 0}
+    assert newest(tmp_path, said.append).state == {"number": 0}
     (line,) = said
     assert line.startswith(f"the checkpoint {tmp_path / 'checkpoints' / '2'} is passed over: ")
     if damage == "pickled" and file != "state.json":
@@ -100,10 +106,10 @@ def test_one_that_cannot_be_read_for_now_is_kept(tmp_path, monkeypatch, file):
     with pytest.raises(
         ConfigError, match=r"checkpoints/2 cannot be read \(Input/output error\); it is as it"
     ):
-        checkpoint.newest(tmp_path, say=print)
+        newest(tmp_path)
     monkeypatch.undo()
     assert names(tmp_path) == ["1", "2"]
-    assert checkpoint.newest(tmp_path, say=print).state == {"number": 1}
+    assert newest(tmp_path).state == {"number": 1}
 
 
 def test_one_that_the_library_cannot_read_for_now_is_kept(tmp_path, monkeypatch):
@@ -114,7 +120,7 @@ def test_one_that_the_library_cannot_read_for_now_is_kept(tmp_path, monkeypatch)
 
     monkeypatch.setattr("safetensors.torch.load_file", failing)
     with pytest.raises(ConfigError, match=r"cannot be read \(Cannot allocate memory"):
-        checkpoint.newest(tmp_path, say=print)
+        newest(tmp_path)
     assert names(tmp_path) == ["1"]
 
 
@@ -125,18 +131,35 @@ def test_every_cut_is_found(tmp_path):
     for length in range(0, len(content), 41):
         path.write_bytes(content[:length])
         with pytest.raises((ConfigError, ValueError, OSError)):
-            checkpoint.read(tmp_path, "2")
+            checkpoint.read(tmp_path, "2", identity=OWN)
     path.write_bytes(content)
-    assert checkpoint.read(tmp_path, "2").state == {"number": 1}
+    assert checkpoint.read(tmp_path, "2", identity=OWN).state == {"number": 1}
 
 
-def test_another_format_is_passed_over(tmp_path, monkeypatch):
+def test_another_format_is_refused_and_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
+    monkeypatch.setattr(checkpoint, "plain_digest", lambda content: "taken in another way")
     saved(tmp_path, "1")
     monkeypatch.undo()
-    said = []
-    assert checkpoint.newest(tmp_path, say=said.append) is None
-    assert "it has format 99, this version reads 1" in said[0]
+    with pytest.raises(ConfigError, match=r"1 has format 99, this version reads 1: .* it is as it was"):
+        newest(tmp_path)
+    assert names(tmp_path) == ["1"]
+
+
+def test_one_of_another_training_is_refused_and_stays(tmp_path):
+    saved(tmp_path, "1")
+    with pytest.raises(ConfigError, match=r"checkpoints/1 is of another training, .* it is as it was"):
+        checkpoint.newest(tmp_path, identity="1" * 64, say=print)
+    assert names(tmp_path) == ["1"]
+
+
+def test_one_from_before_identities_were_kept_is_taken(tmp_path):
+    saved(tmp_path, "1")
+    file = tmp_path / "checkpoints" / "1" / "state.json"
+    content = json.loads(file.read_bytes())
+    del content["digest"], content["identity"]
+    file.write_text(json.dumps({**content, "digest": checkpoint.plain_digest(content)}))
+    assert newest(tmp_path).state == {"number": 0}
 
 
 @pytest.mark.parametrize("call", range(1, 5))
@@ -160,7 +183,7 @@ def test_a_full_disk_leaves_the_last_one(tmp_path, monkeypatch, call):
         saved(tmp_path, "2")
     monkeypatch.undo()
     assert names(tmp_path) == ["1"], "what was half written takes no room"
-    assert checkpoint.newest(tmp_path, say=print).state == {"number": 0}
+    assert newest(tmp_path).state == {"number": 0}
     saved(tmp_path, "2")
     assert names(tmp_path) == ["1", "2"]
 
@@ -176,7 +199,7 @@ def test_the_best_weights_are_those_of_the_checkpoint(tmp_path):
     checkpoint.write_tensors(best, {"a": torch.tensor(1.0)})
     saved(tmp_path, "1")
     checkpoint.write_tensors(best, {"a": torch.tensor(2.0)})  # after it, before the next
-    found = checkpoint.newest(tmp_path, say=print)
+    found = newest(tmp_path)
     checkpoint.restore_best(tmp_path, found)
     assert load_file(best)["a"] == 1
     assert best.samefile(found.path / "best.safetensors"), "stored once"
@@ -191,7 +214,7 @@ def test_without_links_it_is_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", no_links)
     checkpoint.write_tensors(tmp_path / "best.safetensors", {"a": torch.tensor(1.0)})
     saved(tmp_path, "1")
-    assert load_file(checkpoint.newest(tmp_path, say=print).path / "best.safetensors")["a"] == 1
+    assert load_file(newest(tmp_path).path / "best.safetensors")["a"] == 1
 
 
 def model(**options):
@@ -215,8 +238,8 @@ def test_an_optimiser_goes_on(tmp_path, layout):
     first, second = (torch.optim.Adam(network.parameters(), lr=0.1, fused=True) for network in networks)
     step(networks[0], first)
     tensors = checkpoint.training_tensors(networks[0], first)
-    checkpoint.save(tmp_path, "1", state={}, tensors=tensors)
-    checkpoint.restore(checkpoint.newest(tmp_path, say=print), networks[1], second)
+    checkpoint.save(tmp_path, "1", identity=OWN, state={}, tensors=tensors)
+    checkpoint.restore(newest(tmp_path), networks[1], second)
     for network, optimiser in zip(networks, (first, second), strict=True):
         step(network, optimiser)
     one, other = (network.state_dict() for network in networks)

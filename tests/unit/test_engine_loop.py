@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import time
 from dataclasses import asdict
 
@@ -22,7 +23,7 @@ from tellsign.engine.losses import cross_entropy, epoch_order
 from tellsign.engine.scores import network_scores
 from tellsign.image import decode
 from tellsign.types import ConfigError, ManifestError
-from trainings import SIDE, VIEW, Tiny, options, same, splits, trained
+from trainings import VIEW, Tiny, options, same, splits, trained
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -84,7 +85,7 @@ def test_the_best_epoch_is_given_back_and_measured_on_validation(data, whole):
     best = max(result.history, key=lambda row: (row["valid_auroc"], -row["valid_loss"]))
     assert result.best["epoch"] == best["epoch"]
     assert weights_digest(model) == best["weights"]
-    scores, _ = network_scores(model, valid, SIDE)
+    scores, _ = network_scores(model, valid, VIEW.network_input())
     losses = [math.log1p(math.exp(-s if label else s)) for s, label in zip(scores, valid.labels, strict=True)]
     assert result.best["loss"] == pytest.approx(np.mean(losses), abs=1e-6)
     right = [(s >= 0) == label for s, label in zip(scores, valid.labels, strict=True)]
@@ -279,27 +280,81 @@ def test_a_loss_that_is_not_finite_is_named(data, tmp_path):
     assert len(result.history) == 2
 
 
+def test_where_no_image_has_a_finite_loss_none_is_blamed(data, tmp_path):
+    def loss(model, images, labels):
+        losses, figures = cross_entropy(model, images, labels)
+        return losses * math.nan, figures
+
+    with pytest.raises(
+        ConfigError, match=r"is nan at epoch 1, step 1 of 6, for each of its 4 images"
+    ) as found:
+        trained(data, tmp_path / "run", options(), loss=loss)
+    assert ".png" not in str(found.value)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_touches_no_weight(data, tmp_path, clip_norm):
+    model, calls = Tiny(dropout=0), 0
+
+    def loss(model, images, labels):
+        nonlocal calls
+        calls += 1
+        losses, figures = cross_entropy(model, images, labels)
+        if calls == 3:
+            losses = losses + (model.last.bias[0] * 0).sqrt()
+        return losses, figures
+
+    config = options(epochs=1, checkpoint_seconds=0.0, clip_norm=clip_norm)
+    with pytest.raises(
+        ConfigError, match=r"the gradient is (nan|inf) at epoch 1, step 3 of 6, where"
+    ) as found:
+        trained(data, tmp_path / "run", config, loss=loss, model=model)
+    assert ".png" not in str(found.value)
+    assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["00000-00000001", "00000-00000002"]
+    assert trained(data, tmp_path / "run", config, loss=loss)[0].history, "it goes on from there"
+
+
 def test_weights_that_are_not_finite_are_never_kept(data, tmp_path):
-    model = Tiny(dropout=0)
-    steps = 0
+    model, steps = Tiny(dropout=0), 0
 
     def loss(model, images, labels):
         nonlocal steps
         steps += 1
-        losses, figures = cross_entropy(model, images, labels)
-        if steps == 3:  # a finite loss whose gradient is not
-            losses = losses + (model.last.bias[0] * 0).sqrt()
-        return losses, figures
+        found = cross_entropy(model, images, labels)
+        if steps == 3:
+            model.norm.weight = torch.nn.Parameter(torch.tensor(math.nan))  # which nothing is computed from
+        return found
 
     config = options(epochs=1, checkpoint_seconds=0.0)
-    with pytest.raises(ConfigError, match=r"is not finite after epoch 1, step 3"):
+    with pytest.raises(ConfigError, match=r"norm\.weight is not finite after epoch 1, step 3"):
         trained(data, tmp_path / "run", config, loss=loss, model=model)
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["00000-00000001", "00000-00000002"]
 
 
+def test_scores_that_are_not_finite_are_named_with_the_epoch(data, tmp_path):
+    class Broken(Tiny):
+        def forward(self, images):
+            return super().forward(images) * (1 if self.training else math.nan)
+
+    _, valid = splits(data)
+    with pytest.raises(
+        ConfigError, match=r"11 validation images are not finite at the end of epoch 1, the"
+    ) as e:
+        trained(data, tmp_path / "run", options(), model=Broken())
+    assert f"row 0 ('{valid[0].path}')" in str(e.value)
+
+
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
 )
 def test_out_of_memory(data, whole, tmp_path, error):
     calls = 0
@@ -315,6 +370,17 @@ def test_out_of_memory(data, whole, tmp_path, error):
     with pytest.raises(ConfigError, match=r"out of memory with batch_size = 4.* is whole"):
         trained(data, tmp_path / "run", config, loss=loss)
     assert same(trained(data, tmp_path / "run", config)[0]) == same(whole[0])
+
+
+def test_out_of_memory_before_there_is_a_checkpoint(data, tmp_path):
+    class Large(Tiny):
+        def to(self, *args, **kwargs):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(
+        ConfigError, match=r"out of memory with batch_size = 4 .*: there is no checkpoint yet\."
+    ):
+        trained(data, tmp_path / "run", options(), model=Large())
 
 
 def test_another_error_stays_what_it_is(data, tmp_path):
@@ -363,6 +429,26 @@ def test_another_class_count_is_refused(data, tmp_path, finished):
             trained(data, tmp_path / "run", options(epochs=1), loss=loss)
     with pytest.raises(ConfigError, match=r"last\.weight is \(2, 8\) there and \(3, 8\) in this one"):
         trained(data, tmp_path / "run", options(epochs=1), model=Tiny(classes=3))
+
+
+def test_what_another_training_has_left_is_refused_and_stays(data, tmp_path):
+    """Also where its run.json did not come along, and only the shapes of the weights are the same."""
+
+    def loss(model, images, labels):
+        raise Killed
+
+    for name, seed in (("one", 3), ("other", 4)):
+        with pytest.raises(Killed):
+            trained(data, tmp_path / name, options(epochs=1), loss=loss, seed=seed)
+    shutil.rmtree(tmp_path / "other" / "checkpoints")
+    (tmp_path / "one" / "checkpoints").rename(tmp_path / "other" / "checkpoints")
+    with pytest.raises(ConfigError, match=r"checkpoints/00000-00000000 is of another training"):
+        trained(data, tmp_path / "other", options(epochs=1), seed=4)
+    (tmp_path / "other" / "checkpoints").rename(tmp_path / "one" / "checkpoints")
+    result, _ = trained(data, tmp_path / "one", options(epochs=1))
+    (result.run / "run.json").unlink()
+    with pytest.raises(ConfigError, match=r"a training that is done, and run\.json is missing"):
+        trained(data, result.run, options(epochs=1), seed=5)
 
 
 def test_a_damaged_run_file(data, tmp_path):
@@ -471,6 +557,26 @@ def test_a_result_that_is_damaged(data, tmp_path):
     (result.run / "result.json").write_text("{")
     with pytest.raises(ConfigError, match=r"result.json is damaged .*another folder, or remove this one"):
         trained(data, tmp_path / "run", options(epochs=1))
+
+
+def test_checkpoints_stay_until_the_result_can_be_read(data, tmp_path, monkeypatch):
+    """As where the disk loses the file between its writing and the next command."""
+    run = tmp_path / "run"
+
+    def damaged(result):
+        (result.run / "result.json").write_text("{")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tellsign.engine.recorder.write_result", damaged)
+        for _ in range(2):
+            with pytest.raises(
+                ConfigError, match=r"damaged .*Remove it, and .* goes on from the last checkpoint"
+            ):
+                trained(data, run, options(epochs=1, checkpoint_seconds=0.0))
+    (run / "result.json").unlink()
+    result, _ = trained(data, run, options(epochs=1, checkpoint_seconds=0.0))
+    assert len(result.history) == 1
+    assert not (run / "checkpoints").exists()
 
 
 def test_too_many_bad_images(with_bad, tmp_path):

@@ -12,6 +12,7 @@ from pictures import natural, save
 from tellsign.data import Manifest
 from tellsign.engine.scores import evaluating, log_odds, network_scores
 from tellsign.image import decode, square_crops
+from tellsign.image.network_input import NetworkInput
 from tellsign.types import Sample
 from trainings import SIDE, Tiny
 
@@ -32,7 +33,7 @@ def manifest(tmp_path_factory) -> Manifest:
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_scores_are_means_of_log_odds(manifest, max_crops, batch_size):
     model = Tiny(norm=True)
-    scores, bad = network_scores(model, manifest, SIDE, max_crops, batch_size=batch_size)
+    scores, bad = network_scores(model, manifest, NetworkInput(SIDE, max_crops), batch_size=batch_size)
     assert sorted(bad) == [2, 5]
     assert np.isnan(scores[[2, 5]]).all()
     model.eval()
@@ -47,7 +48,7 @@ def test_the_mode_is_left_as_it_was(manifest):
     model = Tiny(norm=True).train()
     model.norm.eval()  # as a frozen layer is
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    network_scores(model, manifest[:2], SIDE)
+    network_scores(model, manifest[:2], NetworkInput(SIDE))
     assert model.training and model.dropout.training and not model.norm.training  # noqa: PT018
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
@@ -63,9 +64,9 @@ def test_the_mode_is_put_back_after_an_error():
 
 
 def test_layout_and_precision(manifest):
-    plain, _ = network_scores(Tiny(), manifest[:2], SIDE)
-    last, _ = network_scores(Tiny().to(memory_format=torch.channels_last), manifest[:2], SIDE)
-    mixed, _ = network_scores(Tiny(), manifest[:2], SIDE, precision="bf16")
+    plain, _ = network_scores(Tiny(), manifest[:2], NetworkInput(SIDE))
+    last, _ = network_scores(Tiny().to(memory_format=torch.channels_last), manifest[:2], NetworkInput(SIDE))
+    mixed, _ = network_scores(Tiny(), manifest[:2], NetworkInput(SIDE), precision="bf16")
     np.testing.assert_allclose(last, plain, atol=1e-6)
     np.testing.assert_allclose(mixed, plain, atol=0.02)
     assert (mixed != plain).any()
@@ -78,6 +79,6 @@ def test_log_odds():
 
 
 def test_no_images():
-    scores, bad = network_scores(Tiny(), Manifest(()), SIDE)
+    scores, bad = network_scores(Tiny(), Manifest(()), NetworkInput(SIDE))
     assert scores.shape == (0,)
     assert bad == {}

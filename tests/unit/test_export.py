@@ -223,7 +223,7 @@ def test_an_operation_without_an_onnx_form_is_refused(tmp_path):
 @pytest.mark.parametrize("part", ["score", "parts"])
 def test_a_graph_of_other_weights_is_refused_and_the_old_detector_stays(tmp_path, monkeypatch, pairs, part):
     """By a thousandth, in all or in the parts alone."""
-    monkeypatch.setattr(export, "graph_bytes", lambda network, size: pairs)
+    monkeypatch.setattr(export, "graph_bytes", lambda network, size, n_descriptor: pairs)
     before = artifacts.load(save_network(tmp_path / "toy", Pairs(), spec=SPEC, examples=crops(), parts=PARTS))
     other = Pairs()
     other.level += 1e-3
@@ -253,13 +253,13 @@ def test_a_network_that_mixes_the_images_of_a_batch_is_refused(tmp_path, monkeyp
             found = super().forward(images)
             return {**found, "score": found["score"] - found["score"].mean()}
 
-    monkeypatch.setattr(export, "graph_bytes", lambda network, size: pairs)
+    monkeypatch.setattr(export, "graph_bytes", lambda network, size, n_descriptor: pairs)
     with pytest.raises(ArtifactError, match="does not compute what PyTorch does"):
         save_network(tmp_path / "toy", Mixed(), spec=SPEC, examples=crops(), parts=PARTS)
 
 
 def test_scores_that_are_no_numbers_are_refused(tmp_path, monkeypatch, pairs):
-    monkeypatch.setattr(export, "graph_bytes", lambda network, size: pairs)
+    monkeypatch.setattr(export, "graph_bytes", lambda network, size, n_descriptor: pairs)
     broken = Pairs()
     broken.level.fill_(torch.nan)
     with pytest.raises(ArtifactError, match="no finite number"):

@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_read_or_written(manifest, tmp_path, sought, monke
 
 
 def batches(manifest, view, found, **options):
-    with Loader(manifest, view, seed=4, faces=found, **options) as loader:
+    with Loader(manifest, view, seed=4, faces=found, shown=found is not None, **options) as loader:
         order = np.array([3, 0, 1, 2, 4, 2, 0])
         return list(loader.epoch(order, epoch=1, batch_size=4))
 

@@ -260,9 +260,9 @@ def test_engines_that_do_not_do(artifact, tmp_path):
     ("change", "message"),
     [
         ({"preprocessing": {"size": SIZE, "colour": "hsv"}}, "unknown preprocessing .*colour"),
-        ({"preprocessing": {"size": "32"}}, "size must be a whole number of at least 16, found '32'"),
-        ({"preprocessing": {"size": 8}}, "size must be a whole number of at least 16, found 8"),
-        ({"preprocessing": {"size": SIZE, "max_crops": 0}}, "max_crops must be a whole number"),
+        ({"preprocessing": {"size": "32"}}, "size is a whole number of at least 16, found '32'"),
+        ({"preprocessing": {"size": 8}}, "size is a whole number of at least 16, found 8"),
+        ({"preprocessing": {"size": SIZE, "max_crops": 0}}, "max_crops is a whole number"),
         ({"preprocessing": {"size": SIZE, "region": "eye"}}, "region is image or face"),
         ({"preprocessing": {"size": SIZE, "profile": 3}}, "'profile' should be a table of options"),
         ({"preprocessing": {"size": SIZE, "profile": {"crop": 64}}}, "crop 64 of the image; .* more than"),

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Optional
 
+import numpy as np
 import pytest
 
 from tellsign import train as training
-from tellsign.configuration import known_options
+from tellsign.configuration import check_whole, known_options
 from tellsign.evaluate.benchmark.config import read
 from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.train_config import read_config
@@ -44,6 +45,29 @@ def test_none_is_no_value_where_there_may_be_none() -> None:
     assert given["a"] == "none"
     with pytest.raises(ConfigError, match=r"here: unknown key 'e'; there are a, b, c, d"):
         known_options({"e": "none"}, Record, "here")
+
+
+@pytest.mark.parametrize("value", [0, 11, 2.0, "3", None, True, float("nan")])
+def test_what_is_no_whole_number_of_the_range(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"^n is a whole number from 1 to 10, found "):
+        check_whole("n", value, 1, 10)
+
+
+def test_whole_numbers() -> None:
+    for value in (1, 10, np.int64(5)):
+        check_whole("n", value, 1, 10)
+    check_whole("n", 10**30, 1)
+    with pytest.raises(ConfigError, match=r"^n is a whole number of at least 1, found 0"):
+        check_whole("n", 0, 1)
+
+
+def test_a_grid_mends_what_the_options_alone_do_not_allow(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('system = "spectrum"\nname = "toy"\n[config]\nc = -1.0\n')
+    config = read_config(path, ["grid.c=[1.0, 2.0]"])
+    assert [options.c for options in training._candidates(SpectrumConfig, config)] == [1.0, 2.0]
+    with pytest.raises(ConfigError, match="c must be a positive number"):
+        list(training._candidates(SpectrumConfig, read_config(path)))
 
 
 def test_a_training_file_may_say_none(tmp_path: Path) -> None:

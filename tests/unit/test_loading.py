@@ -22,6 +22,7 @@ from tellsign.data.augment import View, augmented  # noqa: E402
 from tellsign.data.loading import Loader, evaluation_batches  # noqa: E402
 from tellsign.data.pixels import pixels  # noqa: E402
 from tellsign.image import decode, square_crops  # noqa: E402
+from tellsign.image.network_input import NetworkInput  # noqa: E402
 from tellsign.types import ConfigError, ImageError, ManifestError, Sample  # noqa: E402
 
 VIEW = View(size=32, rotation=8, jitter=0.1)
@@ -187,7 +188,7 @@ def test_the_random_state_of_the_run_is_left_alone(manifest, workers):
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     with Loader(manifest, VIEW, seed=0, workers=workers) as loader:
         list(loader.epoch(ORDER, epoch=0, batch_size=5))
-    list(evaluation_batches(manifest, 32, 2, batch_size=4, workers=workers))
+    list(evaluation_batches(manifest, NetworkInput(32, 2), batch_size=4, workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
@@ -203,9 +204,9 @@ def test_waiting_is_measured(manifest, monkeypatch):
     """By a clock that goes on by 2 s for each image that is decoded, and by 5 s for each step."""
     now = [0.0]
 
-    def slow(path: Path, cache: Path | None) -> np.ndarray:
+    def slow(*source: object) -> np.ndarray:
         now[0] += 2
-        return pixels(path, cache)
+        return pixels(*source)
 
     monkeypatch.setattr(loading.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr("tellsign.data.decoders.pixels", slow)
@@ -479,11 +480,14 @@ def unlike(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 @pytest.mark.parametrize("cached", [False, True])
 def test_evaluation_sees_the_even_crops_of_each_image(unlike, tmp_path, workers, cached):
     cache = tmp_path / "cache" if cached else None
-    batches = list(evaluation_batches(unlike, 32, 4, batch_size=3, workers=workers, cache=cache))
+    batches = list(
+        evaluation_batches(unlike, NetworkInput(32, 4), batch_size=3, workers=workers, cache=cache)
+    )
     assert sorted(row for batch in batches for row in batch.rows.tolist()) == list(range(7))
     assert [batch.rows.tolist() for batch in batches] == [[0, 1], [2], [3], [4], [5], [6]]
-    for rows, crops, bad in batches:
+    for rows, crops, bad, descriptors in batches:
         assert bad == {}
+        assert descriptors is None
         assert crops.dtype == torch.float32
         for row, found in zip(rows.tolist(), crops, strict=True):
             expected = square_crops(decode(unlike[row].path).array, 32, 4)
@@ -491,7 +495,7 @@ def test_evaluation_sees_the_even_crops_of_each_image(unlike, tmp_path, workers,
 
 
 def test_one_crop_is_the_centre(unlike):
-    batches = list(evaluation_batches(unlike, 32, batch_size=4))
+    batches = list(evaluation_batches(unlike, NetworkInput(32), batch_size=4))
     assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6]]
     assert batches[0].crops.shape == (4, 1, 3, 32, 32)
     array = decode(unlike[2].path).array
@@ -501,16 +505,16 @@ def test_one_crop_is_the_centre(unlike):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_evaluation_names_what_it_could_not_read(own_manifest, workers):
     spoil(own_manifest, 0), small(own_manifest, 1), spoil(own_manifest, 3)
-    batches = list(evaluation_batches(own_manifest, 32, 1, batch_size=2, workers=workers))
+    batches = list(evaluation_batches(own_manifest, NetworkInput(32, 1), batch_size=2, workers=workers))
     assert [batch.rows.tolist() for batch in batches] == [[], [2], [4, 5]]
     assert [list(batch.bad) for batch in batches] == [[0, 1], [3], []]
     assert batches[0].crops.shape == (0, 1, 3, 32, 32)
-    assert "smaller than the 32 × 32" in batches[0].bad[1]
+    assert "needs at least 32 × 32" in batches[0].bad[1]
 
 
 def test_evaluation_left_in_the_middle_leaves_no_worker(unlike):
     before = set(multiprocessing.active_children())
-    batches = evaluation_batches(unlike, 32, 1, batch_size=1, workers=1)
+    batches = evaluation_batches(unlike, NetworkInput(32, 1), batch_size=1, workers=1)
     next(batches)
     assert set(multiprocessing.active_children()) - before
     batches.close()
@@ -521,19 +525,19 @@ def test_a_bad_file_is_told_once(tmp_path):
     manifest = manifest_of(tmp_path, 4, height=40, width=40)
     save(natural(0, 80, 80), manifest[0].path)
     spoil(manifest, 1)
-    batches = list(evaluation_batches(manifest, 32, 4, batch_size=4))
+    batches = list(evaluation_batches(manifest, NetworkInput(32, 4), batch_size=4))
     assert len(batches) == 2
     assert [list(batch.bad) for batch in batches] == [[1], []]
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"max_crops": 0}, {"batch_size": 0}, {"workers": -1}])
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"workers": -1}])
 def test_an_evaluation_with_an_option_out_of_range(unlike, options):
     with pytest.raises(ConfigError, match=f"^{next(iter(options))}"):
-        evaluation_batches(unlike, **{"size": 32, "max_crops": 1, "batch_size": 2, **options})
+        evaluation_batches(unlike, NetworkInput(32), **{"batch_size": 2, **options})
 
 
 def test_no_image_at_all():
-    assert list(evaluation_batches(Manifest(()), 32, 1, batch_size=2)) == []
+    assert list(evaluation_batches(Manifest(()), NetworkInput(32, 1), batch_size=2)) == []
 
 
 def test_the_decoder_s_words_come_through(own_manifest):

@@ -133,6 +133,7 @@ def test_false_alarms_before_and_after_are_reported(detector, reals, fit):
         "manifest": reals.digest(),
         "n": N,
         "by_dataset": {f"{reals[0].dataset}/real": N},
+        "splits": [""],
         **fit.to_dict(),
     }
     shown = local.text(fit)

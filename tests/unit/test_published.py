@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tellsign.evaluate import published
-from tellsign.evaluate.published import Published, papers, records
+from tellsign.evaluate.published import Published, papers, printed, records, share
 from tellsign.types import ConfigError
 
 CONTENT = json.loads(Path(published.__file__).with_suffix(".json").read_text(encoding="utf-8"))
@@ -89,6 +89,35 @@ def test_printed_averages_are_recomputed_from_their_own_rows():
 def test_one_value_by_its_columns(wanted, value):
     (record,) = records(**wanted)
     assert record.value == value
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"),
+    [
+        (("upconv-spectrum", "Table 4", "K-means", {"n_samples": 2000}), 0.96),
+        (("upconv-spectrum", "Table 1", "ours, single frames (K-means)", {}), None),  # a dash
+        (("cae-net", "abstract", "ensemble", {"metric": "eer", "version": "v2"}), 0.0472),
+        (("cae-net", "FGSM", "weighted ensemble", {"metric": "accuracy_range"}), None),
+        (("cae-net", "FGSM", "DeiT-B", {}), None),
+    ],
+    ids=str,
+)
+def test_a_share_of_what_is_printed_in_per_cent(wanted, value):
+    paper, table, method, facts = wanted
+    assert share(paper, table, method, **facts) == (None if value is None else pytest.approx(value))
+
+
+def test_a_range_is_printed_and_a_dash_is_not():
+    assert printed("cae-net", "FGSM", "weighted ensemble", "accuracy_range").value == (13, 20)
+    assert printed("upconv-spectrum", "Table 1", "ours, single frames (K-means)") is None
+    with pytest.raises(AssertionError, match="names 2 records"):
+        printed("cae-net", "abstract", "ensemble")
+
+
+def test_tables_of_cae_net_without_a_version_are_from_the_summary_of_the_third():
+    records_without = [record for record in records("cae-net") if record.version is None]
+    sources = {record.source for record in records_without if record.table != "dataset"}
+    assert sources == {"seed summary (v3)"}
 
 
 def test_a_column_can_be_asked_to_be_empty():

@@ -16,7 +16,8 @@ import pytest
 from tellsign.data import Manifest
 from tellsign.evaluate import reproduce as registry
 from tellsign.evaluate.columns import aligned
-from tellsign.evaluate.reproduce import REGISTRY, Result, Row, names, published, reproduce
+from tellsign.evaluate.published import share
+from tellsign.evaluate.reproduce import REGISTRY, Result, Row, names, reproduce
 from tellsign.evaluate.upconv_features import CELEBA, FACES_HQ, from_file, from_manifest, luma
 from tellsign.features import spectrum
 from tellsign.types import ConfigError, ImageError, ManifestError, Sample
@@ -75,6 +76,20 @@ def test_options_that_cannot_be_carried_out(options: dict[str, Any], reason: str
         reproduce("upconv-table4", **options)
 
 
+@pytest.mark.parametrize("option", ["features", "image", "repeats", "others"])
+def test_an_option_that_would_do_nothing_is_refused(option: str) -> None:
+    given: dict[str, Any] = {
+        "features": Path("x.npz"),
+        "image": Path("x.png"),
+        "repeats": 10,
+        "others": Manifest((Sample(Path("x.png"), 1),)),
+    }
+    with pytest.raises(ConfigError, match=f"cae-net-singles has no use for {option};"):
+        reproduce("cae-net-singles", **{option: given[option]})
+    with pytest.raises(ConfigError, match="has no use for features, image, repeats;"):
+        reproduce("cae-net-robustness", **given)
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_without_data_is_published_values_and_what_it_needs(name: str) -> None:
     pytest.importorskip("sklearn")
@@ -104,7 +119,9 @@ def test_a_table_without_data_is_published_values_and_what_it_needs(name: str) -
     ],
 )
 def test_published_values(table: str, method: str, facts: dict[str, Any], value: float | None) -> None:
-    assert published(table, method, **facts) == (None if value is None else pytest.approx(value))
+    assert share("upconv-spectrum", table, method, **facts) == (
+        None if value is None else pytest.approx(value)
+    )
 
 
 def test_tables_show_the_published_values() -> None:

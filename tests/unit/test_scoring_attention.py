@@ -44,11 +44,11 @@ def test_the_crop_with_the_highest_score_is_shown(attention, monkeypatch):
     monkeypatch.setattr("tellsign.faces.boxes", lambda image: ())
     evidence, grounds = attention.evidence(region)
     look = attention.detector.look
-    crops = native_crops(region, look.crops)
+    crops = native_crops(region, look)
     assert len(crops) > 1
     scores = [attention.detector.score({"crops": crop[None, None].astype(np.float32)})[0] for crop in crops]
     best = int(np.argmax(scores))
-    top, left = corners(region, look.crops)[best]
+    top, left = corners(region, look)[best]
     expected = np.round(255 * region[:, top : top + CAE_SIZE, left : left + CAE_SIZE]).transpose(1, 2, 0)
     assert set(grounds) == {"attention of pixels", "attention of bands"}
     for ground in grounds.values():
@@ -87,6 +87,23 @@ def test_a_face_in_a_crop(monkeypatch):
     region = natural(0, 100, 100)
     assert face_in(region, 20, 30, 32) == faces.Box(10, 0, 32, 32)
     assert face_in(region, 60, 0, 32) is None
+
+
+@pytest.mark.parametrize(("left", "shown"), [(24, True), (25, False)])
+def test_a_sliver_of_a_face_is_none_as_in_training(monkeypatch, left, shown):
+    """Of 10 columns of the box 3 lie in the crop, or 2: a quarter is asked for. Then the next face counts."""
+    monkeypatch.setattr("tellsign.faces.boxes", lambda image: (faces.Box(left + 8, 5, left + 18, 25, 2.0),))
+    found = face_in(natural(0, 100, 100), 0, 3, 32)
+    assert (found == faces.Box(29, 5, 32, 25)) if shown else (found is None)
+    other = (faces.Box(left + 8, 5, left + 18, 25, 2.0), faces.Box(10, 10, 20, 20, 1.0))
+    monkeypatch.setattr("tellsign.faces.boxes", lambda image: other)
+    assert face_in(natural(0, 100, 100), 0, 3, 32) == (found or faces.Box(7, 10, 17, 20))
+
+
+def test_a_face_larger_than_a_crop_needs_a_quarter_of_the_crop(monkeypatch):
+    monkeypatch.setattr("tellsign.faces.boxes", lambda image: (faces.Box(-200, -200, 9, 100),))
+    assert face_in(natural(0, 100, 100), 0, 0, 32) == faces.Box(0, 0, 9, 32)
+    assert face_in(natural(0, 100, 100), 0, 2, 32) is None
 
 
 def test_a_map_of_nothing_says_so():

@@ -400,7 +400,7 @@ def test_the_domain_is_taken_from_images_all_over_a_large_training_split(data, t
         read_.append(path)
         return original(path)
 
-    monkeypatch.setattr(image, "decode", recorded)
+    monkeypatch.setattr("tellsign.data.pixels.decode", recorded)
     part = data.filter(split="train")
     whole = training._domain_statistics(trained, part, training.LeftOut())
     assert read_ == [sample.path for sample in part], "all of them, where they are few"
@@ -409,6 +409,47 @@ def test_the_domain_is_taken_from_images_all_over_a_large_training_split(data, t
     monkeypatch.setattr(training, "DOMAIN_IMAGES", 4)
     training._domain_statistics(trained, part, training.LeftOut())
     assert read_ == [part[row].path for row in (0, 5, 10, 15)]
+
+
+def test_a_process_that_is_not_the_first_trains_and_nothing_else(data, tmp_path, monkeypatch):
+    """The first one scores, chooses and removes the candidates; another would find them half gone."""
+    fitted = []
+
+    class Together:
+        config_class, trains_together = SpectrumConfig, True
+
+        def __init__(self, config):
+            self.config = config
+
+        def fit(self, train, valid, *, out, seed, say):
+            fitted.append((out.name, self.config.c))
+            return out  # which the first process has written, and may have removed
+
+    monkeypatch.setattr(hub, "system", lambda name: Together)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    config, said = replace(CONFIG, grid={"c": [0.1, 1.0]}), []
+    assert train(config, data, tmp_path / "toy", say=said.append) is None
+    assert fitted == [("0", 0.1), ("1", 1.0)]
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_system_that_one_process_fits_is_not_fitted_by_two(data, tmp_path, monkeypatch, rank):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(
+        ConfigError, match="the system 'spectrum' is fitted by one process, and 2 were started"
+    ):
+        train(CONFIG, data, tmp_path / "toy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rank_alone_makes_no_second_process(data, trained, tmp_path, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", "1")
+    assert train(CONFIG, data, tmp_path / "toy").digest == trained.digest
 
 
 def test_a_place_that_holds_something_else_is_refused_before_training(data, tmp_path, monkeypatch):

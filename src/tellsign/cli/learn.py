@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from tellsign.calibration import CalibrationConfig
     from tellsign.data import Manifest
 
+# Splits that nobody should calibrate on, and why.
+SEEN = {
+    "train": "a detector that was trained on these images scores them too well, and its thresholds will not "
+    "hold on others",
+    "test": "no number on these images says how good the detector is from now on; evaluate it on others",
+}
+
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
@@ -30,13 +37,12 @@ def train(
 ) -> None:
     """Train any detector, choose and calibrate it on the validation split."""
     from tellsign import terminal
-    from tellsign.run_folder import is_first
     from tellsign.train import train as run
     from tellsign.train_config import read_config
 
     asked = read_config(config, overrides or ())
     artifact = run(asked, options.read_manifest(data), output, resume=resume, say=terminal.complain)
-    if not is_first():  # of several processes that train together
+    if artifact is None:  # of several processes that train together, the first one has it
         return
     _print_model(artifact.spec["name"], output, json=json)
 
@@ -107,7 +113,10 @@ def calibrate(
 
 
 def _calibration_data(data: Path, split: str | None, before: Artifact) -> Manifest:
-    """A folder's images as reals, the split that was asked for, or what may be used without asking."""
+    """A folder's images as reals, the split that was asked for, or what may be used without asking.
+
+    Of the split valid, asked for or not, it is the part that the detector was not chosen on.
+    """
     from tellsign import local, terminal
 
     if data.is_dir():
@@ -118,9 +127,12 @@ def _calibration_data(data: Path, split: str | None, before: Artifact) -> Manife
         if skipped:
             terminal.complain(f"{len(skipped)} files passed over, e.g. {str(skipped[0])!a}")
         return manifest
-    if split is not None:
-        return options.read_manifest(data, split)
     manifest = options.read_manifest(data)
+    part = options.only_split(manifest, data, split)
+    if split not in (None, "valid"):
+        if split in SEEN:
+            terminal.complain(f"calibrating on the split {split}: {SEEN[split]}")
+        return part
     part = local.calibration_part(manifest, before)
     is_own = local.is_own(manifest, before)
     if len(part) < len(manifest):
@@ -238,18 +250,20 @@ def reproduce(
         typer.Option(
             "--output",
             "-o",
-            help="Write a figure as PNG; of cae-net names the folder of all that is trained, done once.",
+            help="Write a figure as PNG; of names that train the folder of all that is trained, done once.",
         ),
     ] = None,
     samples: Annotated[
         list[int] | None, typer.Option(help="Numbers of samples; the paper's by default.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Random splits.")] = 10,
+    repeats: Annotated[int | None, typer.Option(min=2, help="Random splits; 10 by default.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML of a training, for cae-net names; by default small networks from scratch."),
+        typer.Option(
+            help="TOML of a training, for names that train; by default small networks from scratch."
+        ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, for cae-net names.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, for names that train.")] = 5,
     others: Annotated[
         Path | None, typer.Option(help="A manifest of other sources, for cae-net-robustness.")
     ] = None,

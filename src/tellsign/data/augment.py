@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 
 from tellsign.features.spectrum import grey
+from tellsign.image.network_input import Descriptor, Fit, NetworkInput, Region, Seen, described, resized
 from tellsign.types import ConfigError, ImageError, TooSmallError
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ SHOWN = 0.25  # of a box or of the crop, whichever is smaller: less of a box in 
 class View:
     """How an image becomes what a network sees in training."""
 
-    size: int = 224  # side of the crop in pixels; nothing is resized
+    size: int = 224  # side of the crop in pixels
     flip: bool = True  # left and right exchanged in half of all cases
     rotation: float = 0.0  # degrees, uniform from -rotation to rotation; 0: pixels are never interpolated
     jitter: float = 0.0  # brightness, contrast and saturation by factors from 1 - jitter to 1 + jitter
+    fit: Fit = "crop"  # a native crop somewhere, or the square in the middle, resized
+    descriptor: Descriptor = "none"  # statistics of the whole as it is, whatever is done to the crop
+    region: Region = "image"  # what is looked at: the picture, or the face in it
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
@@ -45,6 +49,10 @@ class View:
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (is_number and 0 <= value <= most):  # also refuses NaN
                 raise ConfigError(f"{name} is a number from 0 to {most}, found {value!r}")
+
+    def network_input(self, max_crops: int = 1) -> NetworkInput:
+        """What the network takes outside of training. Raises ConfigError as `NetworkInput` does."""
+        return NetworkInput(self.size, max_crops, self.fit, self.descriptor, self.region)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +115,19 @@ def placed_box(
     if right <= left or bottom <= top or areas[0] < SHOWN * min(areas[1], size**2):
         return 0.0, 0.0, 0.0, 0.0
     return tuple(inside.tolist())
+
+
+def training_view(image: Pixels, view: View, rng: Generator) -> Seen:
+    """What a network takes of an image in training.
+
+    Args:    image: (3, H, W) sRGB in [0, 1], or its uint8 levels; the face alone, where faces are looked at.
+             view: what is done to it. rng: the source of all that is random.
+    Returns: one crop, as `augmented` gives it, and the descriptor of the image where there is one.
+    Raises:  TooSmallError, ImageError: as `augmented` and `described` do.
+    """
+    descriptor = None if view.descriptor == "none" else described(unit(image), view.descriptor)
+    crop = augmented(resized(unit(image), view.size) if view.fit == "resize" else image, view, rng)
+    return Seen(crop[None], descriptor)
 
 
 def augmented(image: Pixels, view: View, rng: Generator) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -3,7 +3,7 @@
 A worker knows of no file before it is sent to it, and what it sends back is 8-bit levels where nothing is
 lost by that.
 
-Shapes: B batch, N crops of an image, S pixels of a crop's side.
+Shapes: B batch, N crops of an image, S pixels of a crop's side, D numbers of a descriptor.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from tellsign.configuration import check_whole
 from tellsign.data.augment import unit
 from tellsign.data.pixels import pixels
+from tellsign.faces import Box, square
+from tellsign.image.network_input import Seen
 from tellsign.processes import deaf_to_interrupts, end_with_parent, one_thread, silence
-from tellsign.types import ConfigError, ImageError
+from tellsign.types import ConfigError, ImageError, NoFaceError
 
 if TYPE_CHECKING:
     from tellsign.data.augment import Pixels
@@ -30,48 +33,75 @@ if TYPE_CHECKING:
 PREFETCH = 2  # batches that a worker is ahead
 PRELOADED = ["__main__", "tellsign.data.loading"]  # by the process that workers are forked from
 
-# A file, and the seed of what is random about it.
-Item = tuple[Path, tuple[int, ...]]
-# An image and its seed → its crops (N, 3, S, S).
-Look = Callable[["Pixels", tuple[int, ...]], "Pixels"]
+# An image and its seed → its crops (N, 3, S, S), and its descriptor (D,) where there is one.
+Sight = Callable[["Pixels", tuple[int, ...]], Seen]
+
+
+class Item(NamedTuple):
+    """A file, and what of it is looked at."""
+
+    path: Path
+    sha256: str = ""  # that the file must have; empty: not known
+    seed: tuple[int, ...] = ()  # of what is random about it
+    face: tuple[int, ...] | None = None  # left, top, right, bottom; None: the whole picture is looked at
+
+
+class Stack(NamedTuple):
+    """Images of a task that have the same number of crops."""
+
+    places: list[int]  # (B,) of their items
+    crops: torch.Tensor  # (B, N, 3, S, S)
+    descriptors: torch.Tensor | None  # (B, D)
 
 
 class Result(NamedTuple):
-    """What became of a task; places are those of its items."""
+    """What became of a task."""
 
-    stacks: dict[int, tuple[list[int], torch.Tensor]]  # crops an image → places, (B, N, 3, S, S)
-    bad: dict[int, str]  # place → reason
-    failure: str = ""  # why the run can't go on
+    stacks: dict[int, Stack]  # by the number of crops
+    bad: dict[int, str]  # place of an item → why it can't be used
+    failure: ConfigError | None = None  # why the run can't go on
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a worker does with the files of a batch; in PyTorch's words the data set."""
 
-    look: Look
+    sight: Sight
     cache: Path | None
 
     def __getitem__(self, task: Sequence[Item]) -> Result:
-        crops: dict[int, dict[int, Pixels]] = {}
+        groups: dict[int, dict[int, Seen]] = {}
         bad: dict[int, str] = {}
-        for place, (path, seed) in enumerate(task):
+        for place, item in enumerate(task):
             try:
-                found = self.look(pixels(path, self.cache), seed)
+                found = self.sight(_region(pixels(item.path, self.cache, item.sha256), item.face), item.seed)
             except ImageError as error:
                 bad[place] = str(error)
             except ConfigError as error:
-                return Result({}, {}, str(error))
+                return Result({}, {}, error)
             else:
-                crops.setdefault(len(found), {})[place] = found
-        return Result({n: (list(group), _stack(group)) for n, group in crops.items()}, bad)
+                groups.setdefault(len(found.crops), {})[place] = found
+        return Result({n: _stack(group) for n, group in groups.items()}, bad)
 
 
-def _stack(group: Mapping[int, Pixels]) -> torch.Tensor:
-    """Crops as one tensor: a quarter of the bytes where all are levels."""
-    arrays = list(group.values())
+def _region(image: Pixels, face: tuple[int, ...] | None) -> Pixels:
+    """The picture, or the square around a face in it. Raises NoFaceError where the face has no area."""
+    if face is None:
+        return image
+    box = Box(*face)
+    if box.left >= box.right or box.top >= box.bottom:
+        raise NoFaceError("no face was found")
+    return image[:, *square(box, *image.shape[1:])]
+
+
+def _stack(group: Mapping[int, Seen]) -> Stack:
+    """Images as tensors: a quarter of the bytes where all are levels."""
+    arrays = [seen.crops for seen in group.values()]
     if any(array.dtype != np.uint8 for array in arrays):
         arrays = [unit(array) for array in arrays]
-    return torch.from_numpy(np.stack(arrays))
+    descriptors = [seen.descriptor for seen in group.values() if seen.descriptor is not None]
+    beside = torch.from_numpy(np.stack(descriptors)) if descriptors else None
+    return Stack(list(group), torch.from_numpy(np.stack(arrays)), beside)
 
 
 class _Tasks:
@@ -110,7 +140,7 @@ class DecoderPool:
     def results(self, tasks: Iterator[Sequence[Item]]) -> Iterator[Result]:
         """Do tasks; those that were begun before are dropped.
 
-        Args:    tasks: files and seeds; read lazily, a few ahead.
+        Args:    tasks: read lazily, a few ahead.
         Returns: the result of each, in order.
         Raises:  ConfigError: a worker dies, or the cache can't be written.
         """
@@ -123,9 +153,11 @@ class DecoderPool:
         try:
             for result in self._stream(tasks):
                 if result.failure:
-                    raise ConfigError(result.failure)
+                    raise result.failure
                 yield result
         except (RuntimeError, OSError, EOFError) as error:  # as PyTorch and pipes tell of a dead process
+            if not self.workers:
+                raise
             self._loader = None
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise ConfigError(
@@ -174,17 +206,3 @@ def _begin(_number: int) -> None:
     """The start of a worker's life."""
     silence()
     end_with_parent()
-
-
-def check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Refuse what is no whole number of a range.
-
-    Args:    name: of the option, for the message.
-             value: given.
-             least, most: the range, both included; None: no upper end.
-    Raises:  ConfigError: the value is another one.
-    """
-    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not (is_whole and value >= least and (most is None or value <= most)):
-        limit = f"from {least} on" if most is None else f"from {least} to {most}"
-        raise ConfigError(f"{name} is a whole number {limit}, found {value!r}")

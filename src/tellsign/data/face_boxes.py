@@ -17,8 +17,9 @@ import numpy as np
 
 from tellsign import faces
 from tellsign.data.augment import unit
-from tellsign.data.decoders import DecoderPool, Work
+from tellsign.data.decoders import DecoderPool, Item, Work
 from tellsign.data.pixels import entry_key
+from tellsign.image.network_input import Seen
 from tellsign.types import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -100,13 +101,13 @@ def _seek(
 ) -> None:
     """Look for the faces of some rows, and keep what is found, here and in the file."""
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    tasks = ([(manifest[row].path, ()) for row in batch] for batch in batches)
+    tasks = ([Item(manifest[row].path, manifest[row].sha256) for row in batch] for batch in batches)
     try:
         for batch, result in zip(batches, pool.results(tasks), strict=True):
-            places, found = result.stacks.get(1, ([], ()))
             own = {
                 str(keys[batch[place]]): tuple(int(value) for value in numbers[0])
-                for place, numbers in zip(places, found, strict=True)
+                for stack in result.stacks.values()
+                for place, numbers in zip(stack.places, stack.crops, strict=True)
             }
             known |= own
             _add(file, own)
@@ -114,11 +115,11 @@ def _seek(
         pool.close()
 
 
-def _face(image: Pixels, _seed: tuple[int, ...]) -> Pixels:
+def _face(image: Pixels, _seed: tuple[int, ...]) -> Seen:
     """What is known of one image, in the form of a crop: (1, 6), whole numbers that float32 holds."""
     found = next(iter(faces.boxes(unit(image))), faces.Box(0, 0, 0, 0))
     box = (found.left, found.top, found.right, found.bottom)
-    return np.array([[*box, *image.shape[1:]]], dtype=np.float32)
+    return Seen(np.array([[*box, *image.shape[1:]]], dtype=np.float32))
 
 
 def _read(file: Path) -> dict[str, Found]:

@@ -4,7 +4,7 @@ A batch depends on the seed, the epoch and its place in the order alone: not on 
 ranks, nor on where an epoch was resumed. Workers know of no file before it is sent to them, so that they take
 the same memory for any number of files.
 
-Shapes: B batch, N crops of an image, S pixels of a crop's side.
+Shapes: B batch, N crops of an image, S pixels of a crop's side, D numbers of a descriptor.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from tellsign.data.augment import augmented, placed_box, placement, unit
-from tellsign.data.decoders import DecoderPool, Work, check_whole
+from tellsign.configuration import check_whole
+from tellsign.data.augment import placed_box, placement, training_view, unit
+from tellsign.data.decoders import DecoderPool, Item, Stack, Work
 from tellsign.data.pixels import levels
-from tellsign.image import square_crops
+from tellsign.image.network_input import Seen, seen
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tellsign.data.augment import Pixels, View
     from tellsign.data.face_boxes import FaceBoxes
     from tellsign.data.manifest import Manifest
+    from tellsign.image.network_input import NetworkInput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +47,7 @@ class Batch:
     rows: torch.Tensor  # (B,) int64, of the manifest
     n_global: int  # images of the global batch as planned, over all ranks, left out ones included
     boxes: torch.Tensor | None = None  # (B, 4) float32, the face in each crop, 0 without one; None: not asked
+    descriptors: torch.Tensor | None = None  # (B, D) float32, beside the images; None: not asked
 
 
 class EvaluationBatch(NamedTuple):
@@ -53,6 +56,7 @@ class EvaluationBatch(NamedTuple):
     rows: torch.Tensor  # (B,) int64, of the manifest
     crops: torch.Tensor  # (B, N, 3, S, S) float32 in [0, 1]
     bad: dict[int, str]  # row → why there are no crops of it; each row once
+    descriptors: torch.Tensor | None = None  # (B, D) float32, beside the crops; None: not asked
 
 
 class Loader:
@@ -69,6 +73,7 @@ class Loader:
         on_bad: Literal["stop", "skip"] = "stop",
         max_bad: int = 0,
         faces: FaceBoxes | None = None,
+        shown: bool = False,
     ) -> None:
         """Prepare; workers start with the first epoch and stay for all.
 
@@ -79,16 +84,19 @@ class Loader:
                  cache: folder of decoded pictures, 3 bytes a pixel; None: files are decoded in every epoch.
                  on_bad: what happens at a file that can't be used: the run stops, or it is left out.
                  max_bad: files that may be left out before the run stops.
-                 faces: of the manifest's images, which then follow crop, turn and flip into each batch.
+                 faces: of the manifest's images; a view of faces needs them.
+                 shown: faces follow crop, turn and flip into each batch.
         Raises:  ManifestError: a label is missing; ConfigError: an option is out of its range.
         """
         check_whole("seed", seed, 0)
         check_whole("max_bad", max_bad, 0)
         if on_bad not in {"stop", "skip"}:
             raise ConfigError(f"on_bad is stop or skip, found {on_bad!r}")
-        if faces is not None and len(faces.boxes) != len(manifest):
+        _check_faces(faces, manifest, view.region)
+        if shown and (faces is None or view.region == "face" or view.fit == "resize"):
             raise ConfigError(
-                f"faces are one an image, found {len(faces.boxes)} for a manifest of {len(manifest)}"
+                'faces can be shown in native crops of whole pictures alone: take region = "image" and '
+                'fit = "crop", and give the faces'
             )
         self.manifest = manifest
         self.seed = seed
@@ -99,7 +107,8 @@ class Loader:
         self._labels = torch.tensor(manifest.labels, dtype=torch.int64)
         self._view = view
         self._faces = faces
-        self._pool = DecoderPool(Work(partial(_training_crop, view), cache), workers)
+        self._shown = shown
+        self._pool = DecoderPool(Work(partial(_training_sight, view), cache), workers)
         self._current: object = None
 
     def __enter__(self) -> Loader:
@@ -167,8 +176,12 @@ class Loader:
         numbers: range,
         token: object,
     ) -> Iterator[Batch]:
+        faces = self._faces if self._view.region == "face" else None
         tasks = (
-            [(self.manifest[int(order[place])].path, (self.seed, epoch, place)) for place in share(number)[0]]
+            [
+                _item(self.manifest, int(order[place]), faces, (self.seed, epoch, place))
+                for place in share(number)[0]
+            ]
             for number in numbers
         )
         results = self._pool.results(tasks)
@@ -181,16 +194,17 @@ class Loader:
             result = next(results)
             for place, reason in result.bad.items():
                 self._leave_out(int(rows[place]), reason)
-            places, crops = result.stacks.get(1, ([], torch.empty(0, 1, 3, self._view.size, self._view.size)))
-            kept = torch.from_numpy(rows[places])
-            boxes = self._boxes(rows[places], epoch, [positions[place] for place in places])
-            batch = Batch(_floats(crops)[:, 0], self._labels[kept], kept, n_global, boxes)
+            stack = result.stacks.get(1, _nothing(self._view.network_input()))
+            kept = torch.from_numpy(rows[stack.places])
+            boxes = self._boxes(rows[stack.places], epoch, [positions[place] for place in stack.places])
+            images = _floats(stack.crops)[:, 0]
+            batch = Batch(images, self._labels[kept], kept, n_global, boxes, stack.descriptors)
             self.waited += time.perf_counter() - began
             yield batch
 
     def _boxes(self, rows: NDArray[np.int64], epoch: int, positions: Sequence[int]) -> torch.Tensor | None:
         """The face in each crop. Drawn anew from the crop's seed, so that workers need not know of faces."""
-        if self._faces is None:
+        if self._faces is None or not self._shown:
             return None
         found = torch.zeros(len(rows), 4)
         for one, row, position in zip(found, rows.tolist(), positions, strict=True):
@@ -219,48 +233,72 @@ class Loader:
 
 def evaluation_batches(
     manifest: Manifest,
-    size: int,
-    max_crops: int = 1,
+    look: NetworkInput,
     *,
     batch_size: int,
     workers: int = 0,
     cache: Path | None = None,
+    faces: FaceBoxes | None = None,
 ) -> Iterator[EvaluationBatch]:
-    """Native crops evenly spread over each image, every image once.
+    """What a network takes of each image outside of training, every image once.
 
     Images of one planned batch that have different numbers of crops come one number after the other.
 
     Args:    manifest: samples, with or without labels.
-             size: side of the crops in pixels.
-             max_crops: of an image; 1: its centre.
+             look: how an image is looked at.
              batch_size: images of a batch, at most.
              workers: processes that decode; 0: this process does.
              cache: folder of decoded pictures; None: files are decoded.
+             faces: of the manifest's images; a look at faces needs them.
     Returns: batches in the order of the manifest, but for the numbers of crops. A batch without images tells
              of bad ones alone.
     Raises:  ConfigError: an option is out of its range, a worker died, or the cache can't be written.
     """
-    check_whole("size", size, 1)
-    check_whole("max_crops", max_crops, 1)
     check_whole("batch_size", batch_size, 1)
-    pool = DecoderPool(Work(partial(_even_crops, size, max_crops), cache), workers)
-    return _evaluation_batches(manifest, size, batch_size, pool)
+    _check_faces(faces, manifest, look.region)
+    pool = DecoderPool(Work(partial(_evaluation_sight, look), cache), workers)
+    return _evaluation_batches(manifest, look, faces if look.region == "face" else None, batch_size, pool)
 
 
 def _evaluation_batches(
-    manifest: Manifest, size: int, batch_size: int, pool: DecoderPool
+    manifest: Manifest, look: NetworkInput, faces: FaceBoxes | None, batch_size: int, pool: DecoderPool
 ) -> Iterator[EvaluationBatch]:
-    firsts = range(0, len(manifest), batch_size)
-    tasks = ([(sample.path, ()) for sample in manifest[first : first + batch_size]] for first in firsts)
+    parts = [
+        range(len(manifest))[first : first + batch_size] for first in range(0, len(manifest), batch_size)
+    ]
+    tasks = ([_item(manifest, row, faces) for row in rows] for rows in parts)
     try:
-        for first, result in zip(firsts, pool.results(tasks), strict=True):
-            bad = {first + place: reason for place, reason in result.bad.items()}
-            stacks = result.stacks or {1: ([], torch.empty(0, 1, 3, size, size))}
-            for places, crops in stacks.values():
-                yield EvaluationBatch(torch.tensor(places, dtype=torch.int64) + first, _floats(crops), bad)
+        for rows, result in zip(parts, pool.results(tasks), strict=True):
+            bad = {rows[place]: reason for place, reason in result.bad.items()}
+            for stack in result.stacks.values() or (_nothing(look),):
+                places = torch.tensor(stack.places, dtype=torch.int64)
+                yield EvaluationBatch(places + rows.start, _floats(stack.crops), bad, stack.descriptors)
                 bad = {}
     finally:
         pool.close()
+
+
+def _check_faces(faces: FaceBoxes | None, manifest: Manifest, region: str) -> None:
+    if faces is not None and len(faces.boxes) != len(manifest):
+        raise ConfigError(
+            f"faces are one an image, found {len(faces.boxes)} for a manifest of {len(manifest)}"
+        )
+    if faces is None and region == "face":
+        raise ConfigError('region is "face", and no faces are given: seek them first, with face_boxes')
+
+
+def _item(manifest: Manifest, row: int, faces: FaceBoxes | None, seed: tuple[int, ...] = ()) -> Item:
+    sample = manifest[row]
+    # An image that could not be read when faces were sought is read, so that the reason is told.
+    sought = faces is not None and faces.sizes[row].all()
+    face = tuple(faces.boxes[row].tolist()) if faces is not None and sought else None
+    return Item(sample.path, sample.sha256, seed, face)
+
+
+def _nothing(look: NetworkInput) -> Stack:
+    """The stack of a task of which nothing could be read."""
+    descriptors = torch.empty(0, look.n_descriptor) if look.n_descriptor else None
+    return Stack([], torch.empty(0, 1, 3, look.size, look.size), descriptors)
 
 
 def _share(n: int, batch_size: int, rank: int, world: int, number: int) -> tuple[range, int]:
@@ -270,12 +308,14 @@ def _share(n: int, batch_size: int, rank: int, world: int, number: int) -> tuple
     return range(first + rank, max(stop, first + rank), world), stop - first
 
 
-def _training_crop(view: View, image: Pixels, seed: tuple[int, ...]) -> Pixels:
-    return levels(augmented(image, view, np.random.default_rng(seed)))[None]
+def _training_sight(view: View, image: Pixels, seed: tuple[int, ...]) -> Seen:
+    found = training_view(image, view, np.random.default_rng(seed))
+    return found._replace(crops=levels(found.crops))
 
 
-def _even_crops(size: int, max_crops: int, image: Pixels, _seed: tuple[int, ...]) -> Pixels:
-    return levels(square_crops(unit(image), size, max_crops))
+def _evaluation_sight(look: NetworkInput, image: Pixels, _seed: tuple[int, ...]) -> Seen:
+    found = seen(unit(image), look)
+    return found._replace(crops=levels(found.crops))
 
 
 def _floats(crops: torch.Tensor) -> torch.Tensor:

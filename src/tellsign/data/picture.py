@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from tellsign import faces, image
-from tellsign.types import ImageError, NoFaceError, TooSmallError
+from tellsign import faces
+from tellsign.data.pixels import decoded
+from tellsign.types import NoFaceError, TooSmallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tellsign.image import Image
     from tellsign.types import FloatArray, Sample
 
 Found = TypeVar("Found")
 
 
-def picture(sample: Sample) -> image.Image:
+def picture(sample: Sample) -> Image:
     """The decoded file of a sample.
 
     Args:    sample: of a manifest.
@@ -26,13 +28,7 @@ def picture(sample: Sample) -> image.Image:
     Raises:  ImageError: the file is no usable image, or has another checksum than the sample; the message
              does not name it.
     """
-    found = image.decode(sample.path)
-    if sample.sha256 not in ("", found.meta.sha256):
-        raise ImageError(
-            f"the file has changed: its sha256 is {found.meta.sha256}, the manifest says {sample.sha256}; "
-            "index the data again"
-        )
-    return found
+    return decoded(sample.path, sample.sha256)
 
 
 def looked_at(sample: Sample, region: str, look: Callable[[FloatArray], Found]) -> list[Found]:

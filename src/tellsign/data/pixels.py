@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.image import decode
-from tellsign.types import ConfigError, OutputError
+from tellsign.image import Image, decode
+from tellsign.types import ConfigError, ImageError, OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,23 +26,40 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8] | NDArray[np.floating[Any]]
 
 
-def pixels(path: Path, cache: Path | None = None) -> Pixels:
+def decoded(path: Path, sha256: str = "") -> Image:
+    """The picture in a file, if it is still the one that was indexed.
+
+    Args:    path: of an image file. sha256: that it had; empty: not known.
+    Returns: the image.
+    Raises:  ImageError: the file is no usable image, or has another checksum; the message does not name it.
+    """
+    found = decode(path)
+    if sha256 not in ("", found.meta.sha256):
+        raise ImageError(
+            f"the file has changed: its sha256 is {found.meta.sha256}, the manifest says {sha256}; "
+            "index the data again"
+        )
+    return found
+
+
+def pixels(path: Path, cache: Path | None = None, sha256: str = "") -> Pixels:
     """The picture in a file.
 
     Args:    path: of an image file.
              cache: folder of decoded pictures, made and filled here; None: the file is decoded.
+             sha256: as for `decoded`.
     Returns: (3, H, W) float32 sRGB in [0, 1]; from the cache, uint8 levels where they say the same. An array
              from the cache can't be written to.
-    Raises:  ImageError: the file is no usable image; ConfigError: the cache can't be written.
+    Raises:  ImageError: as for `decoded`; ConfigError: the cache can't be written.
     """
     if cache is None:
-        return decode(path).array
-    entry = _entry(path, cache)
+        return decoded(path, sha256).array
+    entry = _entry(path, cache, sha256)
     if entry is None:
-        return decode(path).array  # which says what is wrong with it
+        return decoded(path, sha256).array  # which says what is wrong with it
     found = _mapped(entry)
     if found is None:
-        _write(entry, levels(decode(path).array))
+        _write(entry, levels(decoded(path, sha256).array))
         found = _mapped(entry)
     if found is None:
         raise ConfigError(f"{entry} was written and can't be read; use another folder as cache, or none")
@@ -78,10 +95,13 @@ def entry_key(path: Path) -> str | None:
     return hashlib.sha256(b"%b\0%d\0%d" % (place, status.st_mtime_ns, status.st_size)).hexdigest()
 
 
-def _entry(path: Path, cache: Path) -> Path | None:
-    """Where a file's picture is kept; None where there is no such file."""
+def _entry(path: Path, cache: Path, sha256: str) -> Path | None:
+    """Where a file's picture is kept once its checksum was compared; None where there is no such file."""
     key = entry_key(path)
-    return None if key is None else cache / key[:2] / f"{key[2:]}.npy"  # no folder of a million files
+    if key is None:
+        return None
+    name = f"{key[2:]}-{sha256}" if sha256 else key[2:]
+    return cache / key[:2] / f"{name}.npy"  # no folder of a million files
 
 
 def _mapped(entry: Path) -> Pixels | None:

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from tellsign.detectors.engines import Engine, Run
     from tellsign.types import Detector
 
-DECISIONS = {"linear": "tellsign.detectors.linear", "kernel": "tellsign.detectors.kernel"}
 NETWORK = "graph"  # the kind of a network
+TREES = "trees"  # the kind without a gradient
+DECISIONS = {
+    "linear": "tellsign.detectors.linear",
+    "kernel": "tellsign.detectors.kernel",
+    TREES: "tellsign.detectors.trees",
+}
 
 
 def from_artifact(

@@ -4,7 +4,7 @@ An engine gives a `Run`, a function from crops to the score and the parts of eac
 where the graph can't be run. The third engine, PyTorch, needs the system that the detector was made with, and
 so is handed to a detector from `tellsign.scoring`.
 
-Shapes: M crops, C channels, S side of a crop, P parts.
+Shapes: M crops, C channels, S side of a crop, D numbers of a descriptor, P parts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from tellsign.types import ArtifactError, ConfigError
 if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
-# (M, 3, S, S) float32 in [0, 1] → (M,) scores and (M, P) parts.
-Run = Callable[["FloatArray"], "tuple[FloatArray, FloatArray]"]
+# Crops (M, 3, S, S) in [0, 1], and (M, D) where there is a descriptor → (M,) scores and (M, P) parts.
+Run = Callable[..., "tuple[FloatArray, FloatArray]"]
 Engine = Literal["onnx", "openvino", "openvino-bf16", "torch"]
 ENGINES: tuple[str, ...] = get_args(Engine)
-INPUT, SCORE, PARTS = "images", "score", "parts"  # names in every graph
+INPUT, DESCRIPTOR = "images", "descriptor"  # names in every graph
+SCORE, PARTS = "score", "parts"
 BATCH = 32  # crops that OpenVINO and PyTorch take at once, so that memory doesn't grow with the input
 
 
@@ -37,12 +38,11 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def onnx_run(graph: Path | bytes, *, size: int, n_parts: int) -> Run:
+def onnx_run(graph: Path | bytes, *, size: int, n_parts: int, n_descriptor: int = 0) -> Run:
     """A graph in ONNX Runtime.
 
     Args:    graph: a file, or its content.
-             size: S.
-             n_parts: P.
+             size: S. n_parts: P. n_descriptor: D; 0 for none.
     Returns: the function. It takes crops one by one: on a processor a batch is no faster, and so, to the last
              bit, a crop's score doesn't depend on its neighbours.
     Raises:  ArtifactError: the graph can't be read, or takes or gives something else.
@@ -61,13 +61,13 @@ def onnx_run(graph: Path | bytes, *, size: int, n_parts: int) -> Run:
         "inputs": {one.name: (one.type, tuple(one.shape)) for one in session.get_inputs()},
         "outputs": {one.name: (one.type, tuple(one.shape)) for one in session.get_outputs()},
     }
-    _check(found, size=size, n_parts=n_parts)
+    _check(found, size=size, n_parts=n_parts, n_descriptor=n_descriptor)
     names = [SCORE, PARTS] if n_parts else [SCORE]
 
-    def run(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def run(crops: FloatArray, *beside: FloatArray) -> tuple[FloatArray, FloatArray]:
         scores, parts = np.empty(len(crops), np.float32), np.empty((len(crops), n_parts), np.float32)
         for row in range(len(crops)):
-            outputs = _outputs(session.run, names, {INPUT: crops[row : row + 1]})
+            outputs = _outputs(session.run, names, _inputs(slice(row, row + 1), crops, *beside))
             scores[row] = outputs[0][0]
             if n_parts:
                 parts[row] = outputs[1][0]
@@ -76,12 +76,11 @@ def onnx_run(graph: Path | bytes, *, size: int, n_parts: int) -> Run:
     return run
 
 
-def openvino_run(graph: Path, *, size: int, n_parts: int, bf16: bool = False) -> Run:
+def openvino_run(graph: Path, *, size: int, n_parts: int, n_descriptor: int = 0, bf16: bool = False) -> Run:
     """A graph in OpenVINO.
 
     Args:    graph: a file.
-             size: S.
-             n_parts: P.
+             size: S. n_parts: P. n_descriptor: D; 0 for none.
              bf16: compute with 8 bits of mantissa, on a processor that can: faster, and the scores are
              coarser, by how much depends on the network. Without it, float32 on every processor.
     Returns: the function; it takes crops in batches.
@@ -109,19 +108,24 @@ def openvino_run(graph: Path, *, size: int, n_parts: int, bf16: bool = False) ->
     except Exception as error:  # RuntimeError and others
         raise _unreadable(error) from error
     found = {"inputs": _ports(model.inputs), "outputs": _ports(model.outputs)}
-    _check(found, size=size, n_parts=n_parts)
+    _check(found, size=size, n_parts=n_parts, n_descriptor=n_descriptor)
 
-    def run(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def run(crops: FloatArray, *beside: FloatArray) -> tuple[FloatArray, FloatArray]:
         scores, parts = np.empty(len(crops), np.float32), np.empty((len(crops), n_parts), np.float32)
         for start in range(0, len(crops), BATCH):
             rows = slice(start, start + BATCH)
-            outputs = _outputs(compiled, {INPUT: crops[rows]})
+            outputs = _outputs(compiled, _inputs(rows, crops, *beside))
             scores[rows] = outputs[SCORE]
             if n_parts:
                 parts[rows] = outputs[PARTS]
         return scores, parts
 
     return run
+
+
+def _inputs(rows: slice, *inputs: FloatArray) -> dict[str, FloatArray]:
+    """What a graph takes of some rows, by name."""
+    return {name: array[rows] for name, array in zip((INPUT, DESCRIPTOR), inputs, strict=False)}
 
 
 def _ports(ports: Any) -> dict[str, tuple[str, tuple[Any, ...]]]:
@@ -135,10 +139,12 @@ def _ports(ports: Any) -> dict[str, tuple[str, tuple[Any, ...]]]:
     return found
 
 
-def _check(found: dict[str, dict[str, tuple[str, tuple[Any, ...]]]], *, size: int, n_parts: int) -> None:
+def _check(
+    found: dict[str, dict[str, tuple[str, tuple[Any, ...]]]], *, size: int, n_parts: int, n_descriptor: int
+) -> None:
     """Raises ArtifactError unless a graph takes crops and gives a score and its parts, for any batch."""
     expected: dict[str, dict[str, tuple[int, ...]]] = {
-        "inputs": {INPUT: (3, size, size)},
+        "inputs": {INPUT: (3, size, size)} | ({DESCRIPTOR: (n_descriptor,)} if n_descriptor else {}),
         "outputs": {SCORE: ()} | ({PARTS: (n_parts,)} if n_parts else {}),
     }
     for side, ports in expected.items():

@@ -1,23 +1,25 @@
 """A network: native crops of an image → its graph → a score, and the scores of its parts.
 
-Everything after the crop that is tensor maths, normalisation included, is in the graph. The spectrum profile
-beside the crops is for the domain check alone.
+Everything after the crop that is tensor maths, normalisation included, is in the graph; a descriptor is taken
+of the whole image at native size, and is an input of its own. The spectrum profile is for the domain check.
 
-Shapes: B batch, N crops of an image, C channels, H W pixels, S side of a crop, K frequency bins, P parts.
+Shapes: B batch, N crops of an image, C channels, H W pixels, S side of a crop, D numbers of a descriptor, K
+frequency bins, P parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign import artifacts
-from tellsign.detectors.engines import onnx_run, openvino_run
+from tellsign.detectors.engines import DESCRIPTOR, onnx_run, openvino_run
 from tellsign.detectors.evidence import spectrum_evidence
-from tellsign.detectors.preprocessing import WHOLE_IMAGE, ProfileInput, native_crops, profile
+from tellsign.detectors.preprocessing import ProfileInput, domain_input, profile
+from tellsign.image.network_input import SMALLEST, Descriptor, Fit, NetworkInput, Region, seen
 from tellsign.types import ArtifactError, ConfigError, Evidence
 
 if TYPE_CHECKING:
@@ -25,40 +27,33 @@ if TYPE_CHECKING:
     from tellsign.detectors.engines import Engine, Run
     from tellsign.types import FloatArray
 
-PROFILE_CROP = 128  # pixels; of the domain check's profile, where a network's crop is as large
-FLOORS = {"size": WHOLE_IMAGE, "max_crops": 1}
-
 
 @dataclass(frozen=True, slots=True)
 class GraphInput:
-    """How an image becomes what a network looks at. Nothing is resized."""
+    """How an image becomes what a network takes, as `NetworkInput` has it, and the domain check's profile."""
 
-    region: Literal["image", "face"] = "image"  # what is looked at
-    size: int = 224  # side of the native square crops in pixels
+    region: Region = "image"  # what is looked at
+    size: int = 224  # side of the square crops in pixels
     max_crops: int = 1  # crops of a large image, evenly spread; their scores are averaged. 1: the centre
-    profile: ProfileInput | None = (
-        None  # of the domain check; None: one crop in the middle, 128 pixels at most
-    )
+    fit: Fit = "crop"  # native crops, or the square in the middle, resized
+    descriptor: Descriptor = "none"  # statistics of the whole at native size, beside the crops
+    # Of the domain check; None: one crop in the middle, 128 pixels at most, or all of what is resized.
+    profile: ProfileInput | None = None
 
     def __post_init__(self) -> None:
-        for name, least in FLOORS.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
-        own = self.profile or ProfileInput(
-            region=self.region, crop=min(self.size, PROFILE_CROP), max_crops=1
-        )  # checks the region
-        if own.region != self.region or (own.crop or 0) > self.size:
+        least = self.size if self.look.fit == "crop" else SMALLEST
+        own = self.profile or domain_input(self.region, self.size if self.fit == "crop" else None)
+        if own.region != self.region or (own.crop or 0) > least:
             raise ConfigError(
                 f"the profile of the domain check has the crop {own.crop} of the {own.region}; expected the "
-                f"region {self.region} and no more than the network's {self.size} pixels"
+                f"region {self.region} and no more than the {least} pixels that the network can do with"
             )
         object.__setattr__(self, "profile", own)
 
     @property
-    def crops(self) -> ProfileInput:
-        """The network's crops as `native_crops` takes them."""
-        return ProfileInput(region=self.region, crop=self.size, max_crops=self.max_crops)
+    def look(self) -> NetworkInput:
+        """What the network takes of an image. Raises ConfigError where there is no such look."""
+        return NetworkInput(self.size, self.max_crops, self.fit, self.descriptor, self.region)
 
     @property
     def domain(self) -> ProfileInput:
@@ -69,7 +64,7 @@ class GraphInput:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> GraphInput:
         """The options stored in an artifact. Raises ArtifactError for what this version can't carry out."""
-        known = ("region", "size", "max_crops", "profile")
+        known = tuple(field.name for field in fields(cls))
         if unknown := sorted(set(spec) - set(known)):
             raise ArtifactError(f"unknown preprocessing {unknown}; this version knows {sorted(known)}")
         own = spec.get("profile")
@@ -81,13 +76,10 @@ class GraphInput:
             raise ArtifactError(f"its preprocessing cannot be carried out: {error}") from error
 
     def to_spec(self) -> dict[str, Any]:
-        """The options as plain values."""
-        return {
-            "region": self.region,
-            "size": self.size,
-            "max_crops": self.max_crops,
-            "profile": self.domain.to_spec(),
-        }
+        """The options as plain values; fit and descriptor only where they are not the usual ones."""
+        found = asdict(self.look) | {"profile": self.domain.to_spec()}
+        usual = {"fit": "crop", "descriptor": "none"}
+        return {name: value for name, value in found.items() if usual.get(name) != value}
 
 
 class GraphDetector:
@@ -108,7 +100,7 @@ class GraphDetector:
                  ConfigError: the engine is "torch" and nobody gave one.
         """
         try:
-            self.look = GraphInput.from_spec(artifact.spec["preprocessing"])
+            self.input = GraphInput.from_spec(artifact.spec["preprocessing"])
             self.part_names = _part_names(artifact.spec)
         except ArtifactError as error:
             raise ArtifactError(f"{artifact.path}: {error}; train the detector again") from error
@@ -119,6 +111,7 @@ class GraphDetector:
             )
         if engine == "torch" and torch_run is None:
             raise ConfigError("the engine torch is not available here; use onnx or openvino")
+        self.look = self.input.look
         self.artifact = artifact
         self.engine = engine
         self._torch_run = torch_run
@@ -144,7 +137,11 @@ class GraphDetector:
             raise ArtifactError(
                 f"the detector at {path} was replaced while it was at work; run the command again"
             )
-        shape = {"size": self.look.size, "n_parts": len(self.part_names)}
+        shape = {
+            "size": self.look.size,
+            "n_parts": len(self.part_names),
+            "n_descriptor": self.look.n_descriptor,
+        }
         try:
             if self.engine == "torch":
                 assert self._torch_run is not None
@@ -161,24 +158,30 @@ class GraphDetector:
         )
 
     def preprocess(self, image: FloatArray) -> dict[str, FloatArray]:
-        """(3, H, W) in [0, 1] → {"crops": (N, 3, S, S), "profile": (K,)}. Raises TooSmallError."""
-        crops = native_crops(image, self.look.crops)
-        return {"crops": crops.astype(np.float32, copy=False), "profile": profile(image, self.look.domain)}
+        """What the network takes of an image, and the domain check.
+
+        Args:    image: (3, H, W) in [0, 1].
+        Returns: crops (N, 3, S, S), profile (K,), and where there is one descriptor (D,).
+        Raises:  TooSmallError: the image is smaller than a crop.
+        """
+        crops, descriptor = seen(image, self.look)
+        found = {"crops": crops.astype(np.float32, copy=False), "profile": profile(image, self.input.domain)}
+        return found if descriptor is None else found | {DESCRIPTOR: descriptor}
 
     def score(self, batch: Mapping[str, FloatArray]) -> FloatArray:
-        """{"crops": (B, N, 3, S, S)} → (B,), higher = more fake. Raises ArtifactError for other crops."""
+        """A batch as for `scores_and_parts` → (B,), higher = more fake."""
         return self.scores_and_parts(batch)[0]
 
     def parts(self, batch: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """{"crops": (B, N, 3, S, S)} → name of a part → (B,), its own score."""
+        """A batch as for `scores_and_parts` → name of a part → (B,), its own score."""
         return self.scores_and_parts(batch)[1]
 
     def scores_and_parts(self, batch: Mapping[str, FloatArray]) -> tuple[FloatArray, dict[str, FloatArray]]:
         """What `score` and `parts` give, for the work of one.
 
-        Args:    batch: {"crops": (B, N, 3, S, S)} in [0, 1].
+        Args:    batch: crops (B, N, 3, S, S) in [0, 1], and where there is one descriptor (B, D).
         Returns: (B,) scores, and for each part its (B,) scores; each is the mean over an image's crops.
-        Raises:  ArtifactError: the crops are of another shape, or the graph can't be run.
+        Raises:  ArtifactError: the batch has other shapes, or the graph can't be run.
         """
         crops, size = batch["crops"], self.look.size
         if crops.ndim != 5 or crops.shape[2:] != (3, size, size):
@@ -188,14 +191,28 @@ class GraphDetector:
             )
         n_images, n_crops = crops.shape[:2]
         flat = np.ascontiguousarray(crops, dtype=np.float32).reshape(-1, 3, size, size)
+        beside = self._beside(batch, n_crops)
         run = self.start()
         try:
-            scores, parts = run(flat)
+            scores, parts = run(flat, *beside)
         except ArtifactError as error:
             raise self._damaged(error) from error
         mean = np.asarray(scores, np.float64).reshape(n_images, n_crops).mean(axis=1)
         means = np.asarray(parts, np.float64).reshape(n_images, n_crops, parts.shape[1]).mean(axis=1)
         return mean, {name: means[:, i] for i, name in enumerate(self.part_names[: means.shape[1]])}
+
+    def _beside(self, batch: Mapping[str, FloatArray], n_crops: int) -> tuple[FloatArray, ...]:
+        """What the graph takes beside the crops: each image's descriptor, once a crop."""
+        length = self.look.n_descriptor
+        if not length:
+            return ()
+        found = np.asarray(batch.get(DESCRIPTOR, np.empty(0)), dtype=np.float32)
+        if found.shape != (len(batch["crops"]), length):
+            raise ArtifactError(
+                f"the detector takes a descriptor of {length} numbers an image and got {found.shape}; its "
+                "preprocessing and its graph don't belong together"
+            )
+        return (np.repeat(found, n_crops, axis=0),)
 
     def explain(self, image: FloatArray) -> tuple[Evidence, ...]:
         """The log spectrum, the score, and that of each part."""
@@ -218,7 +235,7 @@ class GraphDetector:
             )
             for name, values in parts.items()
         ]
-        return (spectrum_evidence(image, self.look.domain), whole, *own)
+        return (spectrum_evidence(image, self.input.domain), whole, *own)
 
 
 def _part_names(spec: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,3 +29,18 @@ def scores(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray
     """
     # einsum and not a matrix product: to the last bit, a row's score doesn't depend on its neighbours.
     return np.asarray(np.einsum("bk,k->b", features, arrays["weights"]) + arrays["bias"])
+
+
+def contributions(features: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
+    """What each feature did to the score: feature × weight. The sum over features is the score less `base`.
+
+    Args:    features: (B, K), standardised.
+             arrays: weights (K,).
+    Returns: (B, K).
+    """
+    return np.asarray(features * arrays["weights"])
+
+
+def base(arrays: Mapping[str, FloatArray]) -> float:
+    """The score of an image with the mean of every feature, from which `contributions` start."""
+    return float(arrays["bias"].reshape(()))

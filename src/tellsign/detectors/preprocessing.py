@@ -2,18 +2,19 @@
 
 Nothing is resized before a spectrum is taken: a detector looks at native crops and averages them.
 
-Shapes: C channels, H W pixels, N crops, K frequency bins.
+Shapes: C channels, H W pixels, N crops, K features: frequency bins of a profile, numbers of a descriptor.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from tellsign.features import spectrum
-from tellsign.image import square_crops
+from tellsign.image.network_input import LENGTHS, SMALLEST, NetworkInput, described, seen
 from tellsign.types import ArtifactError, ConfigError, TooSmallError
 
 if TYPE_CHECKING:
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
 
     from tellsign.types import FloatArray
 
+PROFILE_CROP = 128  # pixels; of the domain check's profile, where a detector's crop is as large
+PROFILE_LENGTH = 64  # bins of that profile, where images of any size are looked at as a whole
 
-WHOLE_IMAGE = 16  # smallest side of an image that is looked at whole: fewer rings say nothing
+Input = TypeVar("Input")
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileInput:
     """How an image becomes one spectrum profile."""
 
+    key: ClassVar[str] = "profile"  # of what is judged, in what the detector takes of an image
     region: Literal["image", "face"] = "image"  # what is looked at
     crop: int | None = 128  # side of the native square crops in pixels; None: the whole image, any shape
     max_crops: int = 3  # crops of a large image, evenly spread; their log profiles are averaged
@@ -37,13 +41,7 @@ class ProfileInput:
     normalise: Literal["none", "first", "minmax"] = "first"
 
     def __post_init__(self) -> None:
-        if self.region not in ("image", "face"):
-            raise ConfigError(f"region is image or face, found {self.region!r}")
-        for name, value, least in (("crop", self.crop, 16), ("max_crops", self.max_crops, 1)):
-            if value is None and name == "crop":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
+        _check_look(self)
         if self.crop is None and self.length is None:
             raise ConfigError("images of any size need a profile of fixed length; set length, or a crop")
         _ = spectrum.ProfileOptions(self.preset, self.length, self.normalise)  # checks the rest
@@ -59,20 +57,110 @@ class ProfileInput:
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> ProfileInput:
         """The options stored in an artifact. Raises ArtifactError for what this version can't carry out."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(spec) - known):
-            raise ArtifactError(f"unknown preprocessing {unknown}; this version knows {sorted(known)}")
-        try:
-            return cls(**spec)
-        except ConfigError as error:
-            raise ArtifactError(f"its preprocessing cannot be carried out: {error}") from error
+        return _from_spec(cls, spec)
 
     def to_spec(self) -> dict[str, Any]:
         """The options as plain values."""
         return asdict(self)
 
 
-def native_crops(image: FloatArray, options: ProfileInput) -> FloatArray:
+def domain_input(region: Literal["image", "face"], crop: int | None) -> ProfileInput:
+    """The profile that the domain check compares, of a detector that judges something else.
+
+    Args:    region: what the detector looks at.
+             crop: side of its native crops in pixels; None: the whole, of any size.
+    Returns: of the middle, or of the whole.
+    """
+    if crop is None:
+        return ProfileInput(region=region, crop=None, max_crops=1, length=PROFILE_LENGTH)
+    return ProfileInput(region=region, crop=min(crop, PROFILE_CROP), max_crops=1)
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorInput:
+    """How an image becomes one descriptor, and the profile that the domain check compares."""
+
+    key: ClassVar[str] = "descriptor"  # of what is judged, in what the detector takes of an image
+    region: Literal["image", "face"] = "image"  # what is looked at
+    crop: int | None = None  # side of the native square crops in pixels; None: the whole image, any shape
+    max_crops: int = 1  # crops of a large image, evenly spread; their descriptors are averaged
+    descriptor: Literal["sida"] = "sida"  # which statistics
+    profile: ProfileInput | None = None  # of the domain check; None: `domain_input`
+
+    def __post_init__(self) -> None:
+        _check_look(self)
+        if self.descriptor != "sida":
+            raise ConfigError(f"descriptor is sida, found {self.descriptor!r}")
+        own = self.profile or domain_input(self.region, self.crop)
+        if own.region != self.region or (own.crop or 0) > (self.crop or SMALLEST):
+            raise ConfigError(
+                f"the profile of the domain check has the crop {own.crop} of the {own.region}; expected the "
+                f"region {self.region} and no more than the {self.crop or SMALLEST} pixels that the detector "
+                "can do with"
+            )
+        object.__setattr__(self, "profile", own)
+
+    @property
+    def domain(self) -> ProfileInput:
+        """What the domain check looks at."""
+        assert self.profile is not None
+        return self.profile
+
+    @property
+    def n_features(self) -> int:
+        """K, the length of a descriptor."""
+        return LENGTHS[self.descriptor]
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> DescriptorInput:
+        """The options stored in an artifact. Raises ArtifactError for what this version can't carry out."""
+        own = spec.get("profile")
+        if own is None:
+            return _from_spec(cls, spec)
+        if not isinstance(own, dict):
+            raise ArtifactError(f"the preprocessing 'profile' should be a table of options, found {own!r}")
+        return _from_spec(cls, {**spec, "profile": ProfileInput.from_spec(own)})
+
+    def to_spec(self) -> dict[str, Any]:
+        """The options as plain values."""
+        return asdict(self)
+
+
+VectorInput = ProfileInput | DescriptorInput
+
+
+def vector_input(spec: Mapping[str, Any]) -> VectorInput:
+    """What a detector of vectors looks at.
+
+    Args:    spec: the preprocessing that its artifact stores.
+    Returns: the input of a descriptor where the artifact names one, otherwise that of a profile.
+    Raises:  ArtifactError: this version can't carry it out.
+    """
+    return (DescriptorInput if "descriptor" in spec else ProfileInput).from_spec(spec)
+
+
+def _check_look(options: VectorInput) -> None:
+    """Raises ConfigError for a region, a crop or a number of crops that there can't be."""
+    if options.region not in ("image", "face"):
+        raise ConfigError(f"region is image or face, found {options.region!r}")
+    for name, value, least in (("crop", options.crop, SMALLEST), ("max_crops", options.max_crops, 1)):
+        if value is None and name == "crop":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
+
+
+def _from_spec(cls: type[Input], spec: Mapping[str, Any]) -> Input:
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(spec) - known):
+        raise ArtifactError(f"unknown preprocessing {unknown}; this version knows {sorted(known)}")
+    try:
+        return cls(**spec)
+    except ConfigError as error:
+        raise ArtifactError(f"its preprocessing cannot be carried out: {error}") from error
+
+
+def native_crops(image: FloatArray, options: VectorInput) -> FloatArray:
     """The pixels that a detector looks at.
 
     Args:    image: (3, H, W) in [0, 1].
@@ -82,18 +170,56 @@ def native_crops(image: FloatArray, options: ProfileInput) -> FloatArray:
     """
     height, width = image.shape[-2:]
     if options.crop is None:
-        if min(height, width) < WHOLE_IMAGE:
+        if min(height, width) < SMALLEST:
             raise TooSmallError(
-                f"the {options.region} is {width} × {height} pixels, a profile needs at least "
-                f"{WHOLE_IMAGE} × {WHOLE_IMAGE}"
+                f"the {options.region} is {width} × {height} pixels, a {options.key} needs at least "
+                f"{SMALLEST} × {SMALLEST}"
             )
         return image[None]
-    if min(height, width) < options.crop:
-        raise TooSmallError(
-            f"the {options.region} is {width} × {height} pixels, this detector needs at least "
-            f"{options.crop} × {options.crop}; it is not enlarged, that would change its spectrum"
-        )
-    return square_crops(image, options.crop, options.max_crops)
+    return np.asarray(seen(image, NetworkInput(options.crop, options.max_crops, region=options.region)).crops)
+
+
+@lru_cache(maxsize=8)
+def crop_corners(
+    height: int, width: int, options: VectorInput
+) -> tuple[tuple[tuple[int, int], ...], tuple[int, int]]:
+    """Where native crops begin.
+
+    Read off an image whose pixels hold their own row and column, so that the rule is written once.
+
+    Args:    height, width: of the image. options: crop and max_crops.
+    Returns: (top, left) of each crop, and their height and width.
+    Raises:  TooSmallError: the image is smaller than one crop.
+    """
+    grid = np.stack(
+        np.broadcast_arrays(np.arange(height)[:, None], np.arange(width), np.zeros((height, width)))
+    )
+    crops = native_crops(grid.astype(np.float64), options)
+    corners = tuple((int(top), int(left)) for top, left in crops[:, :2, 0, 0])
+    return corners, (crops.shape[2], crops.shape[3])
+
+
+def features(image: FloatArray, options: VectorInput) -> FloatArray:
+    """What a detector of vectors judges.
+
+    Args:    image: (3, H, W) in [0, 1].
+             options: the detector's input.
+    Returns: (K,) float64, a profile or a descriptor.
+    Raises:  TooSmallError: the image is smaller than one crop.
+    """
+    return profile(image, options) if isinstance(options, ProfileInput) else descriptor(image, options)
+
+
+def descriptor(image: FloatArray, options: DescriptorInput) -> FloatArray:
+    """The mean descriptor of an image's native crops, each cut to whole blocks of 8 × 8 pixels.
+
+    Args:    image: (3, H, W) in [0, 1].
+             options: the detector's input.
+    Returns: (K,) float64.
+    Raises:  TooSmallError: the image is smaller than one crop.
+    """
+    rows = np.array([described(crop, options.descriptor) for crop in native_crops(image, options)])
+    return np.asarray(np.mean(rows, axis=0, dtype=np.float64))
 
 
 def profile(image: FloatArray, options: ProfileInput) -> FloatArray:

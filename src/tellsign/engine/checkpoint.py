@@ -1,8 +1,9 @@
 """Checkpoints of a training, which a kill, a full disk or a cut write never leaves without a whole one.
 
 A checkpoint is a folder below `checkpoints` in the run folder, written beside its place and renamed:
-`tensors.safetensors` (weights and the optimiser's state), `state.json` (everything else, with digests of all
-files) and `best.safetensors` (the best weights so far: a second name of the run's file, which takes no room).
+`tensors.safetensors` (weights and the optimiser's state), `state.json` (everything else, with a digest of the
+training's identity and those of all files) and `best.safetensors` (the best weights so far: a second name of
+the run's file, which takes no room).
 The two newest are kept. Random states and the order of the data need no bytes: they follow from the seed, the
 epoch and the step. Nothing that is read can execute code.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tellsign.durable import sync_names, write_file
 from tellsign.nn.weights import read_tensors, refuse_pickle
 from tellsign.types import ConfigError, OutputError
 
@@ -32,7 +34,6 @@ Say = Callable[[str], None]
 FORMAT = 1
 KEPT = 2
 FOLDER, STATE, TENSORS, BEST = "checkpoints", "state.json", "tensors.safetensors", "best.safetensors"
-CHUNK = 1 << 24  # bytes that are digested at once
 DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -56,11 +57,18 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
 
-def save(run: Path, name: str, *, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+class ForeignError(ConfigError):
+    """A checkpoint that this training must not take, and that may be dear to another."""
+
+
+def save(
+    run: Path, name: str, *, identity: str, state: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
     """Write a checkpoint, all of it or nothing, and remove all but the two newest.
 
     Args:    run: the run folder; its `best.safetensors` becomes a part where there is one.
              name: later ones sort behind earlier ones.
+             identity: digest of the training's.
              state: what JSON holds.
              tensors: name → tensor, on any device.
     Raises:  OutputError: it can't be written; those that were there are whole.
@@ -74,11 +82,11 @@ def save(run: Path, name: str, *, state: Mapping[str, Any], tensors: Mapping[str
         if (run / BEST).exists():
             _second_name(run / BEST, draft / BEST)
             digests[BEST] = file_digest(draft / BEST)
-        content = {"format": FORMAT, "state": dict(state), "digests": digests}
-        write_file(draft / STATE, _text({**content, "digest": _digest(content)}))
+        content = {"format": FORMAT, "identity": identity, "state": dict(state), "digests": digests}
+        write_file(draft / STATE, _text({**content, "digest": plain_digest(content)}))
         shutil.rmtree(folder, ignore_errors=True)  # there only when it was read as broken
         draft.rename(folder)
-        _sync(folder.parent)
+        sync_names(folder.parent)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise OutputError(cannot_write(run, error)) from error
@@ -88,25 +96,38 @@ def save(run: Path, name: str, *, state: Mapping[str, Any], tensors: Mapping[str
 
 def cannot_write(run: Path, error: OSError) -> str:
     """What to do when a run folder can't be written, and what is left of the run."""
-    last = next(_names(run), None)
-    rest = f"the checkpoint {FOLDER}/{last} is whole" if last else "there is no checkpoint yet"
     return (
-        f"cannot write to {run} ({error.strerror or error}): {rest}; make room or mend it, then run the same "
-        "command again, which goes on from there"
+        f"cannot write to {run} ({error.strerror or error}): {what_is_left(run)}; make room or mend it, then "
+        "run the same command again, which goes on from there"
     )
 
 
-def newest(run: Path, *, say: Say) -> Checkpoint | None:
+def what_is_left(run: Path) -> str:
+    """Of a run that comes to an end now: its last checkpoint, or that there is none, for a message."""
+    last = last_name(run)
+    return f"the checkpoint {FOLDER}/{last} is whole" if last else "there is no checkpoint yet"
+
+
+def last_name(run: Path) -> str | None:
+    """The name of the newest checkpoint; None where there is none."""
+    return next(_names(run), None)
+
+
+def newest(run: Path, *, identity: str, say: Say) -> Checkpoint | None:
     """The newest checkpoint that is whole; broken ones before it are named and removed.
 
     Args:    run: the run folder.
+             identity: digest of the training's.
              say: told of those that are passed over.
     Returns: the checkpoint, or None where there is none.
-    Raises:  ConfigError: one can't be read for now, which says nothing of what it holds.
+    Raises:  ConfigError: one is of another training or format, or can't be read for now, which says nothing
+             of what it holds. It is left as it was.
     """
     for name in list(_names(run)):
         try:
-            return read(run, name)
+            return read(run, name, identity=identity)
+        except ForeignError:
+            raise
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
             if (fault := _of_reading(error)) is not None:
                 raise ConfigError(
@@ -126,19 +147,30 @@ def _of_reading(error: Exception) -> OSError | None:
     return fault if isinstance(fault, OSError) else None
 
 
-def read(run: Path, name: str) -> Checkpoint:
+def read(run: Path, name: str, *, identity: str) -> Checkpoint:
     """One checkpoint, every byte of it checked.
 
     Args:    run: the run folder. name: of the checkpoint.
+             identity: digest of the training's.
     Returns: the checkpoint.
-    Raises:  ConfigError: it is broken, pickled or of another format. OSError, ValueError: it can't be read.
+    Raises:  ForeignError: it is of another training or format. ConfigError: it is broken or pickled. OSError,
+             ValueError: it can't be read.
     """
     folder = run / FOLDER / name
     content = json.loads((folder / STATE).read_bytes())
-    if content.pop("digest") != _digest(content):
-        raise ConfigError(f"{STATE} is damaged")
+    # Before its digest, which another format may take in another way.
     if content["format"] != FORMAT:
-        raise ConfigError(f"it has format {content['format']!r}, this version reads {FORMAT}")
+        raise ForeignError(
+            f"the checkpoint {folder} has format {content['format']!r}, this version reads {FORMAT}: go on "
+            "with the version that wrote it, or give another folder; it is as it was"
+        )
+    if content.pop("digest") != plain_digest(content):
+        raise ConfigError(f"{STATE} is damaged")
+    if content.get("identity", identity) != identity:  # those that are older than the key have none
+        raise ForeignError(
+            f"the checkpoint {folder} is of another training, with other data or options: put it back where "
+            "it comes from, or give another folder; it is as it was"
+        )
     for file, digest in content["digests"].items():
         refuse_pickle(folder / file)
         if file_digest(folder / file) != digest:
@@ -276,40 +308,15 @@ def weights_digest(model: nn.Module) -> str:
     return total.hexdigest()[:12]
 
 
-def write_file(path: Path, parts: Iterator[bytes | memoryview] | bytes, *, lasting: bool = True) -> str:
-    """Write a file that is the old one or the new one whenever this is killed.
-
-    Args:    path: of the file. parts: its bytes, one after the other.
-             lasting: whether it must survive a power cut too, for which the disk is waited for.
-    Returns: SHA-256 of the file.
-    Raises:  OSError: it can't be written; the old one is as it was.
-    """
-    total = hashlib.sha256()
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with draft.open("wb") as file:
-            for part in (parts,) if isinstance(parts, bytes) else parts:
-                total.update(part)
-                file.write(part)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        draft.replace(path)
-        if lasting:
-            _sync(path.parent)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    return total.hexdigest()
-
-
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read piece by piece."""
-    total = hashlib.sha256()
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of plain values, in whatever order their keys stand."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def _names(run: Path) -> Iterator[str]:
@@ -326,21 +333,5 @@ def _second_name(path: Path, other: Path) -> None:
         shutil.copyfile(path, other)
 
 
-def _sync(folder: Path) -> None:
-    """Have the names in a folder on the disk as well."""
-    try:
-        number = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
 def _text(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode("ascii")
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from tellsign.configuration import only_known
+from tellsign.configuration import check_whole, only_known
 from tellsign.types import ConfigError
 
 Optimiser = Literal["adam", "adamw"]
@@ -61,9 +61,7 @@ class TrainingConfig:
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is one of {', '.join(choices)}, found {getattr(self, name)!r}")
         for name, least in LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} is a whole number of at least {least}, found {value!r}")
+            check_whole(name, getattr(self, name), least)
         for name in ("channels_last", "cache"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")

@@ -60,6 +60,8 @@ def this_process(device: Device) -> Process:
     try:
         world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         local = int(os.environ.get("LOCAL_RANK", rank))
+        if not 0 <= rank < world:
+            raise ValueError(f"RANK is from 0 to {world - 1}")
         if world > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
             # Kept for further trainings of this process: a closed group can't be opened again everywhere.

@@ -3,7 +3,7 @@
 The graph holds all tensor maths of the network. Some operations export to something else without a word, FFT
 and scatter among them, so nothing is written before ONNX Runtime has given PyTorch's scores on real crops.
 
-Shapes: B batch, n examples, C channels, S side of a crop, P parts.
+Shapes: B batch, n examples, C channels, S side of a crop, D numbers of a descriptor, P parts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from tellsign import artifacts
 from tellsign.detectors import NETWORK
-from tellsign.detectors.engines import INPUT, PARTS, SCORE, onnx_run
+from tellsign.detectors.engines import DESCRIPTOR, INPUT, PARTS, SCORE, onnx_run
 from tellsign.detectors.graph import GraphInput
 from tellsign.types import ArtifactError, ConfigError
 
@@ -41,21 +41,22 @@ PREFIX = "network."  # of the names of weights among a detector's arrays
 
 
 class ScoredNetwork(nn.Module):
-    """A network as every graph states it: crops (B, 3, S, S) → scores (B,) and parts (B, P)."""
+    """A network as every graph states it: crops (B, 3, S, S), descriptors → scores (B,) and parts (B, P)."""
 
     def __init__(self, network: nn.Module, n_parts: int = 0) -> None:
         """Wrap a network.
 
-        Args:    network: crops → logits (B, 2), scores (B,), or scores and parts, as a pair or by name.
+        Args:    network: crops, and descriptors (B, D) where it takes some → logits (B, 2), scores (B,), or
+                 scores and parts, as a pair or by name.
                  n_parts: P; 0 leaves out what parts there are.
         """
         super().__init__()
         self.network = network
         self.n_parts = n_parts
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, S, S) in [0, 1] → (B,) and, where there are parts, (B, P)."""
-        found = self.network(images)
+    def forward(self, images: Tensor, descriptor: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) in [0, 1], and (B, D) where there is one → (B,) and, with parts, (B, P)."""
+        found = self.network(images) if descriptor is None else self.network(images, descriptor)
         if isinstance(found, Mapping):
             found = (found[SCORE], found.get(PARTS))
         score, parts = found if isinstance(found, (tuple, list)) else (found, None)
@@ -79,6 +80,7 @@ def save_network(
     *,
     spec: Mapping[str, Any],
     examples: FloatArray,
+    descriptors: FloatArray | None = None,
     parts: Sequence[str] = (),
     arrays: Mapping[str, NDArray[Any]] | None = None,
     card: str = "",
@@ -87,11 +89,13 @@ def save_network(
     """Write a network as a detector, all of it or nothing.
 
     Args:    out: the detector's folder.
-             module: crops (B, 3, S, S) in [0, 1] → logits (B, 2), scores (B,), or {"score": (B,),
-             "parts": (B, P)}. It is left as it is, in its mode and on its device.
+             module: crops (B, 3, S, S) in [0, 1], and descriptors (B, D) where it takes some → logits (B, 2),
+             scores (B,), or {"score": (B,), "parts": (B, P)}. It is left as it is, in its mode and on its
+             device.
              spec: of detector.json: name, system, config, and preprocessing (`GraphInput.to_spec`) where it
              is not one crop in the middle. Kind and graph are added.
              examples: (n, 3, S, S) real crops, 2 or more, on which graph and module must agree.
+             descriptors: (n, D) of the same images, where the module takes some.
              parts: their names, in the order of the network's P.
              arrays: more of them, such as statistics.
              card, licence: texts of CARD.md and LICENSE.
@@ -102,15 +106,22 @@ def save_network(
     artifacts.check_target(out)
     size = _checked(examples)
     preprocessing = spec.get("preprocessing") or GraphInput(size=size).to_spec()
-    if GraphInput.from_spec(preprocessing).size != size:
+    look = GraphInput.from_spec(preprocessing).look
+    if look.size != size:
         raise ArtifactError(
-            f"the examples have the side {size}, and the detector's crops {preprocessing['size']}; give "
-            "crops as the detector takes them"
+            f"the examples have the side {size}, and the detector's crops {look.size}; give crops as the "
+            "detector takes them"
+        )
+    inputs = [examples] if descriptors is None else [examples, descriptors]
+    if [np.shape(given) for given in inputs[1:]] != [(len(examples), look.n_descriptor)][: look.n_descriptor]:
+        raise ArtifactError(
+            f"the detector's descriptor is {look.descriptor}, of {look.n_descriptor} numbers an image, and "
+            f"the examples have {'none' if descriptors is None else np.shape(descriptors)}"
         )
     # A copy: eval mode, device and type of the caller's network stay as they are.
     network = ScoredNetwork(copy.deepcopy(module).cpu().float(), len(parts)).eval().requires_grad_(False)
-    graph = graph_bytes(network, size)
-    difference = parity(graph, network, examples)
+    graph = graph_bytes(network, size, n_descriptor=look.n_descriptor)
+    difference = parity(graph, network, *inputs)
     artifacts.save(
         out,
         spec={
@@ -148,13 +159,13 @@ def network_state(artifact: Artifact) -> dict[str, Tensor]:
     }
 
 
-def graph_bytes(network: ScoredNetwork, size: int) -> bytes:
+def graph_bytes(network: ScoredNetwork, size: int, *, n_descriptor: int = 0) -> bytes:
     """The ONNX graph of a network, weights included; nothing in it depends on where it was made.
 
     Args:    network: in evaluation mode, on the CPU, float32.
-             size: S.
-    Returns: content of graph.onnx; input "images" (batch, 3, S, S), outputs "score" (batch,) and, where there
-             are parts, "parts" (batch, P).
+             size: S. n_descriptor: D; 0 for none.
+    Returns: content of graph.onnx; inputs "images" (batch, 3, S, S) and, where there is one, "descriptor"
+             (batch, D), outputs "score" (batch,) and, where there are parts, "parts" (batch, P).
     Raises:  ArtifactError: it can't be exported, or is too large. ConfigError: a package is missing.
     """
     n_bytes = sum(tensor.nbytes for tensor in network.state_dict().values())
@@ -171,19 +182,22 @@ def graph_bytes(network: ScoredNetwork, size: int) -> bytes:
             f"saving a network needs {error.name}; install it with: pip install 'tellsign[train]'"
         ) from error
     # Two of them: what one image is traced with is taken for a network of one image.
-    images = torch.linspace(0, 1, 2 * 3 * size * size).reshape(2, 3, size, size)
+    inputs = {INPUT: torch.linspace(0, 1, 2 * 3 * size * size).reshape(2, 3, size, size)}
+    if n_descriptor:
+        inputs[DESCRIPTOR] = torch.linspace(0, 1, 2 * n_descriptor).reshape(2, n_descriptor)
+    batch = torch.export.Dim("batch")
     with torch.no_grad():
-        network(images)  # what it gives is checked before it is traced
+        network(*inputs.values())  # what it gives is checked before it is traced
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 network,
-                (images,),
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[INPUT],
+                input_names=list(inputs),
                 output_names=[SCORE, PARTS] if network.n_parts else [SCORE],
-                dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+                dynamic_shapes={name: {0: batch} for name in inputs},
                 external_data=False,
                 verbose=False,
             )
@@ -198,22 +212,27 @@ def graph_bytes(network: ScoredNetwork, size: int) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def parity(graph: bytes, network: ScoredNetwork, examples: FloatArray) -> float:
+def parity(
+    graph: bytes, network: ScoredNetwork, examples: FloatArray, descriptors: FloatArray | None = None
+) -> float:
     """How far a graph's scores and parts lie from PyTorch's.
 
     Args:    graph: content of graph.onnx.
              network: what it was made from.
              examples: (n, 3, S, S), given to PyTorch as one batch, and to the graph one by one and as a batch
-             of another length.
+             of another length. descriptors: (n, D) of the same images, where there are some.
     Returns: the largest difference; of numbers beyond 1, relative to them.
     Raises:  ArtifactError: it is larger than `LIMIT`, or a score is no finite number.
     """
-    crops = np.ascontiguousarray(examples, dtype=np.float32)
+    given = [examples] if descriptors is None else [examples, descriptors]
+    inputs = [np.ascontiguousarray(one, dtype=np.float32) for one in given]
+    crops, *beside = inputs
     with torch.inference_mode():
-        outputs = network(torch.from_numpy(crops.copy()))
+        outputs = network(*(torch.from_numpy(one.copy()) for one in inputs))
     expected = _columns([output.numpy() for output in outputs])
-    alone = _columns(onnx_run(graph, size=crops.shape[-1], n_parts=network.n_parts)(crops))
-    longer = np.concatenate([crops, crops[:1]])
+    lengths = {"n_parts": network.n_parts, "n_descriptor": beside[0].shape[1] if beside else 0}
+    alone = _columns(onnx_run(graph, size=crops.shape[-1], **lengths)(*inputs))
+    longer = [np.concatenate([one, one[:1]]) for one in inputs]
     together = _batch_outputs(graph, longer)[: len(crops)]
     if not all(np.isfinite(found).all() for found in (expected, alone, together)):
         raise ArtifactError(
@@ -231,8 +250,8 @@ def parity(graph: bytes, network: ScoredNetwork, examples: FloatArray) -> float:
     return max(differences)
 
 
-def _batch_outputs(graph: bytes, crops: FloatArray) -> FloatArray:
-    """(n, 3, S, S) → (n, 1 + P), in one run."""
+def _batch_outputs(graph: bytes, inputs: Sequence[FloatArray]) -> FloatArray:
+    """(n, 3, S, S), and (n, D) where there are descriptors → (n, 1 + P), in one run."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -240,7 +259,9 @@ def _batch_outputs(graph: bytes, crops: FloatArray) -> FloatArray:
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
     try:
-        found = dict(zip(names, session.run(names, {INPUT: crops}), strict=True))
+        found = dict(
+            zip(names, session.run(names, dict(zip((INPUT, DESCRIPTOR), inputs, strict=False))), strict=True)
+        )
     except Exception as error:  # its errors have no class in common
         raise ArtifactError(
             f"the graph does not take batches of any length ({_cause(error)}); write the network without "

@@ -14,7 +14,6 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +21,11 @@ import torch
 
 from tellsign import __version__
 from tellsign.data.manifest import common_folder
-from tellsign.engine.checkpoint import FORMAT, cannot_write, clear_drafts, write_file
+from tellsign.durable import write_file
+from tellsign.engine.checkpoint import FORMAT, cannot_write, clear_drafts, last_name
 from tellsign.lock import locked
 from tellsign.types import ConfigError, OutputError
+from tellsign.versions import package_versions
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
@@ -131,6 +132,11 @@ def _begun(run: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """What run.json says; raises ConfigError where the folder holds another training."""
     file = run / RUN
     if not file.exists():
+        if (run / RESULT).exists():
+            raise ConfigError(
+                f"{run} holds a training that is done, and {RUN} is missing, so nobody knows which: give "
+                "another folder, or remove this one to start anew"
+            )
         return {}
     try:
         content: dict[str, Any] = json.loads(file.read_bytes())
@@ -177,14 +183,15 @@ def versions(at: Process) -> dict[str, Any]:
     Args:    at: this process.
     Returns: versions of Python and of the packages, device, threads, processes.
     """
-    found: dict[str, Any] = {"tellsign": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "timm", "pillow", "safetensors"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     name = torch.cuda.get_device_name(at.device) if at.device.type == "cuda" else platform.machine()
-    return {**found, "device": name, "threads": torch.get_num_threads(), "processes": at.world}
+    return {
+        "tellsign": __version__,
+        "python": platform.python_version(),
+        **package_versions(("torch", "numpy", "timm", "pillow", "safetensors")),
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "processes": at.world,
+    }
 
 
 def read_result(run: Path) -> TrainingResult | None:
@@ -202,10 +209,10 @@ def read_result(run: Path) -> TrainingResult | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{run / RESULT} is damaged ({error!r}). Its checkpoints went when the run was done: give "
-            "another folder, or remove this one to train anew"
-        ) from error
+        rest = "Its checkpoints went when the run was done: give another folder, or remove this one"
+        if last_name(run):
+            rest = "Remove it, and the same command goes on from the last checkpoint"
+        raise ConfigError(f"{run / RESULT} is damaged ({error!r}). {rest}") from error
 
 
 def write_result(result: TrainingResult) -> None:

@@ -1,6 +1,6 @@
 """A trained network as what runs a detector: PyTorch's place beside ONNX Runtime, for GPUs.
 
-Shapes: M crops, C channels, S side of a crop, P parts.
+Shapes: M crops, C channels, S side of a crop, D numbers of a descriptor, P parts.
 """
 
 from __future__ import annotations
@@ -57,25 +57,27 @@ def _whole_float32() -> Iterator[None]:
 def network_run(network: nn.Module, *, n_parts: int, device: str | None = None) -> Run:
     """A network as an engine, in float32.
 
-    Args:    network: crops (M, 3, S, S) in [0, 1] → as `ScoredNetwork` takes it; it is moved to the device,
-             on a processor with its channels last in memory, which is faster there.
+    Args:    network: crops (M, 3, S, S) in [0, 1], and descriptors (M, D) where it takes some → as
+             `ScoredNetwork` takes it; it is moved to the device, on a processor with its channels last in
+             memory, which is faster there.
              n_parts: P.
              device: of PyTorch; None takes a GPU where there is one.
-    Returns: crops → scores (M,) and parts (M, P), in batches.
+    Returns: crops, and descriptors where it takes some → scores (M,) and parts (M, P), in batches.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     layout = torch.channels_last if place.type == "cpu" else torch.contiguous_format
     scored = ScoredNetwork(network, n_parts).to(place).float().eval().to(memory_format=layout)
 
-    def run(crops: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def run(crops: FloatArray, *beside: FloatArray) -> tuple[FloatArray, FloatArray]:
         rows: list[FloatArray] = []
         with torch.inference_mode(), torch.autocast(place.type, enabled=False), _whole_float32():
             for start in range(0, len(crops), BATCH):
-                images = torch.tensor(crops[start : start + BATCH], device=place)
-                images = images.contiguous(memory_format=layout)
-                outputs = [output.reshape(len(images), -1) for output in scored(images)]
+                part = slice(start, start + BATCH)
+                images, *more = (torch.tensor(array[part], device=place) for array in (crops, *beside))
+                found = scored(images.contiguous(memory_format=layout), *more)
+                outputs = [output.reshape(len(images), -1) for output in found]
                 rows.append(torch.cat(outputs, dim=1).cpu().numpy())
-        found = np.concatenate(rows)
-        return found[:, 0], found[:, 1:]
+        table = np.concatenate(rows)
+        return table[:, 0], table[:, 1:]
 
     return run

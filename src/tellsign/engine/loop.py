@@ -12,19 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from tellsign.data.face_boxes import FaceBoxes
 from tellsign.data.loading import Loader
 from tellsign.data.manifest import Manifest, require_both_classes
 from tellsign.engine.distributed import gathered, joined, share_buffers, this_process, totals
-from tellsign.engine.faces import found_faces
+from tellsign.engine.faces import found_faces, with_faces
 from tellsign.engine.folder import TrainingResult, cache_folder, opened, run_identity
 from tellsign.engine.losses import balanced_loss, epoch_length, epoch_order, training_loss
-from tellsign.engine.record import Step
+from tellsign.engine.memory import training_memory_explained
+from tellsign.engine.record import Step, require_finite
 from tellsign.engine.recorder import Recorder, restored_result
 from tellsign.engine.schedule import learning_rate, set_learning_rate
 from tellsign.engine.scores import arithmetic, evaluating, network_scores
@@ -36,16 +39,14 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from tellsign.data.augment import View
-    from tellsign.data.face_boxes import FaceBoxes
     from tellsign.data.loading import Batch
     from tellsign.engine.config import TrainingConfig
     from tellsign.engine.distributed import Process
     from tellsign.engine.losses import Loss
+    from tellsign.image.network_input import NetworkInput
 
 Say = Callable[[str], None]
 Bad = dict[int, tuple[str, str]]  # row → path and reason
-
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # in PyTorch's messages
 
 
 def train_network(
@@ -66,7 +67,8 @@ def train_network(
 ) -> TrainingResult:
     """Train a network, or go on where an earlier run of the same training came to an end.
 
-    Args:    model: images (B, 3, S, S) in [0, 1] → logits (B, 2), with its first weights; it gets the best.
+    Args:    model: images (B, 3, S, S) in [0, 1], and descriptors (B, D) where the view has one → logits
+             (B, 2), with its first weights; it gets the best.
              training, valid: labelled images; the best epoch is chosen on `valid`.
              view: how an image becomes what the network sees in training.
              config: all other options.
@@ -74,8 +76,9 @@ def train_network(
              identity: plain values that say what else the weights depend on; only the same goes on.
              loss: in place of the one that `config.balance` names.
              max_crops: of a validation image, whose scores are averaged.
-             faces, cache: file of the faces that `attention_weight` needs, and folder of the decoded images
-             that `config.cache` asks for; several trainings may share them. None: one in `run` or beside it.
+             faces, cache: file of the faces that a view of faces or `attention_weight` needs, and folder of
+             the decoded images that `config.cache` asks for; several trainings may share them. None: one in
+             `run` or beside it.
              say: told of progress and of what happens, in one process of several.
     Returns: best epoch, history and time taken; at once where the run was done.
     Raises:  ConfigError: `run` is of another training or can't be written, a loss is not finite, memory does
@@ -83,18 +86,30 @@ def train_network(
              be used. Whatever is raised, the last checkpoint is whole.
     """
     at = this_process(config.device)
-    labels = checked_labels(training, valid)
-    n_steps = -(-epoch_length(labels, config.balance) // config.batch_size)
+    for name, part in (("training", training), ("validation", valid)):
+        require_both_classes(part, f"the {name} split")
     known = run_identity(identity, training, valid, view, config, max_crops=max_crops, seed=seed)
     cache = (cache or cache_folder(run)) if config.cache else None
-    with opened(run, known, config, at, say=say), own_random_state(at), memory_errors_explained(run, config):
+    with (
+        opened(run, known, config, at, say=say),
+        own_random_state(at),
+        training_memory_explained(run, config),
+    ):
         model.to(at.device).to(memory_format=layout(config))
         if result := restored_result(run, model, at):
             return result
+        boxes = valid_boxes = None
+        options: Any = {"file": faces, "cache": cache, "say": say}
+        if view.region == "face":
+            training, boxes = with_faces(training, "training", run, config, at, **options)
+            valid, valid_boxes = with_faces(valid, "validation", run, config, at, **options)
+        elif config.attention_weight:
+            boxes = found_faces(training, run, config, at, **options)
+        labels = training.labels
+        n_steps = -(-epoch_length(labels, config.balance) // config.batch_size)
         loss = training_loss(loss or balanced_loss(config.balance, labels), model, config)
         optimiser = new_optimiser(model, config)
-        boxes = found_faces(training, run, config, at, file=faces, cache=cache, say=say)
-        recorder = Recorder(run, model, optimiser, config, at, n_steps=n_steps, say=say)
+        recorder = Recorder(run, model, optimiser, config, at, identity=known, n_steps=n_steps, say=say)
         journal = recorder.journal
         network = joined(model, at)
         with new_loader(training, view, config, cache=cache, seed=seed, faces=boxes) as loader:
@@ -102,7 +117,14 @@ def train_network(
                 order = epoch_order(labels, config.balance, seed=seed, epoch=journal.epoch)
                 train_epoch(network, loss, loader, order, recorder, seed=seed)
                 measured, bad = validated(
-                    model, valid, view.size, max_crops, config=config, at=at, cache=cache
+                    model,
+                    valid,
+                    view.network_input(max_crops),
+                    config=config,
+                    at=at,
+                    cache=cache,
+                    faces=valid_boxes,
+                    where=recorder.where,
                 )
                 recorder.leave_out("valid", bad)
                 recorder.epoch_done(measured, learning_rate=learning_rate(config, journal.steps - 1, n_steps))
@@ -142,18 +164,6 @@ def train_epoch(
         recorder.step_done(step, waited=loader.waited, bad=bad)
 
 
-def checked_labels(training: Manifest, valid: Manifest) -> list[int]:
-    """The labels of the training split, once both splits have both classes.
-
-    Args:    training, valid: the splits.
-    Returns: (N,) 0 or 1.
-    Raises:  ManifestError: a class or a label is missing.
-    """
-    for name, part in (("training", training), ("validation", valid)):
-        require_both_classes(part, f"the {name} split")
-    return training.labels
-
-
 def layout(config: TrainingConfig) -> torch.memory_format:
     """The order of an image's numbers in memory."""
     return torch.channels_last if config.channels_last else torch.contiguous_format
@@ -187,7 +197,7 @@ def new_loader(
 
     Args:    training: the images. view: what is seen of them. config: of the training.
              cache: folder of decoded images, or none. seed: of the augmentation.
-             faces: of the images, where the loss needs them.
+             faces: of the images, where the view or the loss needs them.
     Returns: a loader, whose workers start with its first epoch.
     """
     return Loader(
@@ -199,6 +209,7 @@ def new_loader(
         on_bad=config.on_bad,
         max_bad=config.max_bad,
         faces=faces,
+        shown=config.attention_weight > 0,
     )
 
 
@@ -230,7 +241,7 @@ def training_step(
     config: TrainingConfig,
     at: Process,
 ) -> Step:
-    """Forward, backward, and a step of the optimiser unless the loss is not finite.
+    """Forward, backward, and a step of the optimiser unless the loss or its gradient is not finite.
 
     The losses are added over all processes and divided by the planned size of the global batch, so that the
     gradient is that of one process with the whole batch.
@@ -245,9 +256,9 @@ def training_step(
     if n:
         images = batch.images.to(at.device, non_blocking=True, memory_format=layout(config))
         labels = batch.labels.to(at.device, non_blocking=True)
-        more = () if batch.boxes is None else (batch.boxes.to(at.device, non_blocking=True),)
+        more = {name: tensor.to(at.device, non_blocking=True) for name, tensor in _besides(batch).items()}
         with arithmetic(at.device, config.precision):
-            losses, figures = loss(network, images, labels, *more)
+            losses, figures = loss(network, images, labels, **more)
     else:
         losses, figures = _nothing(network, loss, batch, config, at)
     names = sorted(figures)
@@ -259,10 +270,25 @@ def training_step(
     if step.n:
         # Several processes take the mean of their gradients.
         torch.autograd.backward(losses.sum() * (at.world / batch.n_global))
-        if config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        norm = _gradient_norm(network, config)
+        if not math.isfinite(norm):
+            return replace(step, gradient=norm)
         optimiser.step()
     return step
+
+
+def _gradient_norm(network: nn.Module, config: TrainingConfig) -> float:
+    """Of all parameters together, before it is clipped where that is asked for."""
+    if config.clip_norm:
+        return float(torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm))
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
+
+
+def _besides(batch: Batch) -> dict[str, torch.Tensor]:
+    """What a loss is given of a batch besides images and labels."""
+    named = {"boxes": batch.boxes, "descriptors": batch.descriptors}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 def _nothing(
@@ -271,60 +297,46 @@ def _nothing(
     """The zero that a process without images adds, since the others wait for its gradients."""
     images = torch.zeros(1, *batch.images.shape[1:], device=at.device)
     labels = torch.zeros(1, dtype=torch.int64, device=at.device)
-    more = () if batch.boxes is None else (torch.zeros(1, 4, device=at.device),)
+    more = {name: torch.zeros(1, *of.shape[1:], device=at.device) for name, of in _besides(batch).items()}
     # In evaluation mode, in which no statistics are taken from it.
     with evaluating(network), arithmetic(at.device, config.precision):
-        losses, figures = loss(network, images, labels, *more)
+        losses, figures = loss(network, images, labels, **more)
     return 0 * losses, figures
-
-
-def require_finite(step: Step, training: Manifest, *, where: str) -> None:
-    """Stop at a loss that is not finite.
-
-    Args:    step: that was made. training: its images. where: epoch and step, for the message.
-    Raises:  ConfigError: it is not finite; the rows are named.
-    """
-    if math.isfinite(step.loss):
-        return
-    rows = ", ".join(f"{row} ({str(training[row].path)!a})" for row in step.rows[:5])
-    more = f" and {len(step.rows) - 5} more" if len(step.rows) > 5 else ""
-    raise ConfigError(
-        f"the loss is {step.loss} at {where}, for the rows {rows or 'together'}{more} of the training split: "
-        "lower learning_rate, set clip_norm, or look at these images. The weights of the last checkpoint are "
-        "from before"
-    )
 
 
 def validated(
     model: nn.Module,
     valid: Manifest,
-    size: int,
-    max_crops: int,
+    look: NetworkInput,
     *,
     config: TrainingConfig,
     at: Process,
     cache: Path | None,
+    where: str,
+    faces: FaceBoxes | None = None,
 ) -> tuple[dict[str, float], Bad]:
     """How good the network is on the validation split, whose images the processes share among them.
 
     Args:    model: without what distributes it. valid: the split.
-             size: of a crop. max_crops: of an image.
+             look: how an image is looked at.
              config: of the training. at: this process.
-             cache: folder of decoded images, or none.
+             cache: folder of decoded images, or none. where: the training stands, for messages.
+             faces: of the images; a look at faces needs them.
     Returns: auroc, accuracy (fake from a score of 0 on) and mean cross-entropy of the scores; the images that
              can't be used, row → path and reason.
     Raises:  ManifestError: images can't be used and may not be left out. ConfigError: scores are not finite.
     """
     share_buffers(model, at)
+    share = slice(at.rank, None, at.world)
     found, bad = network_scores(
         model,
-        Manifest(valid.samples[at.rank :: at.world]),
-        size,
-        max_crops,
+        Manifest(valid.samples[share]),
+        look,
         batch_size=max(1, config.batch_size // at.world),
         workers=config.workers,
         cache=cache,
         precision=config.precision,
+        faces=None if faces is None else FaceBoxes(faces.boxes[share], faces.sizes[share]),
     )
     scores = np.full(len(valid), np.nan)
     unusable: dict[int, str] = {}
@@ -340,8 +352,8 @@ def validated(
     usable = np.array([row for row in range(len(valid)) if row not in unusable], dtype=np.int64)
     if wrong := usable[~np.isfinite(scores[usable])].tolist():
         raise ConfigError(
-            f"the scores of {len(wrong)} validation images are not finite, the first is row {wrong[0]} "
-            f"({str(valid[wrong[0]].path)!a}): lower learning_rate or set clip_norm"
+            f"the scores of {len(wrong)} validation images are not finite at {where}, the first is row "
+            f"{wrong[0]} ({str(valid[wrong[0]].path)!a}): lower learning_rate or set clip_norm"
         )
     return measures(np.array(valid.labels)[usable], scores[usable]), named(unusable, valid)
 
@@ -377,20 +389,3 @@ def own_random_state(at: Process) -> Iterator[None]:
     devices = [at.device.index] if at.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
-
-
-@contextmanager
-def memory_errors_explained(run: Path, config: TrainingConfig) -> Iterator[None]:
-    """Raises ConfigError in place of what PyTorch and Python raise when memory does not suffice."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(text in str(error) for text in NO_MEMORY):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"out of memory with batch_size = {config.batch_size} in {config.precision} ({reason}). The last "
-            f"checkpoint in {run} is whole. Make memory free, or spread the same batch over several GPUs by "
-            "torchrun, and run the same command again; a smaller batch_size is another training, which needs "
-            "another folder"
-        ) from error

@@ -2,7 +2,7 @@
 
 Two wrappers take any loss: one has half of the images attacked, one adds the attention outside the face.
 
-Shapes: B batch, N samples, M samples of an epoch, S side of a crop.
+Shapes: B batch, N samples, M samples of an epoch, S side of a crop, D numbers of a descriptor.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tellsign.engine.scores import evaluating
+from tellsign.engine.scores import beside_crops, evaluating
 from tellsign.nn.attention import attention_outside, box_masks, cam_layer, observed
 from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
@@ -25,32 +25,38 @@ if TYPE_CHECKING:
     from tellsign.engine.config import Balance, TrainingConfig
     from tellsign.nn.attention import CamLayer
 
-# model, images (B, 3, S, S), labels (B,), and boxes (B, 4) of faces where the training has them
-# → losses (B,), and named figures for the record, means over B.
+# model, images (B, 3, S, S), labels (B,), and by name what the training has besides: boxes (B, 4) of faces,
+# and descriptors (B, D) of the images → losses (B,), and named figures for the record, means over B.
 Loss = Callable[..., tuple[Tensor, dict[str, float]]]
 
 FOCUS = 2.0  # γ of the focal loss, the published value
 
 
-def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+def cross_entropy(
+    model: nn.Module, images: Tensor, labels: Tensor, *, descriptors: Tensor | None = None
+) -> tuple[Tensor, dict[str, float]]:
     """The cross-entropy of each image.
 
-    Args:    model: images → logits (B, 2). images: (B, 3, S, S). labels: (B,) 0 or 1.
+    Args:    model: images, and descriptors where there are some → logits (B, 2).
+             images: (B, 3, S, S). labels: (B,) 0 or 1. descriptors: (B, D), or none.
     Returns: losses (B,) float32, and no other figure.
     """
-    return functional.cross_entropy(model(images).float(), labels, reduction="none"), {}
+    logits = model(images, *beside_crops(descriptors))
+    return functional.cross_entropy(logits.float(), labels, reduction="none"), {}
 
 
-def focal(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+def focal(
+    model: nn.Module, images: Tensor, labels: Tensor, **more: Tensor
+) -> tuple[Tensor, dict[str, float]]:
     """The focal loss of each image, which counts little where the network is sure and right.
 
     Implements Lin et al. (2017), eq. 4, with γ = 2. Deviates: without the class weight α of eq. 5, since
     weights are a strategy of their own here.
 
-    Args:    model, images, labels: as for `cross_entropy`.
+    Args:    model, images, labels, more: as for `cross_entropy`.
     Returns: losses (B,) float32, and no other figure.
     """
-    losses, figures = cross_entropy(model, images, labels)
+    losses, figures = cross_entropy(model, images, labels, **more)
     # 1 - p by expm1, which keeps its digits where p is nearly 1.
     return (-(-losses).expm1()).pow(FOCUS) * losses, figures
 
@@ -67,8 +73,10 @@ def weighted(labels: Sequence[int]) -> Loss:
     counts = np.bincount(np.asarray(labels), minlength=2)
     real, fake = (len(labels) / (2 * int(count)) for count in counts)
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-        losses, figures = cross_entropy(model, images, labels)
+    def loss(
+        model: nn.Module, images: Tensor, labels: Tensor, **more: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        losses, figures = cross_entropy(model, images, labels, **more)
         return losses * losses.new_tensor([real, fake])[labels], figures
 
     return loss
@@ -116,30 +124,31 @@ def adversarial(plain: Loss, eps: float) -> Loss:
     """
 
     def loss(
-        model: nn.Module, images: Tensor, labels: Tensor, *more: Tensor
+        model: nn.Module, images: Tensor, labels: Tensor, **more: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        n = len(images)
+        n, descriptors = len(images), more.get("descriptors")
         # Of an odd batch one more or one less, so that it is half of the images on average.
         count = (n + int(torch.randint(2, ()))) // 2
         chosen = torch.randperm(n)[:count].to(images.device)
         sizes = eps * torch.nn.init.trunc_normal_(torch.empty(count, 1, 1, 1), std=0.5, a=-1, b=1).abs()
         if count:
             part = images[chosen]
-            step = _ascent(model, part, labels[chosen])
+            beside = None if descriptors is None else descriptors[chosen]
+            step = _ascent(model, part, labels[chosen], beside)
             images = images.clone()
             images[chosen] = (part + sizes.to(part) * step).clamp(0, 1)
-        return plain(model, images, labels, *more)
+        return plain(model, images, labels, **more)
 
     return loss
 
 
-def _ascent(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _ascent(model: nn.Module, images: Tensor, labels: Tensor, descriptors: Tensor | None) -> Tensor:
     """(B, 3, S, S) signs of the gradient of the cross-entropy; nothing of it reaches the parameters."""
     # Without what distributes a model, whose processes may have other numbers of images to attack.
     network = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     x = images.detach().requires_grad_()
     with evaluating(network), torch.enable_grad():
-        losses, _ = cross_entropy(network, x, labels)
+        losses, _ = cross_entropy(network, x, labels, descriptors=descriptors)
         (gradient,) = torch.autograd.grad(losses.sum(), x)
     return gradient.sign()
 
@@ -153,15 +162,15 @@ def attentive(plain: Loss, weight: float, layer: CamLayer) -> Loss:
     Args:    plain: the loss without it.
              weight: of the share, above 0.
              layer: of the network, whose map it is.
-    Returns: a loss that takes boxes (B, 4) as its last argument; its figure `attention_outside` is the mean
+    Returns: a loss that takes boxes (B, 4); its figure `attention_outside` is the mean
              share, over all images.
     """
 
     def loss(
-        model: nn.Module, images: Tensor, labels: Tensor, boxes: Tensor
+        model: nn.Module, images: Tensor, labels: Tensor, *, boxes: Tensor, **more: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         with observed(model, layer) as seen:
-            losses, figures = plain(model, images, labels)
+            losses, figures = plain(model, images, labels, **more)
         shares = attention_outside(seen.maps(create_graph=True), box_masks(boxes, *images.shape[2:]))
         return losses + weight * shares, {**figures, "attention_outside": float(shares.detach().mean())}
 

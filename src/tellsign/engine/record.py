@@ -18,12 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tellsign.engine.checkpoint import write_file
+from tellsign.durable import write_file
+from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
+
+    from tellsign.data import Manifest
 
 Row = dict[str, Any]
 
@@ -45,6 +48,34 @@ class Step:
     loss: float  # sum over them
     figures: dict[str, float] = field(default_factory=dict)  # of the loss function, sums over them
     rows: tuple[int, ...] = ()  # whose loss is not finite
+    gradient: float = 0.0  # its norm where that is not finite
+
+
+def require_finite(step: Step, training: Manifest, *, where: str) -> None:
+    """Stop at a loss or a gradient that is not finite.
+
+    Args:    step: that was made. training: its images. where: epoch and step, for the message.
+    Raises:  ConfigError: it is not finite; the rows are named, unless it is all of them.
+    """
+    before = "The weights of the last checkpoint are from before"
+    if not math.isfinite(step.gradient):
+        raise ConfigError(
+            f"the gradient is {step.gradient} at {where}, where the loss is finite: lower learning_rate, or "
+            f'take precision = "float32" if it is not. {before}'
+        )
+    if math.isfinite(step.loss):
+        return
+    if len(step.rows) == step.n > 1:
+        raise ConfigError(
+            f"the loss is {step.loss} at {where}, for each of its {step.n} images, so that the network is to "
+            f"blame and not one of them: lower learning_rate or set clip_norm. {before}"
+        )
+    rows = ", ".join(f"{row} ({str(training[row].path)!a})" for row in step.rows[:5])
+    more = f" and {len(step.rows) - 5} more" if len(step.rows) > 5 else ""
+    raise ConfigError(
+        f"the loss is {step.loss} at {where}, for the rows {rows or 'together'}{more} of the training split: "
+        f"lower learning_rate, set clip_norm, or look at these images. {before}"
+    )
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,6 +45,7 @@ class Recorder:
         config: TrainingConfig,
         at: Process,
         *,
+        identity: Mapping[str, Any],
         n_steps: int,
         say: Say,
     ) -> None:
@@ -53,10 +54,12 @@ class Recorder:
         Args:    run: the run folder.
                  model: without what distributes it. optimiser: of its parameters.
                  config: of the training. at: this process.
+                 identity: of the training, as run.json has it.
                  n_steps: of an epoch. say: told what happens, in the first process.
-        Raises:  ConfigError: the checkpoint is of another network, or nothing can be written.
+        Raises:  ConfigError: the checkpoint is of another training or network, or nothing can be written.
         """
         self.run, self.model, self.optimiser, self.config, self.at = run, model, optimiser, config, at
+        self.identity = checkpoint.plain_digest(identity)
         self.n_steps = n_steps
         self.say: Say = say if at.is_first else lambda text: None
         self.journal = self._resumed()
@@ -67,15 +70,19 @@ class Recorder:
 
     @property
     def where(self) -> str:
-        """The step that is being made, for messages."""
+        """The step that is being made, or the end of an epoch, for messages."""
+        if self.journal.step >= self.n_steps:
+            return f"the end of epoch {self.journal.epoch + 1}"
         return f"epoch {self.journal.epoch + 1}, step {self.journal.step + 1} of {self.n_steps}"
 
     def _resumed(self) -> Journal:
         """The journal of the newest checkpoint, whose tensors are put in place; a new one without any."""
-        found = checkpoint.newest(self.run, say=self.say) if self.at.is_first else None
+        found = None
+        if self.at.is_first:
+            found = checkpoint.newest(self.run, identity=self.identity, say=self.say)
         name = gathered(found and found.path.name, self.at)[0]
         if name is not None and found is None:
-            found = checkpoint.read(self.run, name)
+            found = checkpoint.read(self.run, name, identity=self.identity)
         if self.at.is_first:
             checkpoint.restore_best(self.run, found)
         if found is None:
@@ -207,7 +214,11 @@ class Recorder:
                     f"learning_rate or set clip_norm; the checkpoints in {self.run} are from before"
                 )
         checkpoint.save(
-            self.run, f"{journal.epoch:05d}-{journal.steps:08d}", state=asdict(journal), tensors=tensors
+            self.run,
+            f"{journal.epoch:05d}-{journal.steps:08d}",
+            identity=self.identity,
+            state=asdict(journal),
+            tensors=tensors,
         )
 
     def _since(self) -> float:
@@ -232,7 +243,8 @@ def restored_result(run: Path, model: nn.Module, at: Process) -> TrainingResult 
     """
     if not gathered((run / RESULT).exists(), at)[0]:
         return None
+    result = read_result(run)
     checkpoint.load_weights(model, read_tensors(run / checkpoint.BEST), where=run / checkpoint.BEST)
     if at.is_first:
         shutil.rmtree(run / checkpoint.FOLDER, ignore_errors=True)
-    return read_result(run)
+    return result

@@ -1,6 +1,6 @@
 """What a network says of the images of a manifest, outside of training.
 
-Shapes: N samples, B batch, n crops of an image, S side of a crop.
+Shapes: N samples, B batch, n crops of an image, S side of a crop, D numbers of a descriptor.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tellsign.data import Manifest
+    from tellsign.data.face_boxes import FaceBoxes
     from tellsign.engine.config import Precision
+    from tellsign.image.network_input import NetworkInput
 
 
 def network_scores(
     model: nn.Module,
     manifest: Manifest,
-    size: int,
-    max_crops: int = 1,
+    look: NetworkInput,
     *,
     batch_size: int = 32,
     workers: int = 0,
     cache: Path | None = None,
     precision: Precision = "float32",
+    faces: FaceBoxes | None = None,
 ) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """The score of each image: the log-odds of fake, averaged over its native crops.
+    """The score of each image: the log-odds of fake, averaged over its crops.
 
-    Args:    model: (B, 3, S, S) in [0, 1] → logits (B, 2), on any device; its mode is left as it was.
-             manifest: the images, labelled or not.
-             size: of a crop. max_crops: of one image.
+    Args:    model: (B, 3, S, S) in [0, 1], and (B, D) where there is a descriptor → logits (B, 2), on any
+             device; its mode is left as it was.
+             manifest: the images, labelled or not. look: how they are looked at.
              batch_size: images at once. workers: processes that read them.
              cache: folder of decoded images, or none. precision: of the arithmetic.
+             faces: of the images; a look at faces needs them.
     Returns: (N,) scores, NaN where an image can't be used; row → the reason why it can't.
     """
     scores = np.full(len(manifest), np.nan)
@@ -51,17 +54,24 @@ def network_scores(
     channels_last = any(tensor.ndim == 4 and not tensor.is_contiguous() for tensor in model.parameters())
     layout = torch.channels_last if channels_last else torch.contiguous_format
     with evaluating(model), torch.inference_mode():
-        for rows, crops, unusable in evaluation_batches(
-            manifest, size, max_crops, batch_size=batch_size, workers=workers, cache=cache
+        for batch in evaluation_batches(
+            manifest, look, batch_size=batch_size, workers=workers, cache=cache, faces=faces
         ):
-            bad.update(unusable)
-            if not len(rows):
+            bad.update(batch.bad)
+            if not len(batch.rows):
                 continue
-            images = crops.flatten(0, 1).to(device, non_blocking=True, memory_format=layout)
+            images = batch.crops.flatten(0, 1).to(device, non_blocking=True, memory_format=layout)
+            beside = (each.to(device) for each in beside_crops(batch.descriptors, batch.crops.shape[1]))
             with arithmetic(device, precision):
-                found = log_odds(model(images))
-            scores[np.asarray(rows)] = found.reshape(crops.shape[:2]).mean(dim=1).double().cpu().numpy()
+                found = log_odds(model(images, *beside))
+            means = found.reshape(batch.crops.shape[:2]).mean(dim=1)
+            scores[np.asarray(batch.rows)] = means.double().cpu().numpy()
     return scores, bad
+
+
+def beside_crops(descriptors: Tensor | None, n_crops: int = 1) -> tuple[Tensor, ...]:
+    """What a network takes beside its crops: the descriptors (B, D) of their images, once a crop."""
+    return () if descriptors is None else (descriptors.repeat_interleave(n_crops, dim=0),)
 
 
 def log_odds(logits: Tensor) -> Tensor:

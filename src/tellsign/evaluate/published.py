@@ -82,6 +82,35 @@ def records(paper: str | None = None, table: str | None = None, **filters: Any) 
     return found
 
 
+def printed(paper: str, table: str, method: str, metric: str = "accuracy", **facts: Any) -> Published | None:
+    """The one value that a paper prints for a method.
+
+    Args:    paper: one of `papers()`. table, method, metric: as the record has them.
+             facts: further columns and the value that each must have, e.g. n_samples=2000. Together they name
+             one record at most.
+    Returns: the record; None where the paper prints no such value, or a dash in its place.
+    """
+    wanted = {"paper": paper, "table": table, "method": method, "metric": metric, **facts}
+    found = [r for r in _content()[1] if all(getattr(r, key) == value for key, value in wanted.items())]
+    assert len(found) < 2, f"{wanted} names {len(found)} records"
+    return found[0] if found and found[0].value is not None else None
+
+
+def share(paper: str, table: str, method: str, metric: str = "accuracy", **facts: Any) -> float | None:
+    """A value that a paper prints in per cent, as a share.
+
+    Args:    paper, table, method, metric, facts: as for `printed`.
+    Returns: from 0 to 1; None where the paper prints no such value, a dash, or a range.
+    """
+    found = printed(paper, table, method, metric, **facts)
+    return None if found is None else share_of(found)
+
+
+def share_of(record: Published) -> float | None:
+    """A record's value in per cent as a share; None of a dash or a range."""
+    return record.value / 100 if isinstance(record.value, (int, float)) else None
+
+
 def _listed(found: list[Published], name: str) -> str:
     values = list(dict.fromkeys(repr(getattr(record, name)) for record in found))
     more = f" and {len(values) - _N_SHOWN} more" if len(values) > _N_SHOWN else ""

@@ -14,7 +14,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from tellsign.evaluate.columns import aligned
-from tellsign.evaluate.published import records
 from tellsign.scoring.names import printable
 from tellsign.types import ConfigError
 
@@ -25,7 +24,9 @@ Say = Callable[[str], None]
 
 _TABLES = "tellsign.evaluate.upconv_tables"
 _FIGURES = "tellsign.evaluate.upconv_figures"
-_CAE = "tellsign.evaluate.cae_net"  # whose output is a folder of trainings
+_CAE = "tellsign.evaluate.cae_net"
+_TRAINING = (_CAE,)  # whose output is a folder of trainings
+N_REPEATS = 10  # random splits, where nothing else is asked for
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
 # Name → title and where the function is that takes `Inputs` and returns a `Result`.
@@ -59,6 +60,7 @@ REGISTRY = {
     "cae-net-confusion": ("confusion matrices of branches and ensemble", f"{_CAE}.figures:confusion"),
     "cae-net-tsne": ("penultimate features in a plane by t-SNE", f"{_CAE}.figures:tsne"),
 }
+_LOOK_AT_OTHERS = ("cae-net-robustness",)
 _TRAIN_EXTRA = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn", "torch": "torch", "timm": "timm"}
 
 
@@ -70,7 +72,7 @@ class Inputs:
     features: Path | None = None  # a published feature file, .npz with X and y
     image: Path | None = None
     samples: tuple[int, ...] | None = None  # None: the paper's
-    repeats: int = 10  # random splits
+    repeats: int = N_REPEATS  # random splits
     seed: int = 0
     folder: Path | None = None  # of what is trained
     config: Path | None = None  # of a training; None: the table's own
@@ -145,7 +147,7 @@ def reproduce(
     image: Path | None = None,
     out: Path | None = None,
     samples: tuple[int, ...] | None = None,
-    repeats: int = 10,
+    repeats: int | None = None,
     seed: int = 0,
     config: Path | None = None,
     folds: int = 5,
@@ -159,30 +161,35 @@ def reproduce(
              features: a feature file instead: .npz with X (B, K) and y (B,), 1 = fake.
              image: for figures of one image.
              out: where a figure is written as PNG: a file, or an existing folder. None writes nothing. Of
-             names that begin with cae-net the folder of all that is trained, and of figures; another run
-             finds there what this one has done.
+             names that train the folder of all that is trained, and of figures; another run finds there what
+             this one has done.
              samples: sizes of a table's samples; images per class of a figure. None: the paper's.
-             repeats: random splits of which a table gives the mean.
+             repeats: random splits of which a table gives the mean; None: 10.
              seed: of the draws, splits and K-means; of trainings.
-             config: TOML of a training, for names that begin with cae-net; so are
+             config: TOML of a training, for names that train; so are
              folds: of the cross-validation, of which the first is the one split of other tables, and
              others: images of other sources, on which nothing is trained.
              say: told of progress.
     Returns: published and reproduced values, side by side; a cell without data has a note that says why.
-    Raises:  ConfigError: there is no such name, an input cannot be used, or the `train` extra is missing.
+    Raises:  ConfigError: there is no such name, an input cannot be used or is of no use for this name, or
+             the `train` extra is missing.
              ManifestError: an image of the manifest cannot be used.
     """
     if name not in REGISTRY:
         raise ConfigError(f"nothing called {name!a} can be reproduced; there are {', '.join(REGISTRY)}")
-    if repeats < 2:
+    if repeats is not None and repeats < 2:
         raise ConfigError(f"repeats must be 2 or more, to say how much the result varies: found {repeats}")
     if samples is not None and (not samples or min(samples) < MIN_SAMPLES):
         raise ConfigError(f"samples are numbers of {MIN_SAMPLES} or more: found {list(samples)}")
     if folds < 2:
         raise ConfigError(f"folds must be 2 or more: found {folds}")
-    trains = REGISTRY[name][1].startswith(_CAE)
+    trains = REGISTRY[name][1].startswith(_TRAINING)
     if not trains and (config is not None or others is not None):
         raise ConfigError(f"{name} trains no network: leave out the configuration and the other images")
+    idle: dict[str, Any] = {"features": features, "image": image, "repeats": repeats} if trains else {}
+    idle |= {} if name in _LOOK_AT_OTHERS else {"others": others}
+    if given := [option for option, value in idle.items() if value is not None]:
+        raise ConfigError(f"{name} has no use for {', '.join(given)}; leave out what would do nothing")
     if out is not None and not trains and not REGISTRY[name][1].startswith(_FIGURES):
         raise ConfigError(
             f"{name} draws no picture that could be written to {printable(str(out))}; use --json"
@@ -190,7 +197,8 @@ def reproduce(
     module, function = REGISTRY[name][1].split(":")
     build: Callable[[str, Inputs], Result] = getattr(import_module(module), function)
     folder = out if trains else None
-    inputs = Inputs(manifest, features, image, samples, repeats, seed, folder, config, folds, others, say)
+    n = N_REPEATS if repeats is None else repeats
+    inputs = Inputs(manifest, features, image, samples, n, seed, folder, config, folds, others, say)
     try:
         result = build(name, inputs)
     except ModuleNotFoundError as error:
@@ -213,23 +221,6 @@ def _saved(result: Result, out: Path, *, into: bool) -> Path:
     except OSError as error:
         raise ConfigError(f"cannot write {printable(str(path))}: {error}") from error
     return path
-
-
-def published(table: str, method: str, **facts: Any) -> float | None:
-    """A figure of Durall et al. (CVPR 2020).
-
-    Args:    table: as in published.json, e.g. "Table 4" or "CelebA.ipynb".
-             method: as there.
-             facts: further columns that the record must have, e.g. n_samples=2000.
-    Returns: a share between 0 and 1; None where the paper has no such figure.
-    """
-    wanted = {"table": table, "method": method, **facts}
-    found = [r for r in records("upconv-spectrum") if all(getattr(r, key) == wanted[key] for key in wanted)]
-    assert len(found) < 2, f"{wanted} names {len(found)} records"
-    if not found or found[0].value is None:
-        return None
-    assert not isinstance(found[0].value, tuple), f"{wanted} is a range"
-    return found[0].value / 100
 
 
 def _text(result: Result) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tellsign.data import Manifest
-from tellsign.evaluate.reproduce import Result, Row, published
+from tellsign.evaluate.published import share
+from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.upconv_features import (
     CELEBA,
     FACES_HQ,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.evaluate.upconv_features import Features, Recipe
     from tellsign.types import Sample
+
+published = partial(share, "upconv-spectrum")
 
 N_FRAMES = 20  # of a video that vote
 N_VIDEOS = 100  # of each class that are looked at

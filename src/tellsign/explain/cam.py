@@ -1,10 +1,11 @@
 """Class activation maps: which parts of an image made a network say fake.
 
 Grad-CAM (Selvaraju et al., ICCV 2017), by captum, at the classifier's output for fake and not at the
-features of the backbone, whose sum has nothing to do with the verdict. `cam_layer` finds the layer by the
-family of the backbone. A network that looks at Haar sub-bands needs nothing more: the cells of its map stand
-for equal parts of the sub-bands, and so of the image, over which the map is laid as it is (half a pixel too
-large where a side of the image is odd). PyTorch and captum are imported when a map is made.
+features of the backbone, whose sum has nothing to do with the verdict. The layer is found by the family of
+the backbone (`tellsign.nn.attention.cam_layer`). A network that looks at Haar sub-bands needs nothing more:
+the cells of its map stand for equal parts of the sub-bands, and so of the image, over which the map is laid
+as it is (half a pixel too large where a side of the image is odd). PyTorch and captum are imported when a map
+is made.
 
 Shapes: B batch, S pixels of a square image.
 """
@@ -20,16 +21,6 @@ from tellsign.types import FAKE, ConfigError, ImageError
 if TYPE_CHECKING:
     from tellsign.nn.attention import CamLayer
     from tellsign.types import FloatArray
-
-
-def cam_layer(network: Any) -> CamLayer:
-    """The layer of a network's map; see `tellsign.nn.attention.cam_layer`.
-
-    Args:    network: a backbone of timm, or a module that holds one.
-    Returns: the layer.
-    Raises:  ConfigError: its architecture is unknown, or the `train` extra is missing.
-    """
-    return _attention().cam_layer(network)  # type: ignore[no-any-return]
 
 
 def map_cells(network: Any, size: int) -> int:
@@ -50,7 +41,7 @@ def grad_cam(network: Any, images: FloatArray, *, layer: CamLayer | None = None)
 
     Args:    network: nn.Module in evaluation mode, images (B, 3, S, S) in [0, 1] → logits (B, 2).
              images: (B, 3, S, S) float in [0, 1].
-             layer: that the map is made of; None asks `cam_layer`.
+             layer: that the map is made of; None: by the family of the backbone.
     Returns: (B, S, S) float32, at least 0; in no unit that two images share.
     Raises:  ConfigError: the network's architecture is unknown, it is in training mode, or the `train` extra
                  is missing.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
     Score = Callable[[FloatArray], FloatArray]  # (B, 3, H, W) → (B,), higher = more fake
-
-Substitute = Literal["blurred", "mean"]
 
 SIGMA = 10.0  # pixels, of the blurred image; removes what is finer than about a twentieth of 224 pixels
 
@@ -84,23 +82,20 @@ def deletion(
     values: FloatArray,
     *,
     steps: int = 32,
-    substitute: Substitute = "blurred",
     batch_size: int = 16,
 ) -> Curve:
-    """The score while pixels are replaced by the substitute's, those first where the map is highest.
+    """The score while pixels are replaced by those of the blurred image, first where the map is highest.
 
     Args:    score: (B, 3, H, W) → (B,), such as the probability of fake.
              image: (3, H, W) in [0, 1].
              values: (H, W) the map; equal values go in the order of rows.
              steps: how often the score is asked, beside the start.
-             substitute: what a deleted pixel becomes: that of the blurred image, or the mean of the image.
              batch_size: images that `score` gets at once.
-    Returns: the curve, from the image to its substitute.
+    Returns: the curve, from the image to the blurred one.
     Raises:  ConfigError: an option is out of range. ImageError: image and map don't fit together, or hold
                  values that are not finite.
     """
-    end = _substitute(image, substitute)
-    return _curve(score, image, end, values, steps=steps, batch_size=batch_size)
+    return _curve(score, image, _blurred(image), values, steps=steps, batch_size=batch_size)
 
 
 def insertion(
@@ -109,17 +104,15 @@ def insertion(
     values: FloatArray,
     *,
     steps: int = 32,
-    substitute: Substitute = "blurred",
     batch_size: int = 16,
 ) -> Curve:
-    """The score while the image's pixels come into the substitute, those first where the map is highest.
+    """The score while the image's pixels come into the blurred one, those first where the map is highest.
 
-    Args:    score, image, values, steps, substitute, batch_size: as for `deletion`.
-    Returns: the curve, from the substitute to the image.
+    Args:    score, image, values, steps, batch_size: as for `deletion`.
+    Returns: the curve, from the blurred image to the image.
     Raises:  ConfigError, ImageError: as for `deletion`.
     """
-    start = _substitute(image, substitute)
-    return _curve(score, start, image, values, steps=steps, batch_size=batch_size)
+    return _curve(score, _blurred(image), image, values, steps=steps, batch_size=batch_size)
 
 
 def random_map(height: int, width: int, *, cells: int, rng: np.random.Generator) -> FloatArray:
@@ -147,12 +140,11 @@ def faithfulness(
     seed: int,
     n_random: int = 8,
     steps: int = 32,
-    substitute: Substitute = "blurred",
     batch_size: int = 16,
 ) -> Faithfulness:
     """Both curves of a map, beside random order.
 
-    Args:    score, image, values, steps, substitute, batch_size: as for `deletion`.
+    Args:    score, image, values, steps, batch_size: as for `deletion`.
              cells, seed: of the random maps.
              n_random: number of random maps.
     Returns: curves and areas.
@@ -163,10 +155,7 @@ def faithfulness(
         random_map(*image.shape[-2:], cells=cells, rng=rng) for _ in range(_count("n_random", n_random))
     ]
     deleted, inserted = (
-        [
-            one(score, image, order, steps=steps, substitute=substitute, batch_size=batch_size)
-            for order in (values, *others)
-        ]
+        [one(score, image, order, steps=steps, batch_size=batch_size) for order in (values, *others)]
         for one in (deletion, insertion)
     )
     return Faithfulness(
@@ -220,14 +209,10 @@ def _curve(
     return Curve(counts / order.size, np.concatenate(scores).astype(np.float64))
 
 
-def _substitute(image: FloatArray, substitute: Substitute) -> FloatArray:
-    """An image of the same size without what the detector may have seen."""
-    if substitute not in get_args(Substitute):
-        raise ConfigError(f"substitute is one of {', '.join(get_args(Substitute))}, found {substitute!r}")
+def _blurred(image: FloatArray) -> FloatArray:
+    """The image without what the detector may have seen."""
     if image.ndim != 3 or image.shape[0] != 3 or not np.isfinite(image).all():
         raise ImageError(f"expected an image (3, H, W) of finite values, found {image.shape}")
-    if substitute == "mean":
-        return np.broadcast_to(image.mean(axis=(1, 2), keepdims=True), image.shape)
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(image, sigma=(0, SIGMA, SIGMA), mode="nearest"))

@@ -100,26 +100,6 @@ def map_module(layer: CamLayer) -> Iterator[torch.nn.Module]:
         handle.remove()
 
 
-def logits_and_map(
-    network: torch.nn.Module, images: torch.Tensor, layer: CamLayer, *, create_graph: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a network says and its Grad-CAM at the output for fake, from one forward pass.
-
-    Implements Selvaraju et al. (2017), eqs. 1 and 2. Deviates: none. A transformer's attention is computed
-    step by step where the map shall be differentiable, since the fused kernels have no second derivative.
-
-    Args:    network: images → logits (B, 2), with gradients on.
-             images: (B, 3, H, W) in [0, 1].
-             layer: from `cam_layer(network)`.
-             create_graph: whether the map itself is differentiable, as a loss needs it.
-    Returns: logits (B, 2), and the map (B, h, w), at least 0 and in no particular unit.
-    Raises:  ConfigError: the layer has no gradient, or its output is no map.
-    """
-    with observed(network, layer, create_graph=create_graph) as pass_:
-        logits = network(images)
-    return logits, pass_.maps(create_graph=create_graph)
-
-
 class Observed:
     """One forward pass of a network: what it said, and what its layer gave on the way."""
 
@@ -128,7 +108,14 @@ class Observed:
         self.features: list[torch.Tensor] = []
 
     def maps(self, *, create_graph: bool) -> torch.Tensor:
-        """The Grad-CAM of the pass, as `logits_and_map` returns it, which says what is raised."""
+        """The Grad-CAM of the pass at the output for fake.
+
+        Implements Selvaraju et al. (2017), eqs. 1 and 2. Deviates: none.
+
+        Args:    create_graph: whether the map itself is differentiable, as a loss needs it.
+        Returns: (B, h, w), at least 0 and in no particular unit.
+        Raises:  ConfigError: the layer has no gradient, or its output is no map.
+        """
         if len(self.features) != 1 or len(self.logits) != 1 or self.features[0].ndim != 4:
             shapes = ", ".join(str(tuple(one.shape)) for one in self.features) or "none"
             raise ConfigError(f"expected one map of shape (B, C, h, w) of the layer, found {shapes}")
@@ -151,6 +138,9 @@ class Observed:
 @contextmanager
 def observed(network: torch.nn.Module, layer: CamLayer, *, create_graph: bool = True) -> Iterator[Observed]:
     """Watch the one forward pass that is made while the context is open, whoever makes it.
+
+    A transformer's attention is computed step by step where the maps shall be differentiable, since the fused
+    kernels have no second derivative.
 
     Args:    network: images → logits (B, 2). layer: of it.
              create_graph: whether the maps shall be differentiable.
@@ -225,7 +215,7 @@ def box_masks(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def attention_outside(maps: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     """The share of each map that lies outside the face: what attention regularisation makes small.
 
-    Args:    maps: (B, h, w), at least 0, from `logits_and_map`.
+    Args:    maps: (B, h, w), at least 0, from `Observed.maps`.
              inside: (B, H, W), 1 inside the face and 0 outside, from `box_masks`.
     Returns: (B,) in [0, 1], differentiable; 0 for a map that is 0 everywhere, which looks at nothing.
     Raises:  ConfigError: there are not as many masks as maps.

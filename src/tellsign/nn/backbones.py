@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +109,7 @@ def weights_identity(weights: str) -> str:
         return weights
     try:
         with Path(weights).open("rb") as file:
-            digest = sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
+            digest = file_digest(file, "sha256")
     except OSError as error:
         raise ConfigError(f"{weights} cannot be read ({error.strerror or error}); {INSTEAD}") from error
     return f"sha256:{digest.hexdigest()}"

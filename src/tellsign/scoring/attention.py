@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import faces
+from tellsign.data.augment import Placement, placed_box
 from tellsign.detectors import NETWORK
-from tellsign.detectors.preprocessing import native_crops
 from tellsign.explain.attention import attention_evidence, attention_name
 from tellsign.explain.cam import grad_cam
+from tellsign.image import square_crops
+from tellsign.image.network_input import seen
 from tellsign.scoring.engines import torch_branches
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tellsign.image.network_input import NetworkInput
     from tellsign.scoring.scorer import Scorer
     from tellsign.types import Evidence, FloatArray
 
@@ -61,9 +64,9 @@ class Attention:
         Raises:  TooSmallError: the region is smaller than a crop.
         """
         look = self.detector.look
-        crops = native_crops(region, look.crops).astype(np.float32, copy=False)
+        crops = np.asarray(seen(region, look).crops, dtype=np.float32)
         index = int(np.argmax(self.detector.score({"crops": crops[:, None]}))) if len(crops) > 1 else 0
-        crop, (top, left) = crops[index], corners(region, look.crops)[index]
+        crop, (top, left) = crops[index], corners(region, look)[index]
         where = (
             f"the {look.size} × {look.size} pixels from column {left} and row {top} on of the {look.region}"
         )
@@ -79,29 +82,29 @@ class Attention:
         return found, {attention_name(name): ground for name in self.branches}
 
 
-def corners(region: FloatArray, options: Any) -> list[tuple[int, int]]:
+def corners(region: FloatArray, look: NetworkInput) -> list[tuple[int, int]]:
     """Top and left of each crop of a region: read off pixels that hold their own row and column.
 
-    Args:    region: (3, H, W). options: as `native_crops` takes them.
+    Args:    region: (3, H, W). look: how native crops are taken.
     Returns: one a crop.
     Raises:  TooSmallError: the region is smaller than a crop.
     """
     rows, columns = np.indices(region.shape[1:], dtype=np.float64)
-    crops = native_crops(np.stack([rows, columns, columns]), options)
+    crops = square_crops(np.stack([rows, columns, columns]), look.size, look.max_crops)
     return [(int(crop[0, 0, 0]), int(crop[1, 0, 0])) for crop in crops]
 
 
 def face_in(region: FloatArray, top: int, left: int, size: int) -> faces.Box | None:
-    """The surest face of which a crop shows something, in the crop's pixels.
+    """The surest face that a crop shows, as far as training asks it to (`data.augment.SHOWN`).
 
     Args:    region: (3, H, W) in [0, 1]. top, left: of the crop. size: its side.
-    Returns: the box, cut off where the crop ends; None where there is none.
+    Returns: the box in the crop's pixels, cut off where the crop ends; None where there is none.
     """
+    placed = Placement(top, left, flip=False, angle=0.0, factors=np.ones(3))
     for box in faces.boxes(region):
-        edges = (box.left - left, box.top - top, box.right - left, box.bottom - top)
-        cut = faces.Box(*(min(max(edge, 0), size) for edge in edges))
-        if cut.left < cut.right and cut.top < cut.bottom:
-            return cut
+        edges = placed_box((box.left, box.top, box.right, box.bottom), size, placed)
+        if edges[2] > edges[0]:
+            return faces.Box(*(round(edge) for edge in edges))
     return None
 
 

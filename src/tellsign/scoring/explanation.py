@@ -47,9 +47,11 @@ def explained(
             pixels, facts = _shown(scorer, path, row, full_metadata=full_metadata)
             region = _region(scorer, pixels)
             evidence = scorer.detector.explain(region)
+            if region is not pixels:  # a map of a face lies over the face
+                grounds = {one.name: _levels(region) for one in evidence if one.kind == "heatmap"}
             if attention is not None:
-                more, grounds = attention.evidence(region)
-                evidence += more
+                more, own = attention.evidence(region)
+                evidence, grounds = evidence + more, grounds | own
         except TooSmallError:
             pass  # the row says so already
         except TellsignError as error:  # the file changed under our hands
@@ -77,7 +79,7 @@ def explained(
         kind=row["kind"],
         verdict=verdict,
         error=row["error"],
-        picture=None if pixels is None else np.round(255 * pixels.transpose(1, 2, 0)).astype(np.uint8),
+        picture=None if pixels is None else _levels(pixels),
         facts=facts,
         real_scores=arrays["scores.real"],
         fake_scores=arrays["scores.fake"],
@@ -88,6 +90,11 @@ def explained(
         vote=row.get("vote"),
         grounds=grounds,
     )
+
+
+def _levels(pixels: FloatArray) -> NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] → (H, W, 3) of 256 levels."""
+    return np.round(255 * pixels.transpose(1, 2, 0)).astype(np.uint8)
 
 
 def _shown(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tellsign.configuration import NONE as NO_VALUE
-from tellsign.configuration import known_options, only_known, toml_tree
+from tellsign.configuration import check_whole, known_options, only_known, toml_tree
 from tellsign.data.manifest import LABELS, SPLITS
 from tellsign.train_config import TrainConfig, config_from
 from tellsign.types import ConfigError
@@ -54,8 +54,8 @@ class HarmoniseConfig:
     resize: str | None = None  # name of a filter; none: crop
 
     def __post_init__(self) -> None:
-        _check_whole("size", self.size, least=1)
-        _check_whole("quality", self.quality, least=1)
+        check_whole("size", self.size, 1)
+        check_whole("quality", self.quality, 1)
         if self.quality > 100:
             raise ConfigError(f"quality is a whole number from 1 to 100, found {self.quality}")
         if self.resize is not None:
@@ -127,9 +127,9 @@ class BenchmarkConfig:
             object.__setattr__(self, name, _texts(name, getattr(self, name)))
         for name in ("attack_limit", "limit"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), least=1)
-        _check_whole("seed", self.seed, least=0)
-        _check_whole("resamples", self.resamples, least=0)
+                check_whole(name, getattr(self, name), 1)
+        check_whole("seed", self.seed, 0)
+        check_whole("resamples", self.resamples, 0)
         if self.missing not in get_args(Missing):
             raise ConfigError(f"missing is one of {', '.join(get_args(Missing))}, found {self.missing!r}")
         if self.detail not in get_args(Detail):
@@ -259,11 +259,6 @@ def _check_name(what: str, value: Any) -> None:
             f"the name of a {what} is made of letters, digits and . _ + -, since it names a folder: "
             f"found {value!r}"
         )
-
-
-def _check_whole(name: str, value: Any, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} is a whole number of at least {least}, found {value!r}")
 
 
 def _check_texts_table(name: str, value: Any) -> None:

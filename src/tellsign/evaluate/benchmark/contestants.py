@@ -116,7 +116,8 @@ def _trained(entry: DetectorConfig, training: DataSet, folder: Path, say: Callab
         if _recorded(record) == json.loads(json.dumps({**wanted, "digest": artifact.digest})):
             return artifact
     say(f"training {entry.name} on {training.name}: {len(training.manifest)} images")
-    artifact = train(entry.config, training.manifest, folder, say=say)
+    train(entry.config, training.manifest, folder, say=say)
+    artifact = artifacts.load(folder)
     # Names the detector, so that a run killed before this line trains again and takes over no other.
     record.write_text(json.dumps({**wanted, "digest": artifact.digest}, indent=2) + "\n", encoding="utf-8")
     return artifact

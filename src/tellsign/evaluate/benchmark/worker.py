@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import faces, hub, image
+from tellsign.detectors import TREES
 from tellsign.detectors.vector import VectorDetector
 from tellsign.evaluate.benchmark.config import NONE
 from tellsign.scoring.looks import Inputs, Look, Looker, Row, most_suspicious
@@ -196,6 +197,8 @@ def unfit(spec: dict[str, Any], attack: str) -> str | None:
     if spec["preprocessing"].get("region", "image") != "image":
         return FACES
     if parse(attack).needs_gradient:
+        if spec.get("kind") == TREES:
+            return "decision trees have no gradient; a black-box attack is square"
         try:
             if not hasattr(system_of(spec), "module"):
                 return f"the system {spec['system']} has no gradient; a black-box attack is square"

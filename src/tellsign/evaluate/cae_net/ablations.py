@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tellsign.evaluate.cae_net.study import NEEDS, alone, attempted, first_error, study, wavelet_branch
+from tellsign.evaluate.cae_net.notes import chosen, multiplicity, scheduled, started, tested_on, trained
+from tellsign.evaluate.cae_net.study import alone, study, wavelet_branch
 from tellsign.evaluate.cae_net.tables import (
     COMPARISON,
     DECISION,
@@ -15,17 +16,21 @@ from tellsign.evaluate.cae_net.tables import (
     INTERVALS,
     NOT_IN_PAPER,
     PAPER,
-    difference_row,
+    SUMMARISED,
+    difference_rows,
     estimates,
     filled,
     pooled,
-    published,
 )
+from tellsign.evaluate.published import printed, share_of
 from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.study import NEEDS, attempted, first_error
 
 if TYPE_CHECKING:
-    from tellsign.evaluate.cae_net.cells import Finished
+    from tellsign.evaluate.cells import Finished
+    from tellsign.evaluate.published import Published
     from tellsign.evaluate.reproduce import Inputs
+    from tellsign.evaluate.study import Study
     from tellsign.systems.cae_net.config import CaeNetConfig
 
 NATIVE, ENLARGED, PIXELS = "sub-bands, native", "sub-bands, enlarged", "pixels"
@@ -33,9 +38,10 @@ NATIVE, ENLARGED, PIXELS = "sub-bands, native", "sub-bands, enlarged", "pixels"
 RESNET = {False: "test_resnet", True: "resnet34"}
 CONVNEXT = {False: "test_convnext", True: "convnext_tiny"}
 FREQUENCY = "frequency-method comparison"
+COLUMNS = {"accuracy": "accuracy", "AUROC": "auroc"}  # column → key of `metrics.summary`
 MISMATCH = (
-    "The paper puts the loss by a mismatch of the sub-bands' dimensions at about 5 to 7 points of accuracy, "
-    "and does not say how they enter the network."
+    f"The paper ({SUMMARISED}) puts the loss by a mismatch of the sub-bands' dimensions at about 5 to 7 "
+    "points of accuracy, and does not say how they enter the network."
 )
 
 
@@ -57,7 +63,12 @@ def wavelet(name: str, inputs: Inputs) -> Result:
     rows = _rows(found, dict.fromkeys(found))
     rows += difference_rows(found, ((NATIVE, PIXELS), (ENLARGED, PIXELS), (NATIVE, ENLARGED)))
     backbone = given.config.branches[branch].backbone
-    notes = (f"One network, {backbone}, alone; one split and one seed.", MISMATCH, *_notes(found))
+    notes = (
+        f"One network, {backbone}, alone; one split and one seed.",
+        MISMATCH,
+        *_notes(given, found, rows),
+        chosen(inputs),
+    )
     return Result(name, paper, tuple(rows), notes)
 
 
@@ -65,8 +76,8 @@ def frequency(name: str, inputs: Inputs) -> Result:
     """Two kinds of network on sub-bands, and one of them on the Fourier and the cosine spectrum."""
     given = study(inputs)
     values = {
-        "ResNet, sub-bands": published(FREQUENCY, "ResNet-34 + wavelet", "accuracy"),
-        "ConvNeXt, sub-bands": published(FREQUENCY, "ConvNeXt + wavelet", "accuracy"),
+        "ResNet, sub-bands": printed("cae-net", FREQUENCY, "ResNet-34 + wavelet"),
+        "ConvNeXt, sub-bands": printed("cae-net", FREQUENCY, "ConvNeXt + wavelet"),
         "ConvNeXt, Fourier spectrum": None,
         "ConvNeXt, cosine spectrum": None,
     }
@@ -87,7 +98,8 @@ def frequency(name: str, inputs: Inputs) -> Result:
             f"Networks: {networks}, alone; one split and one seed. Spectra are logarithms of the power of "
             "the whole crop, each colour standardised."
         ),
-        *_notes(found),
+        *_notes(given, found, rows),
+        chosen(inputs),
     )
     return Result(name, paper, tuple(rows), notes)
 
@@ -96,14 +108,18 @@ def frequency_configs(config: CaeNetConfig) -> dict[str, CaeNetConfig]:
     """The four configurations of the comparison, by the names of their rows.
 
     Args:    config: of the ensemble. Where its wavelet branch has the published network, so has the
-             comparison; else small networks take the place of both.
+             comparison; else small networks take the place of both. They start from the weights that a
+             branch with the same network names, whatever else that branch is, or else from the system's.
     Returns: name → configuration with one branch.
     """
     branch = wavelet_branch(config)
     # A map of a spectrum lies over no picture, and one way of training is to suit all four.
     config = replace(config, training=replace(config.training, attention_weight=0.0))
     full = config.branches[branch].backbone == CONVNEXT[True]
-    resnet, convnext = ({"backbone": kind[full], "options": {}, "weights": ""} for kind in (RESNET, CONVNEXT))
+    resnet, convnext = (
+        {"backbone": kind[full], "options": {}, "weights": _weights(config, kind[full])}
+        for kind in (RESNET, CONVNEXT)
+    )
     return {
         "ResNet, sub-bands": alone(config, branch, resnet),
         "ConvNeXt, sub-bands": alone(config, branch, convnext),
@@ -112,54 +128,45 @@ def frequency_configs(config: CaeNetConfig) -> dict[str, CaeNetConfig]:
     }
 
 
-def _empty(values: dict[str, float | None]) -> list[Row]:
-    return [
-        Row(row, column, value if column == "accuracy" else None, note=NEEDS)
-        for row, value in values.items()
-        for column in ("accuracy", "AUROC")
-    ]
+def _weights(config: CaeNetConfig, backbone: str) -> str:
+    """Those that a branch of a configuration names for a network; empty where none does: the system's."""
+    return next((one.weights for one in config.branches.values() if one.backbone == backbone), "")
 
 
-def _rows(found: dict[str, Finished | str], values: dict[str, float | None]) -> list[Row]:
+def _empty(values: Mapping[str, Published | None]) -> list[Row]:
+    return [_row(key, column, value, NEEDS) for key, value in values.items() for column in COLUMNS]
+
+
+def _row(key: str, column: str, value: Published | None, *reasons: str) -> Row:
+    """A row without a measured value; of its columns the paper prints accuracies alone."""
+    if column != "accuracy" or value is None:
+        return Row(key, column, note="; ".join((NOT_IN_PAPER, *reasons)))
+    remarks = (f"published by {SUMMARISED}", value.note, *reasons)
+    return Row(key, column, share_of(value), note="; ".join(filter(None, remarks)))
+
+
+def _rows(found: Mapping[str, Finished | str], values: Mapping[str, Published | None]) -> list[Row]:
     rows = []
     for key, cell in found.items():
-        for column, metric, value in (("accuracy", "accuracy", values[key]), ("AUROC", "auroc", None)):
-            note = NOT_IN_PAPER if value is None else ""
-            if isinstance(cell, str):
-                rows.append(Row(key, column, value, note="; ".join(filter(None, (note, cell)))))
-                continue
-            table = pooled([cell.scores])
-            estimate = estimates(table, table.columns[ENSEMBLE])[metric]
-            rows.append(filled(Row(key, column, value, note=note), estimate))
-    return rows
-
-
-def difference_rows(found: Mapping[str, Finished | str], pairs: Sequence[tuple[str, str]]) -> list[Row]:
-    """How much pairs of cells differ in the AUROC of the fused score, on the same test images.
-
-    Args:    found: name → cell, or why there is none.
-             pairs: of names.
-    Returns: a row for each pair of which there are both; its note is the verdict.
-    """
-    rows = []
-    for one, other in pairs:
-        first, second = found[one], found[other]
-        if isinstance(first, str) or isinstance(second, str):
+        if isinstance(cell, str):
+            rows += [_row(key, column, values[key], cell) for column in COLUMNS]
             continue
-        if first.scores.rows.tolist() != second.scores.rows.tolist():
-            continue  # images that one of them could not use: nothing to pair
-        table, values = pooled([first.scores]), second.scores.fused
-        rows.append(difference_row(table, first.scores.fused, values, (one, other)))
+        table = pooled([cell.scores])
+        measured = estimates(table, table.columns[ENSEMBLE])
+        rows += [
+            filled(_row(key, column, values[key]), measured[metric]) for column, metric in COLUMNS.items()
+        ]
     return rows
 
 
-def _notes(found: dict[str, Finished | str]) -> tuple[str, ...]:
+def _notes(given: Study, found: Mapping[str, Finished | str], rows: Sequence[Row]) -> tuple[str, ...]:
     cells = [cell for cell in found.values() if not isinstance(cell, str)]
-    seconds = sum(cell.record["seconds"]["trainings"] for cell in cells)
-    n = len(cells[0].scores.rows)
+    config = cells[0].cell.config  # of one branch; the others differ from it in what the rows say
     return (
-        f"Test images: {n} of fold 1. All trainings took {seconds:.0f} seconds.",
+        f"{tested_on(given, cells[:1])} {trained(given, cells)}",
+        f"Weights {started(config)}; {scheduled(config)}.",
         COMPARISON,
         INTERVALS,
+        *multiplicity(rows),
         DECISION,
     )

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import image
-from tellsign.detectors.preprocessing import ProfileInput
-from tellsign.evaluate.cae_net.cells import kept
-from tellsign.evaluate.cae_net.looks import CROPS, content, pictures
+from tellsign.data.augment import SHOWN
+from tellsign.data.picture import picture
+from tellsign.evaluate.cae_net.looks import CROPS
 from tellsign.evaluate.cae_net.tables import RESAMPLES
+from tellsign.evaluate.cells import kept
+from tellsign.evaluate.samples import content, pictures
 from tellsign.explain.cam import grad_cam
 from tellsign.explain.faithfulness import attention_inside
 from tellsign.faces import Box
+from tellsign.image.network_input import NetworkInput
 from tellsign.metrics.resampling import Design, estimate
 from tellsign.scoring.attention import corners, face_in
 from tellsign.types import FAKE, ConfigError, OutputError
@@ -29,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tellsign.data import Manifest
-    from tellsign.evaluate.cae_net.cells import Finished
     from tellsign.evaluate.cae_net.looks import Look
-    from tellsign.evaluate.cae_net.study import Study
     from tellsign.evaluate.cae_net.tables import Pooled
+    from tellsign.evaluate.cells import Finished
+    from tellsign.evaluate.study import Study
     from tellsign.metrics import Estimate
     from tellsign.metrics.ranking import Counts
     from tellsign.metrics.resampling import Measure
@@ -52,13 +55,14 @@ def known_faces(given: Study, cell: Finished, sample: Manifest) -> Faces | str:
     Raises:  OutputError: the file can't be written.
     """
     size = given.config.size
+    identity = {"images": content(sample), "size": size, "shown": SHOWN}
 
     def made() -> Any:
         given.say(f"faces: sought in {len(sample)} test images")
-        return [None if picture is None else _edges(picture, size) for picture in pictures(sample)]
+        return [None if found is None else _edges(found, size) for found in pictures(sample)]
 
     try:
-        found = kept(cell.folder / "studies", "faces", {"images": content(sample), "size": size}, made)
+        found = kept(cell.folder / "studies", "faces", identity, made)
     except OutputError:
         raise
     except ConfigError as error:  # the finder is missing
@@ -125,7 +129,7 @@ def shares_inside(look: Look, branch: str, sample: Manifest, faces: Faces) -> li
     found: list[float] = []
     for start in range(0, len(rows), CROPS):
         part = rows[start : start + CROPS]
-        arrays = (image.decode(sample[row].path).array for row in part)
+        arrays = (picture(sample[row]).array for row in part)
         crops = np.concatenate([image.square_crops(array, look.size, 1) for array in arrays])
         maps = grad_cam(network, crops.astype(np.float32, copy=False))
         found += [attention_inside(values, faces[row]) for row, values in zip(part, maps, strict=True)]
@@ -154,10 +158,10 @@ def mean_over_groups(values: FloatArray, table: Pooled) -> Estimate | None:
     return estimate(float(values.mean()), draws, LEVEL, known=design.varies(is_fake)[None])
 
 
-def _edges(picture: FloatArray, size: int) -> list[int] | None:
+def _edges(whole: FloatArray, size: int) -> list[int] | None:
     """Left, top, right, bottom of the face in the middle crop; None without one, or of too small an image."""
-    if min(picture.shape[1:]) < size:
+    if min(whole.shape[1:]) < size:
         return None
-    ((top, left),) = corners(picture, ProfileInput(crop=size, max_crops=1))
-    face = face_in(picture, top, left, size)
+    ((top, left),) = corners(whole, NetworkInput(size))
+    face = face_in(whole, top, left, size)
     return None if face is None else [face.left, face.top, face.right, face.bottom]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.evaluate.cae_net.cells import kept
-from tellsign.evaluate.cae_net.looks import Look, content, evenly, look_of
-from tellsign.evaluate.cae_net.study import NEEDS, study
+from tellsign.evaluate.cae_net.looks import Look, look_of
+from tellsign.evaluate.cae_net.notes import chosen, described
+from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.cae_net.tables import (
     COMPARISON,
     DECISION,
@@ -20,15 +20,17 @@ from tellsign.evaluate.cae_net.tables import (
     NOT_IN_PAPER,
     PAPER,
     Pooled,
-    described,
     estimates,
     method_rows,
     pooled,
 )
+from tellsign.evaluate.cells import kept
 from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.samples import content, evenly, pictures
+from tellsign.evaluate.study import NEEDS
 from tellsign.metrics import confusion_matrix
 from tellsign.systems.cae_net.config import BRANCHES
-from tellsign.types import FAKE, REAL, ImageError
+from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
@@ -50,7 +52,7 @@ def roc(name: str, inputs: Inputs) -> Result:
         rows = [row for method in (*BRANCHES, ENSEMBLE) for row in method_rows(method, {}, NEEDS)]
         kept_rows = [row for row in rows if not row.column.startswith("accuracy")]
         return Result(name, f"{PAPER}, ROC", tuple(kept_rows))
-    cells = [given.ensemble(fold.number) for fold in given.folds]
+    cells = [given.whole(fold.number) for fold in given.folds]
     table = pooled([cell.scores for cell in cells])
     rows = [
         row
@@ -58,7 +60,7 @@ def roc(name: str, inputs: Inputs) -> Result:
         for row in method_rows(method, estimates(table, values))
         if not row.column.startswith("accuracy")
     ]
-    notes = (COMPARISON, INTERVALS, described(given, cells))
+    notes = (COMPARISON, INTERVALS, described(given, cells), chosen(inputs))
     return Result(name, f"{PAPER}, ROC", tuple(rows), notes, figure=_roc_figure(table))
 
 
@@ -69,7 +71,7 @@ def confusion(name: str, inputs: Inputs) -> Result:
         note = f"{NOT_IN_PAPER}; {NEEDS}"
         rows = [Row(m, called, note=note) for m in (*BRANCHES, ENSEMBLE) for called in CALLED.values()]
         return Result(name, f"{PAPER}, confusion matrix", tuple(rows))
-    cells = [given.ensemble(fold.number) for fold in given.folds]
+    cells = [given.whole(fold.number) for fold in given.folds]
     table = pooled([cell.scores for cell in cells])
     counts = {m: confusion_matrix(table.labels, v, threshold=0.0) for m, v in table.columns.items()}
     rows = []
@@ -78,7 +80,7 @@ def confusion(name: str, inputs: Inputs) -> Result:
             n = int(found[truth, answer])
             rows.append(Row(method, called, reproduced=n / int(found[truth].sum()), note=NOT_IN_PAPER))
             rows.append(Row(method, f"{called}, images", reproduced=n, note=NOT_IN_PAPER, unit="images"))
-    notes = (described(given, cells), DECISION)
+    notes = (described(given, cells), chosen(inputs), DECISION)
     return Result(name, f"{PAPER}, confusion matrix", tuple(rows), notes, figure=_confusion_figure(counts))
 
 
@@ -89,7 +91,7 @@ def tsne(name: str, inputs: Inputs) -> Result:
         note = f"{NOT_IN_PAPER}; {NEEDS}"
         rows = [Row(m, "neighbours of the same class", note=note) for m in (*BRANCHES, ENSEMBLE)]
         return Result(name, f"{PAPER}, t-SNE", tuple(rows))
-    cell = given.ensemble()
+    cell = given.whole()
     sample = evenly(cell.cell.test, given.samples or N_IMAGES)
     identity = {"detector": cell.record["detector"], "images": content(sample), "seed": given.seed}
 
@@ -106,7 +108,6 @@ def tsne(name: str, inputs: Inputs) -> Result:
 
     found = kept(cell.folder / "studies", "tsne", identity, made)
     labels = np.array(sample.labels)[found["rows"]]
-    chance = float(max(np.mean(labels == REAL), np.mean(labels == FAKE)))
     rows = [
         Row(method, "neighbours of the same class", reproduced=share, note=NOT_IN_PAPER)
         for method, share in found["neighbours"].items()
@@ -114,10 +115,12 @@ def tsne(name: str, inputs: Inputs) -> Result:
     notes = (
         (
             f"Share of the {NEIGHBOURS} nearest neighbours, among the standardised features and not in the "
-            f"plane, that are of an image's own class; about {chance:.0%} by chance. {len(labels)} images of "
-            "the test part, their middle crops. Distances and sizes of groups in the plane mean nothing."
+            f"plane, that are of an image's own class; about {by_chance(labels):.0%} by chance. "
+            f"{len(labels)} images of the test part, their middle crops. Distances and sizes of groups in "
+            "the plane mean nothing."
         ),
         described(given, [cell]),
+        chosen(inputs),
     )
     return Result(name, f"{PAPER}, t-SNE", tuple(rows), notes, figure=_plane_figure(found["planes"], labels))
 
@@ -135,11 +138,10 @@ def penultimate(look: Look, sample: Manifest) -> tuple[list[int], dict[str, Floa
 
     rows: list[int] = []
     found: dict[str, list[FloatArray]] = {name: [] for name in look.branches}
-    for row, one in enumerate(sample):
-        try:
-            crop = image.square_crops(image.decode(one.path).array, look.size, 1)
-        except ImageError:
+    for row, picture in enumerate(pictures(sample)):
+        if picture is None or min(picture.shape[1:]) < look.size:
             continue
+        crop = image.square_crops(picture, look.size, 1)
         rows.append(row)
         with torch.inference_mode():
             pixels = torch.from_numpy(crop).float().to(look.device)
@@ -176,6 +178,16 @@ def same_class(features: FloatArray, labels: FloatArray) -> float:
     np.fill_diagonal(distances, np.inf)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(labels) - 1)]
     return float(np.mean(labels[nearest] == labels[:, None]))
+
+
+def by_chance(labels: FloatArray) -> float:
+    """The mean share of an image's neighbours that are of its class where they are anyone.
+
+    Args:    labels: (B,) 0 real, 1 fake, two or more.
+    Returns: a share: about p² + q² of shares p and q of the classes, a little less since none is its own.
+    """
+    counts = np.bincount(labels)
+    return float((counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1)))
 
 
 def _standardised(features: FloatArray) -> FloatArray:

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import artifacts, image
-from tellsign.data import Manifest
+from tellsign.image.network_input import NetworkInput
 from tellsign.systems.cae_net.system import CaeNetSystem
-from tellsign.types import FAKE, REAL, ImageError
+from tellsign.types import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import nn
 
-    from tellsign.evaluate.cae_net.cells import Finished
-    from tellsign.types import FloatArray, Sample
+    from tellsign.evaluate.cells import Finished
+    from tellsign.types import FloatArray
 
 BY_WEIGHTS, BY_VOTE = "ensemble by weights", "ensemble by vote"
 CROPS = 32  # at once
@@ -50,7 +48,8 @@ class Look:
 
     def targets(self) -> dict[str, nn.Module]:
         """Every branch and every ensemble from the pixels on: (B, 3, H, W) in [0, 1] → (B,) log-odds."""
-        from tellsign.systems.cae_net.model import CaeNet, CropScore
+        from tellsign.nn.region import RegionScore
+        from tellsign.systems.cae_net.model import CaeNet
 
         networks = dict(self.network.branches.items())
         ensembles = {
@@ -58,7 +57,7 @@ class Look:
             for name, rule in self.rules.items()
         }
         return {
-            name: CropScore(network, size=self.size, max_crops=self.max_crops).to(self.device).eval()
+            name: RegionScore(network, NetworkInput(self.size, self.max_crops)).to(self.device).eval()
             for name, network in {**networks, **ensembles}.items()
         }
 
@@ -123,34 +122,3 @@ def look_of(cell: Finished) -> Look:
     device = this_process(config.training.device).device
     network = CaeNetSystem().network(cell.detector).to(device)
     return Look(network, weights, config.size, config.max_crops, device)
-
-
-def evenly(manifest: Manifest, n: int) -> Manifest:
-    """At most n samples, half of each class where there are as many, evenly over the manifest."""
-    chosen: list[int] = []
-    for label in (REAL, FAKE):
-        rows = [row for row, sample in enumerate(manifest) if sample.label == label]
-        places = np.linspace(0, len(rows) - 1, min(len(rows), max(1, n // 2)))
-        chosen += [rows[int(place)] for place in np.unique(places.astype(int))] if rows else []
-    return Manifest(tuple(manifest[row] for row in sorted(chosen)))
-
-
-def pictures(
-    manifest: Manifest, change: Callable[[FloatArray, Sample], FloatArray] = lambda picture, _: picture
-) -> Iterator[FloatArray | None]:
-    """The images of a manifest one after the other, changed.
-
-    Args:    manifest: the samples.
-             change: of an image (3, H, W) in [0, 1].
-    Returns: (3, H, W) each; None where it can't be decoded or changed.
-    """
-    for sample in manifest:
-        try:
-            yield change(image.decode(sample.path).array, sample)
-        except ImageError:
-            yield None
-
-
-def content(manifest: Manifest) -> list[str]:
-    """What tells one list of images from another, for what is kept."""
-    return [f"{sample.sha256 or sample.path.name} {sample.label}" for sample in manifest]

@@ -5,25 +5,31 @@ All three trainings share the images, the seed and every other option.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.evaluate.cae_net.ablations import difference_rows
+from tellsign.evaluate.cae_net import faithful
 from tellsign.evaluate.cae_net.attacked import (
     EPS,
     N_IMAGES,
+    STRENGTHS,
+    TRANSFER,
     attack_block,
     attack_column,
     attack_scores,
     attacked_accuracy,
+    labelled,
+    vote_rows,
 )
 from tellsign.evaluate.cae_net.attention import branch_shares, known_faces, mean_over_groups
-from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, evenly, look_of
-from tellsign.evaluate.cae_net.study import NEEDS, attempted, study
+from tellsign.evaluate.cae_net.faithful import branch_gains, gain_column, gain_rows
+from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look, look_of
+from tellsign.evaluate.cae_net.notes import chosen, described, machines, multiplicity
+from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.cae_net.tables import (
     DECISION,
     DIFFERENCE,
@@ -32,14 +38,15 @@ from tellsign.evaluate.cae_net.tables import (
     NOT_IN_PAPER,
     PAPER,
     Pooled,
-    described,
     difference_row,
+    difference_rows,
     estimates,
     filled,
     pooled,
 )
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.groups import sources
+from tellsign.evaluate.samples import evenly
+from tellsign.evaluate.study import NEEDS, attempted
 from tellsign.systems.cae_net.config import BRANCHES
 from tellsign.types import ConfigError
 
@@ -49,9 +56,10 @@ if TYPE_CHECKING:
     from tellsign.data import Manifest
     from tellsign.evaluate.cae_net.attacked import Block
     from tellsign.evaluate.cae_net.attention import Faces
-    from tellsign.evaluate.cae_net.cells import Finished
-    from tellsign.evaluate.cae_net.study import Study
+    from tellsign.evaluate.cae_net.faithful import Gains
+    from tellsign.evaluate.cells import Finished
     from tellsign.evaluate.reproduce import Inputs
+    from tellsign.evaluate.study import Study
     from tellsign.systems.cae_net.config import CaeNetConfig
     from tellsign.types import FloatArray
 
@@ -63,7 +71,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     ATTENTION: {"attention_weight": 1.0},
     ADVERSARIAL: {"adversarial_eps": EPS[0]},
 }
-STRENGTHS = (None, *EPS)  # of the attack; None: no attack
+VOTED = (BASE, ADVERSARIAL)  # whose vote is compared with their weights
+ELSEWHERE = "published values: cae-net-singles and cae-net-fgsm"
 EVEN = "a map that is the same everywhere"
 
 
@@ -74,6 +83,8 @@ class Measured:
     cell: Finished
     block: Block  # scores with and without an attack on the fused score
     shares: dict[str, FloatArray | str]  # of `branch_shares`
+    gains: dict[str, Gains | str]  # of `branch_gains`
+    blocks: dict[str, Block]  # of both ensembles, where they are compared
 
 
 def options(name: str, inputs: Inputs) -> Result:
@@ -83,10 +94,11 @@ def options(name: str, inputs: Inputs) -> Result:
     if given is None:
         note = f"{NOT_IN_PAPER}; {NEEDS}"
         columns = ["AUROC", *map(attack_column, STRENGTHS), *map(_share_column, BRANCHES)]
+        columns += [gain_column(column, branch) for branch in BRANCHES for column in faithful.COLUMNS]
         rows = [Row(option, column, note=note) for column in columns for option in (BASE, *OPTIONS)]
         return Result(name, paper, tuple(rows))
     _require_off(given.config)
-    cell = given.ensemble()
+    cell = given.whole()
     sample = evenly(cell.cell.test, given.samples or N_IMAGES)
     faces = known_faces(given, cell, sample)
     cells: dict[str, Finished | str] = {BASE: cell}
@@ -95,17 +107,20 @@ def options(name: str, inputs: Inputs) -> Result:
             cells[option] = f"not trained: {faces}"  # there is nothing that the penalty could act on
         else:
             cells[option] = attempted(partial(option_cell, given, option))
-    base = measured(given, cell, sample, faces)
+    base = measured(given, cell, sample, faces, votes=True)
     found: dict[str, Measured | str] = {BASE: base}
     for option in OPTIONS:
         one = cells[option]
-        found[option] = one if isinstance(one, str) else measured(given, one, sample, faces)
+        votes = option in VOTED
+        found[option] = one if isinstance(one, str) else measured(given, one, sample, faces, votes=votes)
     rows = [
         *_auroc_rows(cells),
         *_attack_rows(found, base, sample),
         *_attention_rows(found, base, sample, faces),
+        *_gain_rows(found, base, sample),
     ]
-    return Result(name, paper, tuple(rows), _notes(given, found, base, sample, faces))
+    notes = (*_notes(given, found, base, sample, faces), *multiplicity(rows), chosen(inputs))
+    return Result(name, paper, tuple(rows), notes)
 
 
 def option_cell(given: Study, option: str) -> Finished:
@@ -119,19 +134,37 @@ def option_cell(given: Study, option: str) -> Finished:
     return given.cell(option.replace(" ", "-"), replace(given.config, training=training))
 
 
-def measured(given: Study, cell: Finished, sample: Manifest, faces: Faces | str) -> Measured:
-    """What becomes of a detector's fused score under attack, and where its branches look.
+def measured(
+    given: Study, cell: Finished, sample: Manifest, faces: Faces | str, *, votes: bool = False
+) -> Measured:
+    """What becomes of a detector's fused score under attack, where its branches look, and how faithfully.
 
     Args:    given: the study. cell: of the detector.
              sample: labelled images. faces: of these, or why there are none.
-    Returns: both, made once and kept beside the cell.
+             votes: whether both ensembles are attacked, if there is a vote.
+    Returns: all of it, made once and kept beside the cell.
     Raises:  ManifestError: none of the images can be used.
     """
     look = look_of(cell)
     block = attack_block(given, cell, look, _target(given.config), sample)
-    if isinstance(faces, str):
-        return Measured(cell, block, dict.fromkeys(look.branches, faces))
-    return Measured(cell, block, branch_shares(given, cell, look, sample, faces))
+    shares: dict[str, FloatArray | str] = (
+        dict.fromkeys(look.branches, faces)
+        if isinstance(faces, str)
+        else branch_shares(given, cell, look, sample, faces)
+    )
+    gains = branch_gains(given, cell, look, _some(sample))
+    return Measured(cell, block, shares, gains, _blocks(given, cell, look, sample) if votes else {})
+
+
+def _blocks(given: Study, cell: Finished, look: Look, sample: Manifest) -> dict[str, Block]:
+    """Both ensembles under attack; none where there is no vote."""
+    targets = (BY_WEIGHTS, BY_VOTE, TRANSFER) if BY_VOTE in look.rules else ()
+    return {target: attack_block(given, cell, look, target, sample) for target in targets}
+
+
+def _some(sample: Manifest) -> Manifest:
+    """The images on which faithfulness is measured."""
+    return evenly(sample, faithful.N_IMAGES)
 
 
 def _require_off(config: CaeNetConfig) -> None:
@@ -149,17 +182,6 @@ def _target(config: CaeNetConfig) -> str:
     return BY_VOTE if config.fusion == "vote" else BY_WEIGHTS
 
 
-def _part(sample: Manifest, rows: Sequence[int]) -> Pooled:
-    """Labels and groups of some rows."""
-    groups = sources(sample)
-    return Pooled(
-        labels=np.array([sample[row].label for row in rows]),
-        groups=tuple(groups[row] for row in rows),
-        columns={},
-        folds=np.zeros(len(rows)),
-    )
-
-
 def _auroc_rows(cells: dict[str, Finished | str]) -> list[Row]:
     rows = []
     for option, cell in cells.items():
@@ -168,12 +190,12 @@ def _auroc_rows(cells: dict[str, Finished | str]) -> list[Row]:
             continue
         table = pooled([cell.scores])
         found = estimates(table, table.columns[ENSEMBLE])["auroc"]
-        rows.append(filled(Row(option, "AUROC", note=NOT_IN_PAPER), found))
+        rows.append(filled(Row(option, "AUROC", note=_origin(option)), found))
     return rows + difference_rows(cells, tuple((option, BASE) for option in OPTIONS))
 
 
 def _attack_rows(found: Mapping[str, Measured | str], base: Measured, sample: Manifest) -> list[Row]:
-    rows, table = [], _part(sample, base.block["rows"])
+    rows, table = [], labelled(sample, base.block["rows"])
     for eps in STRENGTHS:
         column = attack_column(eps)
         for option, one in found.items():
@@ -181,7 +203,7 @@ def _attack_rows(found: Mapping[str, Measured | str], base: Measured, sample: Ma
                 rows.append(Row(option, column, note=f"{NOT_IN_PAPER}; {one}"))
                 continue
             accuracy = attacked_accuracy(one.block, eps, sample)
-            rows.append(filled(Row(option, column, note=NOT_IN_PAPER), accuracy))
+            rows.append(filled(Row(option, column, note=_origin(option)), accuracy))
         rows += [
             difference_row(
                 table,
@@ -194,7 +216,16 @@ def _attack_rows(found: Mapping[str, Measured | str], base: Measured, sample: Ma
             for option, one in found.items()
             if option != BASE and isinstance(one, Measured) and one.block["rows"] == base.block["rows"]
         ]
+    for option in VOTED:
+        one = found[option]
+        if isinstance(one, Measured):
+            rows += vote_rows(one.blocks, sample, f", {option}")
     return rows
+
+
+def _origin(option: str) -> str:
+    """Whether the paper has values that these stand for."""
+    return ELSEWHERE if option == BASE else NOT_IN_PAPER
 
 
 def _attention_rows(
@@ -203,7 +234,7 @@ def _attention_rows(
     if isinstance(faces, str):
         note = f"{NOT_IN_PAPER}; {faces}"
         return [Row(option, _share_column(branch), note=note) for branch in base.shares for option in found]
-    table, n_pixels = _part(sample, list(faces)), base.cell.cell.config.size**2
+    table, n_pixels = labelled(sample, list(faces)), base.cell.cell.config.size**2
     areas = [(box.right - box.left) * (box.bottom - box.top) / n_pixels for box in faces.values()]
     even = Row(EVEN, "attention in the face", note=f"{NOT_IN_PAPER}; {len(faces)} images with a face")
     rows = [filled(even, mean_over_groups(np.array(areas), table))]
@@ -216,6 +247,16 @@ def _attention_rows(
             if option != BASE and not isinstance(values, str) and not isinstance(first, str)
         ]
     return rows
+
+
+def _gain_rows(found: Mapping[str, Measured | str], base: Measured, sample: Manifest) -> list[Row]:
+    some = _some(sample)
+    return [
+        row
+        for branch in base.gains
+        for option, one in found.items()
+        for row in gain_rows(option, branch, one if isinstance(one, str) else one.gains[branch], some)
+    ]
 
 
 def _share_column(branch: str) -> str:
@@ -269,7 +310,8 @@ def _notes(
         (
             f"Attention regularisation: attention_weight = {weight:g}. Adversarial training: adversarial_eps "
             f"= {eps:g}. All else is the configuration's. Seconds of training: "
-            f"{', '.join(f'{option} {value:.0f}' for option, value in seconds.items())}. One split and one "
+            f"{', '.join(f'{option} {value:.0f}' for option, value in seconds.items())}, on "
+            f"{machines(one.cell for one in found.values() if isinstance(one, Measured))}. One split and one "
             "seed: intervals tell of other test images, and not of another training."
         ),
         (
@@ -281,6 +323,7 @@ def _notes(
             f"the box of the face, in the middle crops of these images. A face is found in {n_faces} of "
             "them. A map that is zero everywhere has no share."
         ),
+        faithful.NOTE,
         described(given, [base.cell]),
         INTERVALS,
         DECISION,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.data import Manifest
-from tellsign.evaluate.cae_net.cells import kept
-from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look, content, evenly, look_of, pictures
-from tellsign.evaluate.cae_net.study import NEEDS, Study, study
+from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look, look_of
+from tellsign.evaluate.cae_net.notes import chosen, described
+from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.cae_net.tables import (
     DECISION,
     INTERVALS,
@@ -21,10 +21,12 @@ from tellsign.evaluate.cae_net.tables import (
     PAPER,
     RESAMPLES,
     complement,
-    described,
     filled,
 )
+from tellsign.evaluate.cells import kept
 from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.samples import content, evenly, pictures
+from tellsign.evaluate.study import NEEDS, Study
 from tellsign.groups import sources
 from tellsign.metrics import Estimate, summary
 from tellsign.perturb.naming import parse, suite
@@ -32,7 +34,7 @@ from tellsign.systems.cae_net.config import BRANCHES
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
-    from tellsign.evaluate.cae_net.cells import Finished
+    from tellsign.evaluate.cells import Finished
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.perturb.naming import Perturbation
     from tellsign.types import FloatArray, Sample
@@ -54,7 +56,7 @@ def robustness(name: str, inputs: Inputs) -> Result:
             for method in (*BRANCHES, BY_WEIGHTS, BY_VOTE)
         ]
         return Result(name, paper, tuple(rows))
-    cell = given.ensemble()
+    cell = given.whole()
     look = look_of(cell)
     sample = evenly(cell.cell.test, given.samples or N_IMAGES)
     rows = [
@@ -71,6 +73,7 @@ def robustness(name: str, inputs: Inputs) -> Result:
             "against the reals of the test part, from which they differ in more than their making."
         ),
         described(given, [cell]),
+        chosen(inputs),
         INTERVALS,
         DECISION,
     )
@@ -81,7 +84,7 @@ def _suite_rows(
     given: Study, cell: Finished, look: Look, sample: Manifest, perturbation: Perturbation
 ) -> list[Row]:
     def change(picture: FloatArray, one: Sample) -> FloatArray:
-        return perturbation.apply(picture, key=one.sha256 or one.path.name, seed=given.seed)
+        return perturbation.apply(picture, key=one.sha256, seed=given.seed)
 
     def made() -> Any:
         given.say(f"perturbation {perturbation.name}: {len(sample)} images")

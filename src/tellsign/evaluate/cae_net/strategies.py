@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tellsign.engine.config import TrainingConfig
 from tellsign.engine.losses import epoch_length
-from tellsign.evaluate.cae_net.folds import thinned
-from tellsign.evaluate.cae_net.study import NEEDS, Study, attempted, first_error, study
+from tellsign.evaluate.cae_net.notes import chosen, described, multiplicity
+from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.cae_net.tables import (
     COMPARISON,
     DECISION,
@@ -24,13 +25,14 @@ from tellsign.evaluate.cae_net.tables import (
     PAPER,
     Pooled,
     complement,
-    described,
-    difference_row,
+    difference_rows,
     estimates,
     filled,
     pooled,
 )
+from tellsign.evaluate.folds import thinned
 from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.study import NEEDS, Study, attempted, first_error
 from tellsign.systems.cae_net.config import MULTISTAGE, CaeNetConfig
 from tellsign.types import FAKE, REAL
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tellsign.data import Manifest
-    from tellsign.evaluate.cae_net.cells import Finished
+    from tellsign.evaluate.cells import Finished
     from tellsign.evaluate.reproduce import Inputs
 
 RATIO = 5.0  # fakes to one real; 5.14 in the published training set
@@ -52,12 +54,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "under": {"strategy": "under"},
     "focal": {"strategy": "focal"},
 }
+TOLERANCE = 0.05  # of the number of images that a strategy shows
 COLUMNS = ("real accuracy", "fake accuracy", "balanced accuracy", "AUROC")
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """How many images an epoch of a strategy shows, and how many epochs that makes."""
+    """How many images an epoch of a strategy shows, and how many epochs that makes for a branch."""
 
     epoch: int
     epochs: int
@@ -78,34 +81,17 @@ def balancing(name: str, inputs: Inputs) -> Result:
     training = thinned(given.folds[0].train, ratio=RATIO, seed=given.seed)
     found = {strategy: attempted(partial(strategy_cell, given, strategy)) for strategy in STRATEGIES}
     first_error(list(found.values()))
-    tables = {s: pooled([cell.scores]) for s, cell in found.items() if not isinstance(cell, str)}
-    tested = {s: cell.scores.rows.tolist() for s, cell in found.items() if not isinstance(cell, str)}
     shown = {strategy: strategy_views(given.config, training, strategy) for strategy in STRATEGIES}
     rows: list[Row] = []
     for strategy, cell in found.items():
-        views = shown[strategy]
         if isinstance(cell, str):
             rows += [Row(strategy, column, note=f"{NOT_IN_PAPER}; {cell}") for column in COLUMNS]
         else:
-            staged = STRATEGIES[strategy]["strategy"] == MULTISTAGE
-            over = f"{views.epoch} images" + (" in all stages together" if staged else "")
-            note = f"{NOT_IN_PAPER}; epochs {views.epochs}, of {over}"
-            rows += class_rows(strategy, tables[strategy], note)
-    if REPEAT in tables:
-        rows += [
-            difference_row(
-                table,
-                tables[REPEAT].columns[ENSEMBLE],
-                table.columns[ENSEMBLE],
-                (REPEAT, strategy),
-                metric=metric,
-                title=title,
-            )
-            for strategy, table in tables.items()
-            # Images that one of them could not use leave nothing to pair.
-            if strategy != REPEAT and tested[strategy] == tested[REPEAT]
-            for metric, title in (("auroc", "AUROC"), ("balanced_accuracy", "balanced accuracy"))
-        ]
+            note = f"{NOT_IN_PAPER}; {epochs_words(strategy, shown[strategy])}"
+            rows += class_rows(strategy, pooled([cell.scores]), note)
+    pairs = [(REPEAT, strategy) for strategy in STRATEGIES if strategy != REPEAT]
+    metrics = (("auroc", "AUROC"), ("balanced_accuracy", "balanced accuracy"))
+    rows += difference_rows(found, pairs, metrics)
     cells = [cell for cell in found.values() if not isinstance(cell, str)]
     n_real, n_fake = (training.labels.count(label) for label in (REAL, FAKE))
     notes = (
@@ -114,36 +100,68 @@ def balancing(name: str, inputs: Inputs) -> Result:
             "test as they are. One split, one seed: intervals tell of other test images, and not of another "
             "training."
         ),
-        (
-            "Every strategy shows about as many images as the configuration's own; the multistage schedule "
-            f"divides them among {given.config.stages} stages."
-        ),
+        views_note(own_views(given.config, training), shown, given.config.stages),
         choices_note(shown, given.config.stages),
         described(given, cells, compared=True),
+        chosen(inputs),
         COMPARISON,
         INTERVALS,
+        *multiplicity(rows),
         DECISION,
     )
     return Result(name, paper, tuple(rows), notes)
 
 
-def choices_note(shown: Mapping[str, Views], stages: int) -> str:
+def epochs_words(strategy: str, shown: Mapping[str, Views]) -> str:
+    """How many epochs a strategy has, and how many images are in one.
+
+    Args:    strategy: a key of `STRATEGIES`. shown: branch → what it shows.
+    Returns: the words; one number where all branches have the same.
+    """
+    views = next(iter(shown.values()))
+    over = " in all stages together" if STRATEGIES[strategy]["strategy"] == MULTISTAGE else ""
+    return f"epochs {_by_branch(shown)}, of {views.epoch} images{over}"
+
+
+def choices_note(shown: Mapping[str, Mapping[str, Views]], stages: int) -> str:
     """From how many epochs each strategy takes the best one, in a sentence.
 
-    Args:    shown: strategy → what it shows. stages: of a multistage schedule.
+    Args:    shown: strategy → branch → what it shows. stages: of a multistage schedule.
     Returns: the sentence; strategies with as many epochs stand together.
     """
-    by_epochs: dict[tuple[int, bool], list[str]] = {}
-    for strategy, views in shown.items():
+    by_epochs: dict[tuple[int, str], list[str]] = {}
+    for strategy, branches in shown.items():
         staged = STRATEGIES[strategy]["strategy"] == MULTISTAGE
-        by_epochs.setdefault((views.epochs, staged), []).append(strategy)
+        words = f"{_by_branch(branches)}{f' in each of {stages} stages' if staged else ''}"
+        most = max(views.epochs for views in branches.values())
+        by_epochs.setdefault((most, words), []).append(strategy)
     choices = [
-        f"{epochs}{f' in each of {stages} stages' if staged else ''} ({'; '.join(names)})"
-        for (epochs, staged), names in sorted(by_epochs.items(), reverse=True)
+        f"{words} ({'; '.join(names)})" for (_, words), names in sorted(by_epochs.items(), reverse=True)
     ]
     return (
         "As many images are not as many epochs: a training keeps the best of its epochs on validation "
         f"images, and of more there is more to choose from: {', '.join(choices)}."
+    )
+
+
+def views_note(own: Mapping[str, Views], shown: Mapping[str, Mapping[str, Views]], stages: int) -> str:
+    """How nearly every strategy shows as many images as the configuration's own, in sentences.
+
+    Args:    own: branch → what the configuration itself shows it.
+             shown: strategy → branch → what it shows. stages: of a multistage schedule.
+    Returns: the sentences, which name what is off by more than a twentieth.
+    """
+    off = []
+    for strategy, branches in shown.items():
+        for name, views in branches.items():
+            ratio = views.total / own[name].total
+            if abs(ratio - 1) > TOLERANCE:
+                off.append(f"{strategy} to {name} {ratio:.2f} times")
+    exceptions = f" But these show, of the configuration's own: {'; '.join(off)}." if off else ""
+    return (
+        "Every strategy shows about as many images as the configuration's own; the multistage schedule "
+        f"divides them among {stages} stages. Without stages all branches have the same number of epochs."
+        f"{exceptions}"
     )
 
 
@@ -169,30 +187,50 @@ def strategy_config(config: CaeNetConfig, training: Manifest, strategy: str) -> 
     options = STRATEGIES[strategy]
     if options["strategy"] == config.strategy == MULTISTAGE and options["reals"] == config.reals:
         return replace(config, **options)
-    epochs = strategy_views(config, training, strategy).epochs
+    shown = strategy_views(config, training, strategy)
     if options["strategy"] == MULTISTAGE:
-        branches = {name: replace(one, stage_epochs=epochs) for name, one in config.branches.items()}
+        branches = {
+            name: replace(one, stage_epochs=shown[name].epochs) for name, one in config.branches.items()
+        }
         # Of all stages together there are none: the configuration refuses what it would ignore.
         own = replace(config.training, epochs=TrainingConfig().epochs)
         return replace(config, branches=branches, training=own, **options)
+    (epochs,) = {views.epochs for views in shown.values()}
     return replace(config, training=replace(config.training, epochs=epochs), **options)
 
 
-def strategy_views(config: CaeNetConfig, training: Manifest, strategy: str) -> Views:
+def own_views(config: CaeNetConfig, training: Manifest) -> dict[str, Views]:
+    """What the configuration itself shows each branch.
+
+    Args:    config: the given one. training: the part that is trained on.
+    Returns: branch → images of an epoch, of the multistage schedule one in every stage; and epochs.
+    """
+    epoch = _epoch_views(config, training, {"strategy": config.strategy, "reals": config.reals})
+    return {name: Views(epoch, config.stage_training(name).epochs) for name in config.branches}
+
+
+def strategy_views(config: CaeNetConfig, training: Manifest, strategy: str) -> dict[str, Views]:
     """What an epoch of a strategy shows, and the epochs that come nearest to what the configuration shows.
+
+    Without stages all branches have as many epochs: those nearest to the mean of what the branches are shown.
 
     Args:    config: the given one, whose own strategy and epochs say how many images are shown.
              training: the part that is trained on. strategy: a key of `STRATEGIES`.
-    Returns: images of an epoch, of the multistage schedule one in every stage; and epochs, at least 1.
+    Returns: branch → images of an epoch, of the multistage schedule one in every stage; and epochs.
     """
-    own = {"strategy": config.strategy, "reals": config.reals}
-    if config.strategy == MULTISTAGE:
-        epochs = max(branch.stage_epochs for branch in config.branches.values())
-    else:
-        epochs = config.training.epochs
-    shown = _epoch_views(config, training, own) * epochs
+    shown: dict[str, float] = {name: views.total for name, views in own_views(config, training).items()}
+    if STRATEGIES[strategy]["strategy"] != MULTISTAGE:
+        shown = dict.fromkeys(shown, fmean(shown.values()))
     epoch = _epoch_views(config, training, STRATEGIES[strategy])
-    return Views(epoch, max(1, round(shown / epoch)))
+    return {name: Views(epoch, max(1, round(images / epoch))) for name, images in shown.items()}
+
+
+def _by_branch(shown: Mapping[str, Views]) -> str:
+    """The epochs, of each branch where they differ."""
+    epochs = {name: views.epochs for name, views in shown.items()}
+    if len(set(epochs.values())) == 1:
+        return str(next(iter(epochs.values())))
+    return " and ".join(f"{n} of {name}" for name, n in epochs.items())
 
 
 def _epoch_views(config: CaeNetConfig, training: Manifest, options: dict[str, Any]) -> int:

@@ -8,26 +8,33 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tellsign.evaluate.cae_net.study import NEEDS, Study, study
-from tellsign.evaluate.published import records
+from tellsign.evaluate.cae_net.notes import chosen, described, multiplicity, starved
+from tellsign.evaluate.cae_net.study import study
+from tellsign.evaluate.published import share
 from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.study import NEEDS, Study
 from tellsign.metrics import Estimate, auroc, differences, summary
-from tellsign.systems.cae_net.config import BRANCHES, CaeNetConfig
+from tellsign.systems.cae_net.config import BRANCHES
 
 if TYPE_CHECKING:
-    from tellsign.evaluate.cae_net.cells import Finished, Scores
+    from tellsign.evaluate.cells import Finished, Scores
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.types import FloatArray
+
+published = partial(share, "cae-net")
 
 PAPER = "Bhattacharjee et al.: CAE-Net, arXiv 2502.10682 (versions 1 to 3)"
 ENSEMBLE = "ensemble"
 SPECTRUM = "spectrum detector"
 MAIN, ABSTRACT = "main results", "abstract"
 VERSIONS = {"v3": MAIN, "v2": ABSTRACT, "v1": ABSTRACT}  # of the paper → the table that prints its values
+SUMMARISED = "v3"  # whose summary all other tables are from
 # What a branch is called where each version prints its accuracy; another branch is not in the paper.
 METHODS = {
     "efficientnet": {"v3": "EfficientNet-B0", "v2": "EfficientNet-B0", "v1": "ResNet-34"},
@@ -46,9 +53,10 @@ COMPARISON = (
 )
 INTERVALS = "Intervals: 95 %, by 1000 bootstrap resamples of whole groups of the test images."
 DECISION = "A score is log-odds of fake, and from 0 on an image is called fake."
-STARVED = (
-    "Without pretrained weights and with a thousand images a transformer learns little: what deit reaches "
-    "here says nothing of DeiT as published."
+MARGIN = (
+    "The score of the spectrum detector is the margin of its classifier, and from 0 on it calls an image "
+    "fake too. Crop, C and gamma are those of the shipped detector, chosen by cross-validation among the "
+    "images that one was trained on (its card): these may be test images here."
 )
 RESAMPLES = 1000
 DIFFERENCE = "difference"  # unit of a difference of two shares
@@ -87,7 +95,7 @@ def singles(name: str, inputs: Inputs) -> Result:
     if given is None:
         rows = [row for method in (*BRANCHES, ENSEMBLE) for row in method_rows(method, {}, NEEDS)]
         return Result(name, f"{PAPER}, main results and abstracts", tuple(rows), (COMPARISON,))
-    cells = [given.ensemble(fold.number) for fold in given.folds]
+    cells = [given.whole(fold.number) for fold in given.folds]
     table = pooled([cell.scores for cell in cells])
     spectrum, reason = _spectrum(given, cells)
     rows = []
@@ -99,20 +107,24 @@ def singles(name: str, inputs: Inputs) -> Result:
     else:
         rows += method_rows(SPECTRUM, estimates(table, spectrum))
         rows.append(_mean_row(SPECTRUM, table, spectrum))
-        rows.append(difference_row(table, table.columns[ENSEMBLE], spectrum, (ENSEMBLE, SPECTRUM)))
+        rows += [
+            difference_row(table, values, spectrum, (method, SPECTRUM))
+            for method, values in table.columns.items()
+        ]
     rows += [
         difference_row(table, table.columns[ENSEMBLE], values, (ENSEMBLE, method))
         for method, values in table.columns.items()
         if method != ENSEMBLE and len(table.columns) > 2
     ]
-    notes = [COMPARISON, INTERVALS, DECISION, described(given, cells), _fusion_note(cells)]
+    notes = [COMPARISON, INTERVALS, *multiplicity(rows), DECISION]
+    notes += [] if spectrum is None else [MARGIN]
+    notes += [described(given, cells), chosen(inputs), _fusion_note(cells)]
     notes.append(
         "Scores of the folds' detectors are pooled as they are, which costs AUROC where detectors differ in "
         "their level; the mean of folds has no such cost. The spectrum detector is fitted on the training "
         "parts, CAE-Net on these and, for its epochs and weights, on the validation parts."
     )
-    if given.config.branch_weights(next(iter(given.config.branches))) == "scratch":
-        notes.append(STARVED)
+    notes += starved(given.config, len(cells[0].cell.train))
     return Result(name, f"{PAPER}, main results and abstracts", tuple(rows), tuple(notes))
 
 
@@ -126,8 +138,6 @@ def method_rows(method: str, found: Mapping[str, Estimate | None], note: str = "
     rows = []
     for title, key, metric in METRICS:
         values = published_versions(method, metric)
-        if title == "EER" and not values:
-            continue
         empty = [
             Row(method, f"{title}, {version}", value, note=_joined(method_note(method, version), note))
             for version, value in values.items()
@@ -151,16 +161,6 @@ def published_versions(method: str, metric: str) -> dict[str, float]:
         if value is not None:
             found[version] = value
     return found
-
-
-def published(table: str, method: str, metric: str, **facts: object) -> float | None:
-    """A share that the paper prints in per cent; None where it prints none."""
-    wanted = {"table": table, "method": method, "metric": metric, **facts}
-    found = [r for r in records("cae-net") if all(getattr(r, key) == wanted[key] for key in wanted)]
-    assert len(found) < 2, f"{wanted} names {len(found)} records"
-    if not found or not isinstance(found[0].value, (int, float)):
-        return None
-    return found[0].value / 100
 
 
 def estimates(table: Pooled, values: FloatArray) -> dict[str, Estimate | None]:
@@ -212,31 +212,33 @@ def difference_row(
     return replace(row, reproduced=found.value, ci=found.ci, note=found.words)
 
 
-def described(given: Study, cells: Sequence[Finished], *, compared: bool = False) -> str:
-    """What the rows were measured on, in a sentence.
+def difference_rows(
+    found: Mapping[str, Finished | str],
+    pairs: Sequence[tuple[str, str]],
+    metrics: Sequence[tuple[str, str]] = (("auroc", "AUROC"),),
+) -> list[Row]:
+    """How much pairs of cells differ in the fused score, on the same test images.
 
-    Args:    given: the study. cells: of its folds.
-             compared: whether they are of other strategies instead, all on the first fold.
-    Returns: the sentence; the seconds are those of all cells.
+    Args:    found: name → cell, or why there is none.
+             pairs: of names.
+             metrics: keys of `metrics.differences`, and the columns' titles.
+    Returns: rows for each pair of which there are both, and whose notes are the verdicts. Where one could not
+             use an image that the other could, nothing is paired, and the note says so.
     """
-    tested = cells[:1] if compared else cells
-    n = sum(len(cell.scores.rows) for cell in tested)
-    lost = sum(cell.record["left_out"] for cell in tested)
-    seconds = sum(cell.record["seconds"]["trainings"] for cell in cells)
-    left_out = f"; {lost} images could not be used" if lost else ""
-    ways = f"all {len(tested)} folds" if len(tested) > 1 else f"fold 1 of {given.n_folds}"
-    strategy = "" if compared else f" strategy {given.config.strategy};"
-    trained = f"{len(cells)} detectors trained" if compared else "trained"
-    return (
-        f"Test images: {n} of {ways}, no group in training and test{left_out}. Seed {given.seed}; {trained} "
-        f"in {seconds:.0f} s. Branches: {backbones(given.config)}; weights {given.config.weights};{strategy} "
-        f"fusion {given.config.fusion}."
-    )
-
-
-def backbones(config: CaeNetConfig) -> str:
-    """The branches with their networks, in words."""
-    return ", ".join(f"{name} ({one.backbone}, {one.input})" for name, one in config.branches.items())
+    rows = []
+    for (one, other), (metric, title) in product(pairs, metrics):
+        first, second = found[one], found[other]
+        if isinstance(first, str) or isinstance(second, str):
+            continue  # the row of the one that failed says why
+        usable = [cell.scores.rows.tolist() for cell in (first, second)]
+        if usable[0] != usable[1]:
+            counts = " and ".join(str(len(each)) for each in usable)
+            note = f"not paired: they could use {counts} of the test images, not the same ones"
+            rows.append(Row(f"{one} - {other}", f"{title}, difference", note=note, unit=DIFFERENCE))
+            continue
+        table, scores = pooled([first.scores]), (first.scores.fused, second.scores.fused)
+        rows.append(difference_row(table, *scores, (one, other), metric=metric, title=title))
+    return rows
 
 
 def _fusion_note(cells: Sequence[Finished]) -> str:

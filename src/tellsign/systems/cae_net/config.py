@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
-from tellsign.configuration import only_known
+from tellsign.configuration import check_whole, only_known
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import Balance, TrainingConfig, training_config
-from tellsign.nn.backbones import PRETRAINED, check_weights
+from tellsign.nn.backbones import PRETRAINED, check_weights, weights_identity
 from tellsign.types import ConfigError
 
 MULTISTAGE = "multistage"
@@ -26,11 +26,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "strategy": (MULTISTAGE, *get_args(Balance)),
     "fusion": ("weights", "vote", "fit"),
 }
-
-
-def _check_count(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, found {value!r}")
 
 
 def _is_number(value: object) -> bool:
@@ -59,7 +54,7 @@ class BranchConfig:
             check_weights(self.weights)
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"options is a table of arguments of timm, found {self.options!r}")
-        _check_count("stage_epochs", self.stage_epochs, least=1)
+        check_whole("stage_epochs", self.stage_epochs, 1)
         if not isinstance(self.flip, bool):
             raise ConfigError(f"flip is true or false, found {self.flip!r}")
         for name, most in (("rotation", 180.0), ("jitter", 1.0)):
@@ -100,7 +95,7 @@ class CaeNetConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is one of {', '.join(choices)}, found {getattr(self, name)!r}")
-        _check_count("stages", self.stages, least=1)
+        check_whole("stages", self.stages, 1)
         _ = self.input  # checks region, size and max_crops
         check_weights(self.weights)
         object.__setattr__(self, "branches", _branches(self.branches))
@@ -148,6 +143,30 @@ class CaeNetConfig:
         if self.strategy == MULTISTAGE:
             return replace(self.training, epochs=self.branches[name].stage_epochs)
         return replace(self.training, balance=cast("Balance", self.strategy))
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that the detector depends on, as plain values.
+
+        Returns: branches in their order, with what their weights hold and not where they lie; no option that
+                 the others leave without effect.
+        Raises:  ConfigError: a file of weights can't be read.
+        """
+        is_staged = self.strategy == MULTISTAGE
+        branches = []
+        for name, branch in self.branches.items():
+            own = asdict(branch) | {"weights": weights_identity(self.branch_weights(name))}
+            branches.append({"name": name, **_without(own, () if is_staged else ("stage_epochs",))})
+        training = _without(self.training.decisive(), ("epochs",) if is_staged else ())
+        idle = {"weights", *(() if is_staged else ("stages", "subsets", "reals"))}
+        if self.fusion == "fit":
+            idle.add("fusion_weights")
+        if "dwt" not in {branch.input for branch in self.branches.values()}:
+            idle.add("dwt")
+        return {**_without(asdict(self), idle), "branches": branches, "training": training}
+
+
+def _without(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _branches(given: object) -> dict[str, BranchConfig]:

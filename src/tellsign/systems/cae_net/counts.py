@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tellsign.engine.scores import evaluating
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -48,14 +50,8 @@ def count(network: nn.Module, size: int) -> Count:
         for parameter in layer.parameters(recurse=False)
     )
     device = next(network.parameters()).device
-    modes = [(part, part.training) for part in network.modules()]
-    try:
-        network.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, 3, size, size, device=device))
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, size, size, device=device))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Count(parameters, conv_linear, int(counter.get_total_flops()) // 2)
 

@@ -16,16 +16,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tellsign.metrics import auroc, delong
+from tellsign.groups import n_groups
+from tellsign.metrics import auroc, delong, differences
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tellsign.types import FloatArray
 
 STEPS = 20  # of the grid: weights are multiples of 1/20
 MOST_BRANCHES = 7  # for which the grid has no more than 230,230 points
+RESAMPLES = 200  # of sources, for the standard error of rows that share one
+ONE_ERROR = 0.6827  # level of an interval that reaches one standard error to either side
 LEAST_WEIGHT = 1e-30  # in place of 0, whose logarithm has no gradient
 
 
@@ -83,15 +88,19 @@ class FittedWeights:
     n: int  # images
 
 
-def fitted_weights(crops: CropScores, labels: NDArray[np.integer[Any]]) -> FittedWeights:
+def fitted_weights(
+    crops: CropScores, labels: NDArray[np.integer[Any]], groups: Sequence[str] | None = None
+) -> FittedWeights:
     """The most even weights whose AUROC is within a standard error of the best of a grid over the simplex.
 
     On a hundred images the best point is an accident, and often leaves branches out that help elsewhere. The
     standard error is that of the paired difference (DeLong): of weights that the images can't tell from the
-    best ones, those nearest to equal are taken.
+    best ones, those nearest to equal are taken. Rows of one source, such as frames of a video, are not
+    independent, and DeLong's error would be too small: there it is that of a bootstrap over sources.
 
     Args:    crops: of images that the branches were neither trained nor chosen on.
              labels: (B,) 0 real, 1 fake.
+             groups: (B,) source of each image; empty: of its own. None: each is.
     Returns: the weights, multiples of 1/20.
     Raises:  ManifestError: a class is missing, or scores are not finite.
              ConfigError: there are too many branches for a grid.
@@ -113,13 +122,20 @@ def fitted_weights(crops: CropScores, labels: NDArray[np.integer[Any]]) -> Fitte
     areas = [float(auroc(labels, column)) for column in scores]
     best = int(np.argmax(areas))
     for weights, area, column in zip(points, areas, scores, strict=True):
-        if area == areas[best] or _within_an_error(labels, scores[best], column):
+        if area == areas[best] or _within_an_error(labels, scores[best], column, groups):
             return FittedWeights(weights, area, areas[best], len(labels))
     raise AssertionError("the best point is within a standard error of itself")
 
 
-def _within_an_error(labels: NDArray[np.integer[Any]], best: FloatArray, other: FloatArray) -> bool:
+def _within_an_error(
+    labels: NDArray[np.integer[Any]], best: FloatArray, other: FloatArray, groups: Sequence[str] | None
+) -> bool:
     """Whether a standard error reaches from the best scores' AUROC to another's."""
+    if groups is not None and n_groups(groups) < len(labels):
+        drawn = differences(
+            labels, best, other, thresholds=None, groups=groups, n_resamples=RESAMPLES, level=ONE_ERROR
+        )["auroc"]
+        return drawn is None or drawn.ci is None or drawn.ci[0] <= 0
     if min(np.bincount(labels)) < 2:  # one image of a class shows no error
         return True
     z = delong(labels, best, other).z

@@ -9,21 +9,19 @@ Shapes: B batch, N crops, n branches, H W pixels, S side of a crop, C channels o
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tellsign.engine.scores import log_odds
 from tellsign.features.wavelet import haar
-from tellsign.image import square_crops
 from tellsign.nn.backbones import SCRATCH, backbone
 from tellsign.systems.cae_net.fusion import fused
 from tellsign.systems.cae_net.spectra import KINDS, LogSpectrum
-from tellsign.types import ConfigError, ImageError, ManifestError
+from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,7 +58,12 @@ class Branch(nn.Module):
         self.dwt = dwt
         self.spectrum = spectrum
         for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(statistics[name], dtype=torch.float32).view(1, -1, 1, 1))
+            self.register_buffer(name, _per_channel(statistics[name]))
+
+    def standardise_with(self, statistics: Statistics) -> None:
+        """Take mean and std of the C channels in place of those until now."""
+        for name in ("mean", "std"):
+            self.get_buffer(name).copy_(_per_channel(statistics[name]))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1] → (B, 2)."""
@@ -98,31 +101,6 @@ class CaeNet(nn.Module):
         """(B, 3, S, S) in [0, 1] → score (B,) and parts (B, n)."""
         parts = torch.stack([log_odds(branch(images)) for branch in self.branches.values()], dim=1)
         return {"score": fused(parts, self.fusion, self.get_buffer("weights")), "parts": parts}
-
-
-class CropScore(nn.Module):
-    """(B, 3, H, W) in [0, 1] → (B,) score, looking at crops as the detector does: for attacks and studies."""
-
-    def __init__(self, network: nn.Module, *, size: int, max_crops: int) -> None:
-        """Put crops in front of a network.
-
-        Args:    network: a `CaeNet`, or one of its branches.
-                 size, max_crops: of the detector.
-        """
-        super().__init__()
-        self.network = network
-        self.size, self.max_crops = size, max_crops
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] → (B,). Raises ImageError, and TooSmallError as the detector does."""
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
-        S = self.size
-        corners = _corners(images.shape[2], images.shape[3], S, self.max_crops)
-        crops = torch.stack([images[:, :, top : top + S, left : left + S] for top, left in corners], dim=1)
-        found = self.network(crops.flatten(0, 1))
-        scores: Tensor = found["score"] if isinstance(found, dict) else log_odds(found)
-        return scores.reshape(len(images), len(corners)).mean(dim=1)
 
 
 def sub_bands(images: Tensor, dwt: str) -> Tensor:
@@ -176,17 +154,14 @@ def channel_statistics(crops: Iterable[Tensor], entry: Callable[[Tensor], Tensor
     return {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
 
 
-def new_branch(
-    config: CaeNetConfig, name: str, *, statistics: Statistics | None = None, weights: str | None = None
-) -> Branch:
+def new_branch(config: CaeNetConfig, name: str, *, weights: str | None = None) -> Branch:
     """A branch before its training.
 
     Args:    config: of the system.
              name: of the branch.
-             statistics: of the sub-bands or of the spectrum, where the branch looks at them; None: not known
-             yet, 0 and 1.
              weights: to start from; None: what the configuration says.
-    Returns: the branch, its new layers from the current state of PyTorch's random numbers.
+    Returns: the branch, its new layers from the current state of PyTorch's random numbers. Where it looks at
+             sub-bands or a spectrum, it leaves them as they are until it is told to `standardise_with` more.
     Raises:  ConfigError: the backbone or its weights can't be had.
     """
     branch = config.branches[name]
@@ -202,7 +177,7 @@ def new_branch(
     if branch.input == "rgb":
         known: Any = network.pretrained_cfg
         statistics = {key: tuple(known.get(key) or default) for key, default in IMAGENET.items()}
-    elif statistics is None:
+    else:
         statistics = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
     spectrum = LogSpectrum(branch.input, config.size) if branch.input in KINDS else None
     return Branch(network, dwt=dwt, statistics=statistics, spectrum=spectrum)
@@ -220,13 +195,6 @@ def entry_side(config: CaeNetConfig, name: str) -> int:
     return (config.size + 1) // 2 if native else config.size
 
 
-@lru_cache(maxsize=8)
-def _corners(height: int, width: int, size: int, max_crops: int) -> tuple[tuple[int, int], ...]:
-    """Where the detector's crops begin.
-
-    Read off an image whose pixels hold their own row and column, so that the rule is written once.
-    """
-    rows, columns = np.arange(height)[:, None], np.arange(width)
-    grid = np.stack(np.broadcast_arrays(rows, columns, np.zeros((height, width)))).astype(np.float64)
-    crops = square_crops(grid, size, max_crops)
-    return tuple((int(top), int(left)) for top, left in crops[:, :2, 0, 0])
+def _per_channel(numbers: Sequence[float]) -> Tensor:
+    """(C,) → (1, C, 1, 1)."""
+    return torch.tensor(numbers, dtype=torch.float32).view(1, -1, 1, 1)

@@ -9,9 +9,10 @@ Shapes: N samples.
 
 from __future__ import annotations
 
+import io
 import json
+import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from tellsign.data.manifest import Manifest
 from tellsign.data.splitting import parts_by_source
+from tellsign.durable import write_file
 from tellsign.engine.scores import network_scores
 from tellsign.groups import n_groups, sources
 from tellsign.metrics import auroc
@@ -54,7 +56,7 @@ class Retention:
     subsets: tuple[float, ...]  # of the fakes of each subset
     n_subsets: tuple[int, ...]  # images behind them
     seen: tuple[bool, ...]  # whether a stage up to this one trained on the subset
-    reals: float  # of the training's reals
+    reals: float  # of all reals of the training
     n_reals: int
     valid_accuracy: float  # of the images on which checkpoints are chosen
     valid_reals: float  # of their reals
@@ -62,6 +64,9 @@ class Retention:
     valid_auroc: float
     n_valid: int
     weights: str = ""  # digest of the branch's weights, of which all this is said
+    real_parts: tuple[float, ...] = ()  # of the reals of each stage, where stages part them; `seen` holds too
+    n_real_parts: tuple[int, ...] = ()
+    n_valid_reals: int = 0  # 0 in tables that were written without it
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Retention:
@@ -153,7 +158,7 @@ def retention(
     stage: int,
     *,
     subsets: Sequence[Manifest],
-    reals: Manifest,
+    reals: Sequence[Manifest],
     valid: Manifest,
     config: CaeNetConfig,
     weights: str = "",
@@ -163,26 +168,28 @@ def retention(
 
     Args:    branch: after the stage.
              stage: its number, from 1.
-             subsets: of the fakes. reals: of the training.
+             subsets: of the fakes.
+             reals: of the training, one part a stage where stages part them; else all of them as one.
              valid: the images on which checkpoints are chosen.
              config: size, number of crops, workers.
              weights: digest of the branch's. cache: folder of decoded images, or none.
     Returns: accuracies. Images that can't be used don't count.
     """
-    parts = [part.evenly(RETENTION_IMAGES) for part in (*subsets, reals)] + [valid]
+    parts = [part.evenly(RETENTION_IMAGES) for part in (*subsets, *reals)] + [valid]
     together = Manifest(tuple(sample for part in parts for sample in part))
     scores, _ = network_scores(
         branch,
         together,
-        config.size,
-        config.max_crops,
+        config.input.look,
         batch_size=config.training.batch_size,
         workers=config.training.workers,
         cache=cache,
         precision=config.training.precision,
     )
     edges = np.cumsum([len(part) for part in parts])[:-1]
-    *fakes, own_reals, own_valid = np.split(scores, edges)
+    *trained, own_valid = np.split(scores, edges)
+    fakes, own_reals = trained[: len(subsets)], trained[len(subsets) :]
+    all_reals = np.concatenate(own_reals)
     labels = np.array(valid.labels)
     usable = np.isfinite(own_valid)
     known, right = labels[usable], (own_valid[usable] > 0) == (labels[usable] == FAKE)
@@ -191,14 +198,17 @@ def retention(
         subsets=tuple(_share(part > 0, part) for part in fakes),
         n_subsets=tuple(int(np.isfinite(part).sum()) for part in fakes),
         seen=tuple(number <= stage for number in range(1, len(fakes) + 1)),
-        reals=_share(own_reals <= 0, own_reals),
-        n_reals=int(np.isfinite(own_reals).sum()),
+        reals=_share(all_reals <= 0, all_reals),
+        n_reals=int(np.isfinite(all_reals).sum()),
         valid_accuracy=float(right.mean()),
         valid_reals=float(right[known == REAL].mean()),
         valid_fakes=float(right[known == FAKE].mean()),
         valid_auroc=float(auroc(known, own_valid[usable])),
         n_valid=int(usable.sum()),
         weights=weights,
+        real_parts=tuple(_share(part <= 0, part) for part in own_reals) if len(reals) > 1 else (),
+        n_real_parts=tuple(int(np.isfinite(part).sum()) for part in own_reals) if len(reals) > 1 else (),
+        n_valid_reals=int((known == REAL).sum()),
     )
 
 
@@ -225,25 +235,46 @@ def write_retention(file: Path, rows: Sequence[Retention], *, title: str) -> Non
              title: of the picture.
     Raises:  OutputError: they can't be written; a table that was there is whole.
     """
-    drafts = [file.with_name(f".{name}.draft") for name in (file.name, PICTURE)]
+    text = json.dumps({"stages": [asdict(row) for row in rows]}, indent=1) + "\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"stages": [asdict(row) for row in rows]}, indent=1) + "\n"
-        drafts[0].write_text(text, encoding="ascii")
-        _draw(drafts[1], rows, title)
-        drafts[1].replace(file.with_name(PICTURE))
-        drafts[0].replace(file)  # last, since a table that is there is not drawn again
+        write_file(file.with_name(PICTURE), _picture(rows, title))
+        write_file(file, text.encode("ascii"))  # last, since a table that is there is not drawn again
     except OSError as error:
-        for draft in drafts:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {file} ({error.strerror or error}): the trainings that it is about are whole; "
             "make room or mend it, then run the same command again, which goes on from there"
         ) from error
 
 
-def _draw(file: Path, rows: Sequence[Retention], title: str) -> None:
+def real_curves(rows: Sequence[Retention]) -> list[tuple[str, str, list[float]]]:
+    """The training's reals as curves over the stages.
+
+    Args:    rows: of a table.
+    Returns: name, style of the line, and the share called right after each stage. Where stages part the
+             reals, those that were trained on and those to come apart, NaN where there are none.
+    """
+    if not all(row.real_parts for row in rows):
+        return [("reals of the training", "k--", [row.reals for row in rows])]
+    return [
+        (name, style, [_mean_share(row, trained_on=trained_on) for row in rows])
+        for name, style, trained_on in (("reals trained on", "k--", True), ("reals to come", "k-.", False))
+    ]
+
+
+def _mean_share(row: Retention, *, trained_on: bool) -> float:
+    """Of all reals that were trained on until then, or not."""
+    parts = [
+        (share, n)
+        for share, n, seen in zip(row.real_parts, row.n_real_parts, row.seen, strict=True)
+        if seen == trained_on
+    ]
+    n_all = sum(n for _, n in parts)
+    return sum(share * n for share, n in parts) / n_all if n_all else math.nan
+
+
+def _picture(rows: Sequence[Retention], title: str) -> bytes:
+    """A table as curves, in PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -256,7 +287,8 @@ def _draw(file: Path, rows: Sequence[Retention], title: str) -> None:
         # A subset that was not trained on yet is drawn hollow.
         fill = [line.get_color() if known else "white" for known in seen]
         axes.scatter(numbers, values, s=28, c=fill, edgecolors=line.get_color(), zorder=3)
-    axes.plot(numbers, [row.reals for row in rows], "k--", linewidth=1.5, label="reals of the training")
+    for label, style, values in real_curves(rows):
+        axes.plot(numbers, values, style, linewidth=1.5, label=label)
     axes.plot(numbers, [row.valid_reals for row in rows], "k:", linewidth=1.5, label="reals of validation")
     axes.plot(numbers, [row.valid_fakes for row in rows], ":", color="grey", label="fakes of validation")
     axes.set_xticks(numbers)
@@ -265,7 +297,9 @@ def _draw(file: Path, rows: Sequence[Retention], title: str) -> None:
     axes.set_ylabel("share called right (filled: trained on)")
     axes.set_title(title)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
-    figure.savefig(file, format="png", dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
 
 
 def _parts(manifest: Manifest, n: int, *, seed: int, what: str) -> tuple[Manifest, ...]:

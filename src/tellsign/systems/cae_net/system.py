@@ -8,21 +8,21 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts
+from tellsign.artifacts import RUN_SUFFIX
 from tellsign.data.left_out import LeftOut
 from tellsign.data.manifest import require_both_classes
+from tellsign.engine.saved import saved_network
 from tellsign.systems.cae_net.config import CaeNetConfig
-from tellsign.types import ArtifactError, ConfigError
+from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch.nn import Module
 
-    from tellsign.artifacts import Artifact
     from tellsign.data import Manifest
 
 Say = Callable[[str], None]
-RUN_SUFFIX = ".run"  # of the folder beside the detector in which a training's state is kept
 
 
 class CaeNetSystem:
@@ -31,6 +31,7 @@ class CaeNetSystem:
     name = "cae-net"
     config_class = CaeNetConfig
     requires = ("torch", "timm", "onnx", "onnxscript")  # what `fit` imports
+    trains_together = True  # several processes of torchrun call `fit` at once
 
     def __init__(self, config: CaeNetConfig | None = None) -> None:
         self.config = config or CaeNetConfig()
@@ -54,6 +55,7 @@ class CaeNetSystem:
                  can't be written.
         """
         from tellsign.engine.distributed import gathered, this_process
+        from tellsign.engine.memory import memory_errors_explained
         from tellsign.systems.cae_net.training import cache_of, trained_branches, validation_parts
 
         if self.config.region == "face":
@@ -62,15 +64,19 @@ class CaeNetSystem:
                 "faces that it never saw as such; cut the faces first (tellsign data faces), train on the "
                 'crops with region = "image", and scan with --faces'
             )
+        at = this_process(self.config.training.device)
+        gathered(None, at)  # until the first process has made its folder ready, none writes into it
         artifacts.check_target(out)
         for name, part in (("training", train), ("validation", valid)):
             require_both_classes(part, name)
         halves = validation_parts(valid, seed=seed)
         run = out.with_name(out.name + RUN_SUFFIX)
-        branches = trained_branches(self.config, train, halves["checkpoints"], run=run, seed=seed, say=say)
-        at = this_process(self.config.training.device)
-        if at.is_first:
-            self._write(branches, halves["weights"], out, run=run, seed=seed, say=say)
+        with memory_errors_explained("around the trainings", lambda: _rest(run)):
+            branches = trained_branches(
+                self.config, train, halves["checkpoints"], run=run, seed=seed, say=say
+            )
+            if at.is_first:
+                self._write(branches, halves["weights"], out, run=run, seed=seed, say=say)
         gathered(None, at)  # so that every process finds the detector, and none needs the decoded images
         if at.is_first and (cache := cache_of(run, self.config)):
             shutil.rmtree(cache, ignore_errors=True)
@@ -157,6 +163,14 @@ class CaeNetSystem:
         )
 
 
+def _rest(run: Path) -> str:
+    """What is left where memory did not suffice before, between or after the trainings."""
+    return (
+        f"what the branches have learnt until now is kept in {run}. Make memory free, and run the same "
+        "command again, which goes on from there"
+    )
+
+
 def _weights_text(config: CaeNetConfig, weights: tuple[float, ...]) -> str:
     if config.fusion == "vote":
         return f"the majority of {', '.join(config.branches)}"
@@ -165,48 +179,16 @@ def _weights_text(config: CaeNetConfig, weights: tuple[float, ...]) -> str:
 
 def _ensemble(folder: Path) -> tuple[Any, CaeNetConfig]:
     """The network of a detector with its weights, and its configuration."""
-    try:
-        from tellsign.engine.export import network_state
+
+    def empty(config: CaeNetConfig) -> Module:
         from tellsign.systems.cae_net.model import empty_ensemble
-    except ModuleNotFoundError as error:
-        raise _missing(error) from error
-    artifact = artifacts.load(folder)
-    config = _config_of(artifact)
-    try:
-        network = empty_ensemble(config)
-        network.load_state_dict(network_state(artifact))
-    except ModuleNotFoundError as error:
-        raise _missing(error) from error
-    except (RuntimeError, ConfigError) as error:  # other arrays, or a backbone that this timm lacks
-        raise ArtifactError(
-            f"{artifact.path}: its weights don't fit its configuration ({str(error)[:500]}); copy or train "
-            "the detector again"
-        ) from error
-    return network.eval(), config
 
+        return empty_ensemble(config)
 
-def _config_of(artifact: Artifact) -> CaeNetConfig:
-    if artifact.spec.get("system") != CaeNetSystem.name or not isinstance(artifact.spec.get("config"), dict):
-        raise ArtifactError(
-            f"{artifact.path}: this is a detector of the system {artifact.spec.get('system')!r}, expected "
-            f"{CaeNetSystem.name!r}"
-        )
-    try:
-        return CaeNetConfig(**artifact.spec["config"])
-    except (ConfigError, TypeError) as error:
-        raise ArtifactError(
-            f"{artifact.path}: its configuration cannot be read ({error}); train the detector again"
-        ) from error
+    return saved_network(folder, system=CaeNetSystem.name, config_class=CaeNetConfig, empty=empty)
 
 
 def _crop_score(network: Any, config: CaeNetConfig) -> Module:
-    from tellsign.systems.cae_net.model import CropScore
+    from tellsign.nn.region import RegionScore
 
-    return CropScore(network, size=config.size, max_crops=config.max_crops).eval()
-
-
-def _missing(error: ModuleNotFoundError) -> ConfigError:
-    return ConfigError(
-        f"the differentiable form of a detector needs {error.name}; install it with: pip install "
-        "'tellsign[train]'"
-    )
+    return RegionScore(network, config.input.look).eval()

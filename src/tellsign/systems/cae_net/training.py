@@ -8,7 +8,7 @@ Shapes: B batch, N crops of an image, M crops in all, n branches, S side of a cr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from tellsign.engine.faces import FACES
 from tellsign.engine.folder import CACHE
 from tellsign.engine.loop import train_network
 from tellsign.engine.scores import evaluating
+from tellsign.groups import sources
 from tellsign.metrics import auroc
 from tellsign.systems.cae_net.config import MULTISTAGE
 from tellsign.systems.cae_net.fusion import CropScores, fitted_weights, fused_scores, image_means
@@ -79,7 +80,7 @@ class Plan:
     config: CaeNetConfig
     stages: tuple[Stage, ...]  # one, where there is no schedule
     subsets: tuple[Manifest, ...]  # of the fakes; none, where there is no schedule
-    reals: Manifest  # of the training
+    reals: tuple[Manifest, ...]  # of the training: of each stage, where the schedule parts them
     valid: Manifest  # on which the best epoch of a training is chosen
     run: Path  # folder of all trainings
     seed: int  # of everything random
@@ -99,17 +100,22 @@ def trained_branches(
     Raises:  ManifestError, ConfigError: data, options or the run folder don't do; nothing that was learnt is
              lost.
     """
-    reals, n_fakes = training.filter(label=REAL), training.labels.count(FAKE)
+    n_reals, n_fakes = (training.labels.count(label) for label in (REAL, FAKE))
     subsets: tuple[Manifest, ...] = ()
-    stages: tuple[Stage, ...] = (Stage(1, training, len(reals), n_fakes),)
+    stages: tuple[Stage, ...] = (Stage(1, training, n_reals, n_fakes),)
     if config.strategy == MULTISTAGE:
         subsets = fake_subsets(training, stages=config.stages, by=config.subsets, seed=seed)
         stages = stage_manifests(training, subsets, reals=config.reals, seed=seed)
+    shown = stages if config.reals == "disjoint" else stages[:1]  # a repetition is measured once
+    reals = tuple(stage.training.filter(label=REAL) for stage in shown)
     plan = Plan(config, stages, subsets, reals, valid, run, seed, say)
     left_out = LeftOut.of(config.training, say=say)
+    # All of them first: what can't be built is known before an image is read.
+    branches = {name: _begun(name, config, seed=seed) for name in config.branches}
     statistics = _input_statistics(config, training, left_out, cache_of(run, config))
-    # All of them first: what can't be built is known before hours of training, and not after.
-    branches = {name: _begun(name, config, statistics, seed=seed) for name in config.branches}
+    for name, branch in branches.items():
+        if known := statistics.get(config.branches[name].input):
+            branch.standardise_with(known)
     return {name: _trained(branch, name, plan) for name, branch in branches.items()}
 
 
@@ -145,7 +151,8 @@ def chosen_fusion(
     labels = np.array(valid.labels)[crops.rows]
     weights, fitted = tuple(config.fusion_weights), {}
     if config.fusion == "fit":
-        found = fitted_weights(crops, labels)
+        groups = sources(valid)
+        found = fitted_weights(crops, labels, [groups[row] for row in crops.rows])
         weights = found.weights
         fitted = {"fitted": {"n": found.n, "auroc": found.auroc, "best_auroc": found.best}}
     columns = {name: image_means(crops.parts[:, i], crops.image) for i, name in enumerate(config.branches)}
@@ -212,11 +219,11 @@ def example_crops(
     return np.concatenate([crops[:, 0].numpy() for _, crops in batches])
 
 
-def _begun(name: str, config: CaeNetConfig, statistics: Mapping[str, Statistics], *, seed: int) -> Branch:
+def _begun(name: str, config: CaeNetConfig, *, seed: int) -> Branch:
     """A branch before its training; raises ConfigError where its network can't take crops of this size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_branch_seed(seed, name, stage=0))
-        branch = new_branch(config, name, statistics=statistics.get(config.branches[name].input))
+        branch = new_branch(config, name)
     try:
         with evaluating(branch), torch.inference_mode():
             shape = tuple(branch(torch.zeros(1, 3, config.size, config.size)).shape)
@@ -319,10 +326,11 @@ def _usable(
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Rows and crops (B, N, 3, S, S) of the images that can be used; ManifestError where more must be."""
     options = config.training
-    for rows, crops, bad in evaluation_batches(
-        manifest, config.size, max_crops, batch_size=options.batch_size, workers=options.workers, cache=cache
+    look = replace(config.input.look, max_crops=max_crops)
+    for batch in evaluation_batches(
+        manifest, look, batch_size=options.batch_size, workers=options.workers, cache=cache
     ):
-        for row, reason in bad.items():
+        for row, reason in batch.bad.items():
             left_out.add(manifest[row].path, reason)
-        if len(rows):
-            yield rows.tolist(), crops
+        if len(batch.rows):
+            yield batch.rows.tolist(), batch.crops

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.types import REAL, ConfigError
+from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,19 +57,6 @@ def fit(
         scale = np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
     kind, arrays, estimator = _FITTERS[config.classifier]((features - mean) / scale, labels, config, seed)
     return Fitted(kind, {"mean": mean, "scale": scale, **arrays}, estimator)
-
-
-def class_bands(features: FloatArray, labels: NDArray[np.integer[Any]]) -> dict[str, FloatArray]:
-    """Mean and standard deviation of each class, for evidence.
-
-    Args:    features: (B, K).
-             labels: (B,).
-    Returns: band.real_mean, band.real_std, band.fake_mean, band.fake_std, each (K,).
-    """
-    bands: dict[str, FloatArray] = {}
-    for name, members in (("real", features[labels == REAL]), ("fake", features[labels != REAL])):
-        bands |= {f"band.{name}_mean": members.mean(axis=0), f"band.{name}_std": members.std(axis=0)}
-    return bands
 
 
 def _svm(x: FloatArray, y: NDArray[np.integer[Any]], config: SpectrumConfig, _seed: int) -> Any:

@@ -9,14 +9,13 @@ Shapes: B batch, C channels, H W pixels, N crops, S support vectors, K frequency
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tellsign.detectors import from_artifact
-from tellsign.detectors.preprocessing import ProfileInput, native_crops
+from tellsign.detectors.preprocessing import ProfileInput, crop_corners
 from tellsign.features import spectrum
 from tellsign.types import ArtifactError, ImageError
 
@@ -78,7 +77,7 @@ class SpectrumModule(torch.nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
         height, width = images.shape[2:]
-        corners, size = _crops(height, width, self.input)
+        corners, size = crop_corners(height, width, self.input)
         parts = [images[:, :, top : top + size[0], left : left + size[1]] for top, left in corners]
         crops = torch.stack(parts, dim=1).to(self.get_buffer("mean").dtype)
         rows = spectrum.profile(
@@ -89,19 +88,3 @@ class SpectrumModule(torch.nn.Module):
             square=self.input.crop is not None,
         )
         return rows.reshape(len(images), len(corners), rows.shape[1]).mean(dim=1)
-
-
-@lru_cache(maxsize=8)
-def _crops(
-    height: int, width: int, options: ProfileInput
-) -> tuple[tuple[tuple[int, int], ...], tuple[int, int]]:
-    """Where the detector's crops begin, and their height and width.
-
-    Read off an image whose pixels hold their own row and column, so that the rule is written once.
-    """
-    grid = np.stack(
-        np.broadcast_arrays(np.arange(height)[:, None], np.arange(width), np.zeros((height, width)))
-    )
-    crops = native_crops(grid.astype(np.float64), options)
-    corners = tuple((int(top), int(left)) for top, left in crops[:, :2, 0, 0])
-    return corners, (crops.shape[2], crops.shape[3])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tellsign.data import Manifest
-from tellsign.evaluate.cae_net.folds import folds, thinned
+from tellsign.evaluate.folds import folds, thinned
 from tellsign.groups import sources
 from tellsign.types import FAKE, REAL, ManifestError, Sample
 

@@ -1,0 +1,88 @@
+"""SIDA as a detector of its own: images → descriptors → classifier → artifact."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tellsign import artifacts
+from tellsign.detectors.rows import examples
+from tellsign.detectors.vector import class_bands
+from tellsign.systems.sfcl_hcmf.sida_config import SidaConfig
+from tellsign.systems.sfcl_hcmf.sida_model import fit
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch.nn import Module
+
+    from tellsign.data.manifest import Manifest
+
+
+class SidaSystem:
+    """The global statistics of Qiao et al. (2025), eq. 1 to 8, with a classifier from scikit-learn."""
+
+    name = "sida"
+    config_class = SidaConfig
+    requires = ("sklearn",)  # what `fit` imports
+
+    def __init__(self, config: SidaConfig | None = None) -> None:
+        self.config = config or SidaConfig()
+
+    def fit(
+        self,
+        train: Manifest,
+        valid: Manifest,  # noqa: ARG002
+        *,
+        out: Path,
+        seed: int,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Path:
+        """Fit the classifier and write the detector, uncalibrated.
+
+        A detector of faces is fitted on the faces in the images, each with its image's label.
+
+        Args:    train: labelled images.
+                 valid: not looked at: nothing here is stopped early.
+                 out: the detector's folder.
+                 seed: of gradient boosting.
+                 say: told of images that show no face to a detector of faces; they are left out.
+        Returns: `out`.
+        Raises:  ManifestError: an image cannot be used; a training set is not shrunk in silence.
+                 ConfigError: the descriptors can't be fitted.
+        """
+        found = examples(train, self.config.input, say=say)
+        fitted = fit(found.values, found.labels, self.config, seed=seed)
+        artifacts.save(
+            out,
+            spec={
+                "name": self.name,
+                "kind": fitted.kind,
+                "system": self.name,
+                "config": asdict(self.config),
+                "preprocessing": self.config.input.to_spec(),
+                "seed": seed,
+                **found.spec,
+            },
+            arrays={**fitted.arrays, **class_bands(found.values, found.labels)},
+        )
+        return out
+
+    def module(self, artifact: Path) -> Module:
+        """The detector in PyTorch, from the pixels on, where it is linear.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: (B, 3, H, W) in [0, 1] → (B,) scores, differentiable, in evaluation mode and float64.
+        Raises:  ArtifactError: there is no such detector there, or it has no gradient.
+                 ConfigError: PyTorch is missing.
+        """
+        try:
+            from tellsign.systems.sfcl_hcmf.sida_module import SidaModule
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the differentiable form of a detector needs {error.name}; install it with: "
+                "pip install 'tellsign[train]'"
+            ) from error
+        return SidaModule(artifacts.load(artifact)).eval()
