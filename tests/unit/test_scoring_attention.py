@@ -14,12 +14,12 @@ from looking_networks import tiny  # noqa: E402
 from network import CAE_SIZE, write_cae_net, write_network  # noqa: E402
 from pictures import natural  # noqa: E402
 from tellsign import faces, hub  # noqa: E402
-from tellsign.detectors.preprocessing import native_crops  # noqa: E402
 from tellsign.explain.attention import attention_evidence  # noqa: E402
 from tellsign.explain.cam import grad_cam, map_cells  # noqa: E402
 from tellsign.explain.plots import evidence_plot  # noqa: E402
 from tellsign.explain.words import FAITHFULNESS, curve_finding  # noqa: E402
-from tellsign.scoring.attention import Attention, corners, face_in  # noqa: E402
+from tellsign.image import crop_corners, square_crops  # noqa: E402
+from tellsign.scoring.attention import Attention, face_in  # noqa: E402
 from tellsign.scoring.scorer import Scorer  # noqa: E402
 from tellsign.types import ConfigError, Evidence  # noqa: E402
 
@@ -44,11 +44,11 @@ def test_the_crop_with_the_highest_score_is_shown(attention, monkeypatch):
     monkeypatch.setattr("tellsign.faces.boxes", lambda image: ())
     evidence, grounds = attention.evidence(region)
     look = attention.detector.look
-    crops = native_crops(region, look)
+    crops = square_crops(region, look.size, look.max_crops)
     assert len(crops) > 1
     scores = [attention.detector.score({"crops": crop[None, None].astype(np.float32)})[0] for crop in crops]
     best = int(np.argmax(scores))
-    top, left = corners(region, look)[best]
+    top, left = crop_corners(100, 180, look.size, look.max_crops)[best]
     expected = np.round(255 * region[:, top : top + CAE_SIZE, left : left + CAE_SIZE]).transpose(1, 2, 0)
     assert set(grounds) == {"attention of pixels", "attention of bands"}
     for ground in grounds.values():

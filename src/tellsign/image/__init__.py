@@ -3,7 +3,15 @@
 Shapes: H W pixels; an image array is (3, H, W) float32 sRGB in [0, 1].
 """
 
-from tellsign.image.crops import centre_crop, crop, harmonise, harmonised_jpeg, resize, square_crops
+from tellsign.image.crops import (
+    centre_crop,
+    crop,
+    crop_corners,
+    harmonise,
+    harmonised_jpeg,
+    resize,
+    square_crops,
+)
 from tellsign.image.decoding import MAX_PIXELS, Image, ImageMeta, decode
 from tellsign.image.exif import PRIVATE_EXIF, is_private, public_exif
 from tellsign.image.jpeg import (
@@ -21,6 +29,7 @@ __all__ = [
     "ImageMeta",
     "centre_crop",
     "crop",
+    "crop_corners",
     "decode",
     "estimate_jpeg_quality",
     "harmonise",

@@ -60,20 +60,26 @@ def square_crops(array: FloatImage, size: int, max_crops: int) -> FloatImage:
     Raises:  TooSmallError: the image is smaller than a crop; ConfigError: max_crops is less than 1.
     """
     _check_size(array, size)
+    corners = crop_corners(array.shape[1], array.shape[2], size, max_crops)
+    return np.stack([crop(array, top, left, size, size) for top, left in corners])
+
+
+def crop_corners(height: int, width: int, size: int, max_crops: int) -> tuple[tuple[int, int], ...]:
+    """Where the crops of `square_crops` begin.
+
+    Args:    height, width: H and W of the image, at least `size`. size, max_crops: as for `square_crops`.
+    Returns: (top, left) of each.
+    Raises:  ConfigError: max_crops is less than 1.
+    """
     if max_crops < 1:
         raise ConfigError(f"max_crops is {max_crops}; expected 1 or more")
-    H, W = array.shape[1:]
-    most_rows, most_columns = (int(length / size + 0.5) for length in (H, W))
+    most_rows, most_columns = (int(length / size + 0.5) for length in (height, width))
     grids = [(rows, min(most_columns, max_crops // rows)) for rows in range(1, min(most_rows, max_crops) + 1)]
     rows, columns = max(
-        grids, key=lambda grid: (grid[0] * grid[1], -abs(np.log(H / grid[0] / (W / grid[1]))))
+        grids, key=lambda grid: (grid[0] * grid[1], -abs(np.log(height / grid[0] / (width / grid[1]))))
     )
-    return np.stack(
-        [
-            crop(array, top, left, size, size)
-            for top in _positions(H, size, rows)
-            for left in _positions(W, size, columns)
-        ]
+    return tuple(
+        (top, left) for top in _positions(height, size, rows) for left in _positions(width, size, columns)
     )
 
 

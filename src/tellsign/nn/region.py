@@ -7,10 +7,8 @@ Shapes: B batch, N crops of an image, H W pixels, S side of a crop, D numbers of
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +16,7 @@ from torch.nn import functional
 from tellsign.features.colour import ycbcr
 from tellsign.features.dct import block_dct, whole_blocks
 from tellsign.features.sida import sida
-from tellsign.image import square_crops
+from tellsign.image import crop_corners
 from tellsign.image.network_input import SMALLEST
 from tellsign.types import FAKE, REAL, ImageError, TooSmallError
 
@@ -55,8 +53,10 @@ class RegionScore(nn.Module):
 
 def _crops(images: Tensor, look: NetworkInput) -> Tensor:
     """(B, 3, H, W) → (B, N, 3, S, S)"""
-    S = look.size
-    corners = _corners(images.shape[2], images.shape[3], S, look.max_crops)
+    S, (height, width) = look.size, images.shape[-2:]
+    if min(height, width) < S:
+        raise TooSmallError(f"images of {width} × {height} pixels, smaller than a crop of {S} × {S}")
+    corners = crop_corners(height, width, S, look.max_crops)
     return torch.stack([images[:, :, top : top + S, left : left + S] for top, left in corners], dim=1)
 
 
@@ -79,15 +79,3 @@ def _resized(images: Tensor, size: int) -> Tensor:
 def _statistics(images: Tensor) -> Tensor:
     """(B, 3, H, W) → (B, D)"""
     return sida(block_dct(ycbcr(whole_blocks(images))))
-
-
-@lru_cache(maxsize=8)
-def _corners(height: int, width: int, size: int, max_crops: int) -> tuple[tuple[int, int], ...]:
-    """Where the detector's crops begin.
-
-    Read off an image whose pixels hold their own row and column, so that the rule is written once.
-    """
-    rows, columns = np.arange(height)[:, None], np.arange(width)
-    grid = np.stack(np.broadcast_arrays(rows, columns, np.zeros((height, width)))).astype(np.float64)
-    crops = square_crops(grid, size, max_crops)
-    return tuple((int(top), int(left)) for top, left in crops[:, :2, 0, 0])

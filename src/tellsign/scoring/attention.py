@@ -14,7 +14,7 @@ from tellsign.data.augment import Placement, placed_box
 from tellsign.detectors import NETWORK
 from tellsign.explain.attention import attention_evidence, attention_name
 from tellsign.explain.cam import grad_cam
-from tellsign.image import square_crops
+from tellsign.image import crop_corners
 from tellsign.image.network_input import seen
 from tellsign.scoring.engines import torch_branches
 from tellsign.types import ConfigError
@@ -22,7 +22,6 @@ from tellsign.types import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tellsign.image.network_input import NetworkInput
     from tellsign.scoring.scorer import Scorer
     from tellsign.types import Evidence, FloatArray
 
@@ -66,7 +65,8 @@ class Attention:
         look = self.detector.look
         crops = np.asarray(seen(region, look).crops, dtype=np.float32)
         index = int(np.argmax(self.detector.score({"crops": crops[:, None]}))) if len(crops) > 1 else 0
-        crop, (top, left) = crops[index], corners(region, look)[index]
+        corners = crop_corners(region.shape[1], region.shape[2], look.size, look.max_crops)
+        crop, (top, left) = crops[index], corners[index]
         where = (
             f"the {look.size} × {look.size} pixels from column {left} and row {top} on of the {look.region}"
         )
@@ -80,18 +80,6 @@ class Attention:
         )
         ground = np.round(255 * crop.transpose(1, 2, 0)).astype(np.uint8)
         return found, {attention_name(name): ground for name in self.branches}
-
-
-def corners(region: FloatArray, look: NetworkInput) -> list[tuple[int, int]]:
-    """Top and left of each crop of a region: read off pixels that hold their own row and column.
-
-    Args:    region: (3, H, W). look: how native crops are taken.
-    Returns: one a crop.
-    Raises:  TooSmallError: the region is smaller than a crop.
-    """
-    rows, columns = np.indices(region.shape[1:], dtype=np.float64)
-    crops = square_crops(np.stack([rows, columns, columns]), look.size, look.max_crops)
-    return [(int(crop[0, 0, 0]), int(crop[1, 0, 0])) for crop in crops]
 
 
 def face_in(region: FloatArray, top: int, left: int, size: int) -> faces.Box | None:

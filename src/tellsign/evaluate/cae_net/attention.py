@@ -23,9 +23,9 @@ from tellsign.evaluate.samples import content, pictures
 from tellsign.explain.cam import grad_cam
 from tellsign.explain.faithfulness import attention_inside
 from tellsign.faces import Box
-from tellsign.image.network_input import NetworkInput
+from tellsign.image import crop_corners
 from tellsign.metrics.resampling import Design, estimate
-from tellsign.scoring.attention import corners, face_in
+from tellsign.scoring.attention import face_in
 from tellsign.types import FAKE, ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -162,6 +162,6 @@ def _edges(whole: FloatArray, size: int) -> list[int] | None:
     """Left, top, right, bottom of the face in the middle crop; None without one, or of too small an image."""
     if min(whole.shape[1:]) < size:
         return None
-    ((top, left),) = corners(whole, NetworkInput(size))
+    ((top, left),) = crop_corners(whole.shape[1], whole.shape[2], size, 1)
     face = face_in(whole, top, left, size)
     return None if face is None else [face.left, face.top, face.right, face.bottom]
