@@ -55,6 +55,24 @@ SMALL = {
             },
         },
     },
+    "sfcl-hcmf": {
+        "small": {
+            "region": "image",
+            "fit": "crop",
+            "size": 32,
+            "spatial": {"backbone": "test_efficientnet", "weights": "scratch"},
+            "local": {"width": 0.02, "middle": 0, "weights": "scratch"},
+            "hcma": {"d": 16, "heads": 2},
+            "training": {
+                "epochs": 12,
+                "batch_size": 8,
+                "learning_rate": 3e-3,
+                "optimiser": "adamw",
+                "schedule": "cosine",
+                "workers": 0,
+            },
+        },
+    },
     "sida": {
         "logistic_regression": {},
         "gradient_boosting": {
@@ -68,6 +86,13 @@ SMALL = {
 }
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
+SLOW = ("sfcl-hcmf",)  # the export of its graph takes a quarter of a minute, and some tests make two
+
+
+def marked(names):
+    """Parameters of a test that trains twice."""
+    first = [name if isinstance(name, tuple) else (name,) for name in names]
+    return [pytest.param(*n, marks=[pytest.mark.slow] * (n[0] in SLOW)) for n in first]
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +394,7 @@ def test_a_specification_that_cannot_be_carried_out(change, message):
 # training again
 
 
-@pytest.mark.parametrize(("name", "variant"), TRAINED)
+@pytest.mark.parametrize(("name", "variant"), marked(TRAINED))
 def test_the_same_seed_gives_the_same_detector(name, variant, data, tmp_path):
     one, two = (artifacts.load(fitted(name, variant, data, tmp_path / d, seed=3, briefly=True)) for d in "ab")
     assert one.digest == two.digest
@@ -377,7 +402,7 @@ def test_the_same_seed_gives_the_same_detector(name, variant, data, tmp_path):
         assert np.array_equal(one.arrays[key], two.arrays[key])
 
 
-@pytest.mark.parametrize("name", list(hub.SYSTEMS))
+@pytest.mark.parametrize("name", marked(hub.SYSTEMS))
 def test_images_that_changed_are_looked_at_again(name, data, tmp_path):
     """What is kept between two trainings is kept by content and not by name."""
     import shutil

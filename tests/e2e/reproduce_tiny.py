@@ -44,7 +44,8 @@ def with_remembered_graphs(patch: Patch, folder: Path) -> None:
     """Networks with the same weights share a graph; and trainings have no pictures."""
     made = graph_bytes
 
-    def remembered(network: ScoredNetwork, size: int) -> bytes:
+    def remembered(network: ScoredNetwork, size: int, *, n_descriptor: int = 0) -> bytes:
+        assert not n_descriptor
         file = folder / f"{weights_digest(network)}-{size}.onnx"
         if not file.exists():
             file.write_bytes(made(network, size))

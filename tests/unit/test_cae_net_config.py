@@ -108,9 +108,9 @@ def test_the_input_is_what_the_detector_stores():
     ("options", "message"),
     [
         ({"size": 8}, "size is a whole number of at least 16, found 8"),
-        ({"size": 224.0}, "size must be"),
-        ({"size": True}, "size must be"),
-        ({"max_crops": 0}, "max_crops must be"),
+        ({"size": 224.0}, "size is a whole number"),
+        ({"size": True}, "size is a whole number"),
+        ({"max_crops": 0}, "max_crops is a whole number"),
         ({"stages": 0}, "stages is a whole number of at least 1, found 0"),
         ({"stages": -5}, "stages is a whole"),
         ({"stages": "five"}, "stages is a whole"),

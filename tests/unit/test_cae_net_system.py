@@ -441,7 +441,7 @@ def test_no_process_writes_before_all_have_come(data, tmp_path, monkeypatch):
 
 
 def test_images_that_are_smaller_than_the_crops(data, tmp_path):
-    with pytest.raises(ManifestError, match="60 × 60 pixels, smaller than the 64 × 64 needed"):
+    with pytest.raises(ManifestError, match="60 × 60 pixels, this detector needs at least 64 × 64"):
         CaeNetSystem(config(size=64)).fit(*parts_of(data), out=tmp_path / "d", seed=0)
 
 

@@ -500,7 +500,8 @@ def test_bad_images_are_left_out_and_logged(with_bad, tmp_path):
     result, _ = trained(with_bad, tmp_path / "run", config, say=said.append)
     assert [(row["split"], row["row"]) for row in result.skipped] == [("train", 3), ("valid", 3)]
     assert [row["n"] for row in result.history] == [21, 21]
-    assert sum(line.startswith("left out at epoch 1") for line in said) == 2
+    assert sum(line.startswith("left out at epoch 1, step") for line in said) == 1
+    assert sum(line.startswith("left out at the end of epoch 1") for line in said) == 1
     with (tmp_path / "run" / "log.csv").open() as file:
         notes = [row["note"] for row in csv.DictReader(file) if row["event"] == "skipped"]
     assert len(notes) == 2

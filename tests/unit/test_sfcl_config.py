@@ -15,7 +15,7 @@ from tellsign.types import ConfigError
 def test_the_defaults_are_the_published_settings():
     config = SfclHcmfConfig()
     assert (config.region, config.size, config.fit) == ("face", 380, "resize")
-    assert (config.sbcm, config.sida, config.fusion, config.descriptor) == (True, True, "hcmf", "zscore")
+    assert (config.sbcm, config.sida, config.fusion, config.scaling) == (True, True, "hcmf", "zscore")
     assert (config.spatial.backbone, config.spatial.stage) == ("efficientnet_b4", 3)
     assert (config.local.repeats, config.local.width, config.local.middle) == (1, 1.0, 8)
     assert (config.hcma.tokens, config.hcma.d, config.hcma.heads) == ("map", 1024, 8)
@@ -91,7 +91,7 @@ def test_a_started_block_counts(size, grid):
         ({"fit": "stretch"}, "fit is one of resize, crop"),
         ({"fusion": "sum"}, "fusion is one of hcmf, faae, hcma, concat, spatial"),
         ({"fusion": ["hcmf"]}, "fusion is one of"),
-        ({"descriptor": "rank"}, "descriptor is one of zscore, none, layer"),
+        ({"scaling": "rank"}, "scaling is one of zscore, none, layer"),
         ({"preset": "fast"}, "preset is one of paper, stable"),
         ({"size": 31}, "size is a whole number of at least 32, found 31"),
         ({"size": 128.0}, "size is a whole number"),
@@ -126,8 +126,8 @@ def test_what_is_refused(options, message):
         (LocalConfig, {"width": 0}, "width is a number above 0 and up to 2, found 0"),
         (LocalConfig, {"width": float("nan")}, "width is a number"),
         (LocalConfig, {"width": "1"}, "width is a number"),
-        (LocalConfig, {"middle": -1}, "middle is a whole number of at least 0"),
-        (LocalConfig, {"middle": 9}, "middle is 8 at most"),
+        (LocalConfig, {"middle": -1}, "middle is a whole number from 0 to 8, found -1"),
+        (LocalConfig, {"middle": 9}, "middle is a whole number from 0 to 8, found 9"),
         (
             LocalConfig,
             {"width": 0.5},

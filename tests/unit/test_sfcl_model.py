@@ -188,7 +188,7 @@ def test_the_two_baselines_of_the_tables_are_two_networks():
 )
 def test_the_descriptor_is_scaled_as_asked(descriptor, expected):
     made = {"mean": (3.0,) * DESCRIPTOR, "std": (2.0,) * DESCRIPTOR}
-    net = SfclHcmf(config(descriptor=descriptor), descriptors=made).eval()
+    net = SfclHcmf(config(scaling=descriptor), descriptors=made).eval()
     values = descriptors()
     assert torch.allclose(net.descriptor(values), expected(values), atol=1e-5)
     assert not list(net.descriptor.parameters())

@@ -23,7 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "region": ("face", "image"),
     "fit": ("resize", "crop"),
     "fusion": get_args(Fusion),
-    "descriptor": ("zscore", "none", "layer"),
+    "scaling": ("zscore", "none", "layer"),
     "preset": ("paper", "stable"),
     "coefficients": ("zscore", "none"),
     "tokens": ("map", "vector"),
@@ -118,7 +118,7 @@ class SfclHcmfConfig:
     sida: bool = True  # false: no global stream, and no gate
     # Without HCMA there is nothing to gate: the streams and the descriptor stand side by side.
     fusion: Fusion = "hcmf"  # both; faae or hcma: one of them; concat: neither; spatial: that stream alone
-    descriptor: Literal["zscore", "none", "layer"] = "zscore"  # how the 2304 statistics of SIDA are scaled
+    scaling: Literal["zscore", "none", "layer"] = "zscore"  # of the 2304 statistics of SIDA
     spatial: SpatialConfig = field(default_factory=SpatialConfig)  # the table [config.spatial]
     local: LocalConfig = field(default_factory=LocalConfig)  # the table [config.local]
     hcma: HcmaConfig = field(default_factory=HcmaConfig)  # the table [config.hcma]
@@ -126,7 +126,7 @@ class SfclHcmfConfig:
     training: TrainingConfig = field(default_factory=lambda: PRESETS["paper"])  # [config.training]
 
     def __post_init__(self) -> None:
-        _check_choices(self, "region", "fit", "fusion", "descriptor", "preset")
+        _check_choices(self, "region", "fit", "fusion", "scaling", "preset")
         check_whole("size", self.size, LEAST_SIZE)
         _ = self.input  # checks the size and the region
         for name in ("flip", "sbcm", "sida"):
@@ -142,11 +142,19 @@ class SfclHcmfConfig:
         object.__setattr__(self, "training", _training(self.training, self.preset))
 
     @property
+    def descriptor(self) -> Literal["none", "sida"]:
+        """The statistics that the network takes beside the pixels."""
+        return "sida" if self.sida else "none"
+
+    @property
+    def max_crops(self) -> int:
+        """Crops of an image: the one in the middle."""
+        return 1
+
+    @property
     def input(self) -> GraphInput:
         """The part that the detector needs to run."""
-        return GraphInput(
-            region=self.region, size=self.size, fit=self.fit, descriptor="sida" if self.sida else "none"
-        )
+        return GraphInput(region=self.region, size=self.size, fit=self.fit, descriptor=self.descriptor)
 
     @property
     def profile(self) -> dict[str, Any]:
@@ -159,7 +167,7 @@ class SfclHcmfConfig:
         del found["preset"]  # what it stands for is in the training
         for name in ("spatial", "local"):
             found[name]["weights"] = weights_identity(found[name]["weights"])
-        idle = {"local": not self.has_local, "hcma": not self.has_hcma, "descriptor": not self.sida}
+        idle = {"local": not self.has_local, "hcma": not self.has_hcma, "scaling": not self.sida}
         return {name: value for name, value in found.items() if not idle.get(name)}
 
     @property

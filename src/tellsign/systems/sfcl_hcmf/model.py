@@ -63,7 +63,7 @@ class SfclHcmf(nn.Module):
             self.local = LocalStream(config.local, sbcm=config.sbcm, statistics=coefficients)
             deep["spectral"] = self.local.cnn_f.channels
         self.faae = Faae(maps[config.spatial.stage - 1][0], CHANNELS) if config.has_faae else None
-        self.descriptor = _scaling(config.descriptor, descriptors) if config.sida else None
+        self.descriptor = _scaling(config.scaling, descriptors) if config.sida else None
         self.hcma, self.gate = None, None
         features = sum(deep.values()) + (DESCRIPTOR if config.sida else 0)
         if config.has_hcma:
