@@ -9,7 +9,7 @@ import itertools
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from tellsign.calibration import (
     points_by_rule,
 )
 from tellsign.card import refitted_card, trained_card
-from tellsign.configuration import config_of, only_known
+from tellsign.configuration import config_of, known_options, only_known
 from tellsign.data.left_out import LeftOut
 from tellsign.data.manifest import LABEL_NAMES, Manifest, require_both_classes
 from tellsign.data.picture import looked_at
@@ -308,9 +308,10 @@ def _domain_statistics(artifact: Artifact, training: Manifest, left_out: LeftOut
 
 def _candidates(config_class: Any, config: TrainConfig) -> Iterable[Any]:
     only_known(config.grid, config_class, "[grid]")
+    start = config_of(config_class, config.config, "[config]")
     for values in itertools.product(*config.grid.values()):
         one = dict(zip(config.grid, values, strict=True))
-        yield config_of(config_class, {**config.config, **one}, "[config]")
+        yield replace(start, **known_options(one, config_class, "[grid]"))
 
 
 def _parts(manifest: Manifest, config: TrainConfig) -> tuple[Manifest, dict[str, Manifest]]:

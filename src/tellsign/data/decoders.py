@@ -25,7 +25,7 @@ from tellsign.data.pixels import pixels
 from tellsign.faces import Box, square
 from tellsign.image.network_input import Seen
 from tellsign.processes import deaf_to_interrupts, end_with_parent, one_thread, silence
-from tellsign.types import ConfigError, ImageError, NoFaceError
+from tellsign.types import ConfigError, ImageError, NoFaceError, ResourceError
 
 if TYPE_CHECKING:
     from tellsign.data.augment import Pixels
@@ -160,7 +160,7 @@ class DecoderPool:
                 raise
             self._loader = None
             reason = str(error).partition("\n")[0] or type(error).__name__
-            raise ConfigError(
+            raise ResourceError(
                 f"a process that decodes images failed: {reason}. Is there memory for {self.workers} of them "
                 "(in a container also shared memory, /dev/shm)? Try fewer workers. "
                 'A script that starts workers does so below `if __name__ == "__main__":`'

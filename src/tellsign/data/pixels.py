@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.image import Image, decode
-from tellsign.types import ConfigError, ImageError, OutputError
+from tellsign.types import ImageError, OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def pixels(path: Path, cache: Path | None = None, sha256: str = "") -> Pixels:
              sha256: as for `decoded`.
     Returns: (3, H, W) float32 sRGB in [0, 1]; from the cache, uint8 levels where they say the same. An array
              from the cache can't be written to.
-    Raises:  ImageError: as for `decoded`; ConfigError: the cache can't be written.
+    Raises:  ImageError: as for `decoded`; OutputError: the cache can't be written or read.
     """
     if cache is None:
         return decoded(path, sha256).array
@@ -62,7 +62,7 @@ def pixels(path: Path, cache: Path | None = None, sha256: str = "") -> Pixels:
         _write(entry, levels(decoded(path, sha256).array))
         found = _mapped(entry)
     if found is None:
-        raise ConfigError(f"{entry} was written and can't be read; use another folder as cache, or none")
+        raise OutputError(f"{entry} was written and can't be read; use another folder as cache, or none")
     return found
 
 

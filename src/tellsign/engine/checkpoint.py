@@ -57,7 +57,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
 
-class ForeignError(ConfigError):
+class ForeignError(OutputError):
     """A checkpoint that this training must not take, and that may be dear to another."""
 
 
@@ -120,7 +120,7 @@ def newest(run: Path, *, identity: str, say: Say) -> Checkpoint | None:
              identity: digest of the training's.
              say: told of those that are passed over.
     Returns: the checkpoint, or None where there is none.
-    Raises:  ConfigError: one is of another training or format, or can't be read for now, which says nothing
+    Raises:  OutputError: one is of another training or format, or can't be read for now, which says nothing
              of what it holds. It is left as it was.
     """
     for name in list(_names(run)):
@@ -130,7 +130,7 @@ def newest(run: Path, *, identity: str, say: Say) -> Checkpoint | None:
             raise
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
             if (fault := _of_reading(error)) is not None:
-                raise ConfigError(
+                raise OutputError(
                     f"the checkpoint {run / FOLDER / name} cannot be read ({fault.strerror or fault}); it is "
                     "as it was: mend what keeps it from being read, then run the same command again"
                 ) from error

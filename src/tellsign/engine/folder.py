@@ -108,7 +108,7 @@ def opened(
              identity: of `run_identity`. config: all options, which are kept and not compared.
              at: this process; the first holds the folder for all.
              say: told of versions that are others than when the run was begun.
-    Raises:  ConfigError: it holds another training. OutputError: another run is writing it, or it can't be
+    Raises:  OutputError: it holds another training, another run is writing it, or it can't be
              written.
     """
     if not at.is_first:
@@ -129,11 +129,11 @@ def opened(
 
 
 def _begun(run: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What run.json says; raises ConfigError where the folder holds another training."""
+    """What run.json says; raises OutputError where the folder holds another training."""
     file = run / RUN
     if not file.exists():
         if (run / RESULT).exists():
-            raise ConfigError(
+            raise OutputError(
                 f"{run} holds a training that is done, and {RUN} is missing, so nobody knows which: give "
                 "another folder, or remove this one to start anew"
             )
@@ -142,13 +142,13 @@ def _begun(run: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(file.read_bytes())
         found = content["identity"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
+        raise OutputError(
             f"{file} is damaged, so nobody knows what is trained there ({error!r}); give another folder, or "
             "remove this one to start anew"
         ) from error
     if differing := differences(found, identity):
         more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
-        raise ConfigError(
+        raise OutputError(
             f"{run} holds another training: {'; '.join(differing[:5])}{more}. Resume it with what it was "
             "begun with, give another folder, or remove this one to start anew"
         )
@@ -212,7 +212,7 @@ def read_result(run: Path) -> TrainingResult | None:
         rest = "Its checkpoints went when the run was done: give another folder, or remove this one"
         if last_name(run):
             rest = "Remove it, and the same command goes on from the last checkpoint"
-        raise ConfigError(f"{run / RESULT} is damaged ({error!r}). {rest}") from error
+        raise OutputError(f"{run / RESULT} is damaged ({error!r}). {rest}") from error
 
 
 def write_result(result: TrainingResult) -> None:

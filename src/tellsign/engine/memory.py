@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tellsign.engine.checkpoint import what_is_left
-from tellsign.types import ConfigError
+from tellsign.types import ResourceError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -21,11 +21,11 @@ NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "_AL
 
 @contextmanager
 def memory_errors_explained(what: str, rest: Callable[[], str]) -> Iterator[None]:
-    """Raises ConfigError in place of what PyTorch and Python raise when memory does not suffice.
+    """Raises ResourceError in place of what PyTorch and Python raise when memory does not suffice.
 
     Args:    what: was being done.
              rest: says, once it has happened, what is left and what to do.
-    Raises:  ConfigError: memory did not suffice in the block.
+    Raises:  ResourceError: memory did not suffice in the block.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def memory_errors_explained(what: str, rest: Callable[[], str]) -> Iterator[None
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in NO_MEMORY):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"out of memory {what} ({reason}): {rest()}") from error
+        raise ResourceError(f"out of memory {what} ({reason}): {rest()}") from error
 
 
 def training_memory_explained(run: Path, config: TrainingConfig) -> AbstractContextManager[None]:
