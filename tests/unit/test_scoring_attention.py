@@ -1,4 +1,4 @@
-"""The evidence of branches: the crop that was scored, the face in it, curves and words."""
+"""The evidence of networks: the crop that was scored, the face in it, curves and words."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tellsign.explain.words import FAITHFULNESS, curve_finding  # noqa: E402
 from tellsign.image import crop_corners, square_crops  # noqa: E402
 from tellsign.scoring.attention import Attention, face_in  # noqa: E402
 from tellsign.scoring.scorer import Scorer  # noqa: E402
+from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
 from tellsign.types import ConfigError, Evidence  # noqa: E402
 
 
@@ -62,7 +63,7 @@ def test_the_crop_with_the_highest_score_is_shown(attention, monkeypatch):
     ]
     assert f"column {left} and row {top}" in evidence[0].caption
     assert f"of {len(crops)} crops" in evidence[0].caption
-    network, _ = attention.branches["bands"]
+    network = CaeNetSystem().branches(attention.detector.artifact.path)["bands"]
     (values,) = grad_cam(network, crops[best : best + 1].astype(np.float32))
     np.testing.assert_allclose(evidence[2].values, values / values.max(), rtol=1e-3, atol=1e-4)
 
@@ -151,7 +152,7 @@ def test_words_and_plot_of_the_curves(deleted, inserted, words):
     assert list(above.lines[0].get_xdata()[[0, -1]]) == [0, 1]
 
 
-def test_a_system_without_branches(tmp_path, monkeypatch):
+def test_a_system_that_cannot_be_looked_into(tmp_path, monkeypatch):
     from network import PairsSystem
 
     monkeypatch.setattr(hub, "system", lambda name: PairsSystem)
@@ -161,6 +162,6 @@ def test_a_system_without_branches(tmp_path, monkeypatch):
 
 
 def test_branches_that_all_look_at_spectra(tmp_path, monkeypatch):
-    monkeypatch.setattr("tellsign.scoring.attention.torch_branches", lambda artifact: {})
+    monkeypatch.setattr("tellsign.systems.cae_net.system._over_the_picture", lambda *_: {})
     with pytest.raises(ConfigError, match="look at spectra"):
         Attention(Scorer(write_cae_net(tmp_path / "d")))

@@ -1,6 +1,6 @@
-"""Where the branches of a network looked in the crop that was scored, for the page of an explanation.
+"""How a network came to its score of the crop that was scored, for the page of an explanation.
 
-Shapes: N crops of an image, C channels, H W pixels, S side of a crop.
+Shapes: N crops of an image, C channels, H W pixels, S side of a crop, D numbers of a descriptor.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import numpy as np
 from tellsign import faces
 from tellsign.data.augment import Placement, placed_box
 from tellsign.detectors import NETWORK
-from tellsign.explain.attention import attention_evidence, attention_name
-from tellsign.explain.cam import grad_cam
+from tellsign.detectors.engines import DESCRIPTOR
+from tellsign.explain.attention import ScoredCrop
 from tellsign.image import crop_corners
 from tellsign.image.network_input import seen
-from tellsign.scoring.engines import torch_branches
+from tellsign.scoring.engines import torch_evidence
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tellsign.image.network_input import NetworkInput
     from tellsign.scoring.scorer import Scorer
     from tellsign.types import Evidence, FloatArray
 
 
 class Attention:
-    """The branches of a scorer's network, ready to be looked into."""
+    """The network of a scorer, ready to be looked into."""
 
     def __init__(self, scorer: Scorer) -> None:
-        """Load the branches, and find out whether they can be looked into before any image is.
+        """Load the network, and find out whether it can be looked into before any image is.
 
         Args:    scorer: of a network.
-        Raises:  ConfigError: it is no network, its system has no branches whose maps lie over a picture, or
-                 the `train` extra is missing. ArtifactError: its weights don't fit.
+        Raises:  ConfigError: it is no network, its system can't look into it, none of its maps lies over a
+                 picture, or the `train` extra is missing. ArtifactError: its weights don't fit.
         """
         artifact = scorer.artifact
         if artifact.spec.get("kind") != NETWORK:
@@ -42,44 +43,46 @@ class Attention:
                 f"{artifact.name} is no network: nothing in it has attention. Leave out --attention; its "
                 "evidence is on the page without it"
             )
-        self.branches = torch_branches(artifact)
-        if not self.branches:
-            raise ConfigError(
-                f"all branches of {artifact.name} look at spectra, where attention has no place in the "
-                "picture; leave out --attention"
-            )
+        self._evidence = torch_evidence(artifact)
         detector: Any = scorer.detector
         self.detector = detector
-        self.size: int = detector.look.size
-        for network, _ in self.branches.values():
-            grad_cam(network, np.zeros((1, 3, self.size, self.size), np.float32))
 
     def evidence(self, region: FloatArray) -> tuple[tuple[Evidence, ...], dict[str, NDArray[np.uint8]]]:
-        """The evidence of every branch on the crop with the highest score.
+        """The evidence of the network on the crop with the highest score.
 
         Args:    region: (3, H, W) in [0, 1], what the detector looks at.
-        Returns: for each branch a map, curves and, where a face is found, a share; and the crop (S, S, 3)
-                 under each map, by its name.
+        Returns: what its system shows; and the crop (S, S, 3) under each map, by the map's name.
         Raises:  TooSmallError: the region is smaller than a crop.
         """
         look = self.detector.look
-        crops = np.asarray(seen(region, look).crops, dtype=np.float32)
-        index = int(np.argmax(self.detector.score({"crops": crops[:, None]}))) if len(crops) > 1 else 0
-        corners = crop_corners(region.shape[1], region.shape[2], look.size, look.max_crops)
-        crop, (top, left) = crops[index], corners[index]
-        where = (
-            f"the {look.size} × {look.size} pixels from column {left} and row {top} on of the {look.region}"
-        )
+        found, descriptor = seen(region, look)
+        crops = np.asarray(found, dtype=np.float32)
+        index = self._highest(crops, descriptor) if len(crops) > 1 else 0
+        top, left, side = _place(region, look, index)
+        where = f"the {side} × {side} pixels from column {left} and row {top} on of the {look.region}"
+        if side != look.size:
+            where += f", resized to {look.size} × {look.size} as the network sees them"
         if len(crops) > 1:
             where += f", of {len(crops)} crops the one with the highest score"
-        face = face_in(region, top, left, look.size)
-        found = tuple(
-            evidence
-            for name, (network, run) in self.branches.items()
-            for evidence in attention_evidence(name, network, _score(run), crop, where=where, face=face)
+        face = face_in(region, top, left, side)
+        evidence = self._evidence(
+            ScoredCrop(
+                pixels=crops[index],
+                descriptor=descriptor,
+                region=look.region,
+                where=where,
+                face=face and _resized(face, look.size / side),
+            )
         )
-        ground = np.round(255 * crop.transpose(1, 2, 0)).astype(np.uint8)
-        return found, {attention_name(name): ground for name in self.branches}
+        ground = np.round(255 * crops[index].transpose(1, 2, 0)).astype(np.uint8)
+        return evidence, {one.name: ground for one in evidence if one.kind == "heatmap"}
+
+    def _highest(self, crops: FloatArray, descriptor: FloatArray | None) -> int:
+        """The crop with the highest score."""
+        batch = {"crops": crops[:, None]}
+        if descriptor is not None:
+            batch[DESCRIPTOR] = np.repeat(descriptor[None], len(crops), axis=0)
+        return int(np.argmax(self.detector.score(batch)))
 
 
 def face_in(region: FloatArray, top: int, left: int, size: int) -> faces.Box | None:
@@ -96,9 +99,12 @@ def face_in(region: FloatArray, top: int, left: int, size: int) -> faces.Box | N
     return None
 
 
-def _score(run: Any) -> Any:
-    def score(images: FloatArray) -> FloatArray:
-        scores: FloatArray = run(np.asarray(images, dtype=np.float32))[0]
-        return scores
+def _place(region: FloatArray, look: NetworkInput, index: int) -> tuple[int, int, int]:
+    """Row, column and side, in pixels of a region, of one of the crops that a network sees of it."""
+    height, width = region.shape[1:]
+    side = look.size if look.fit == "crop" else min(height, width)
+    return *crop_corners(height, width, side, look.max_crops)[index], side
 
-    return score
+
+def _resized(box: faces.Box, scale: float) -> faces.Box:
+    return faces.Box(*(round(scale * edge) for edge in (box.left, box.top, box.right, box.bottom)))

@@ -1,4 +1,4 @@
-"""What needs the system which made a detector: the engine PyTorch, for GPUs, and a network's branches."""
+"""What needs the system which made a detector: the engine PyTorch, for GPUs, and a look into a network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tellsign.artifacts import Artifact
     from tellsign.detectors.engines import Run
+    from tellsign.explain.attention import CropEvidence
 
 
 def torch_run(artifact: Artifact) -> Run:
@@ -30,23 +31,22 @@ def torch_run(artifact: Artifact) -> Run:
     return network_run(system.module(artifact.path), n_parts=0)
 
 
-def torch_branches(artifact: Artifact) -> dict[str, tuple[Any, Run]]:
-    """The branches of a network in PyTorch, as far as their maps lie over the picture.
+def torch_evidence(artifact: Artifact) -> CropEvidence:
+    """What shows how a network came to its score, in PyTorch.
 
-    Args:    artifact: of a network, written by an installed system, whose `branches(folder)` gives them.
-    Returns: name → module in evaluation mode, (B, 3, S, S) in [0, 1] → logits (B, 2); and what runs it.
-    Raises:  ConfigError: it has none, it does not say which system wrote it, or that or PyTorch is not
-             installed. ArtifactError: its weights don't fit.
+    Args:    artifact: of a network, written by an installed system, whose `evidence(folder)` gives it.
+    Returns: a crop that was scored → its evidence.
+    Raises:  ConfigError: the system has nothing of the kind, none of its maps lies over a picture, it is not
+             known or not installed, or what it needs is not. ArtifactError: its weights don't fit.
     """
     system = _system(artifact)
-    network_run = _network_run()
-    if not hasattr(system, "branches"):
+    if not hasattr(system, "evidence"):
         raise ConfigError(
             f"the system {artifact.spec['system']!r} has no networks that attention could be read from; "
             "leave out --attention"
         )
-    branches = system.branches(artifact.path)
-    return {name: (module, network_run(module, n_parts=0)) for name, module in branches.items()}
+    found: CropEvidence = system.evidence(artifact.path)
+    return found
 
 
 def _system(artifact: Artifact) -> Any:

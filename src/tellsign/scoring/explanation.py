@@ -33,7 +33,7 @@ def explained(
     Args:    scorer: the detector.
              path: an image or a video.
              full_metadata: also show position, serial numbers and owner.
-             attention: of the detector's branches, where it shall be shown.
+             attention: of the detector's network, where it shall be shown.
     Returns: the row of `scan`, and the explanation that goes on the page.
     """
     (row,) = scorer.rows([(path, None)])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from tellsign.data import Manifest
+    from tellsign.explain.attention import CropEvidence
 
 Say = Callable[[str], None]
 
@@ -100,12 +101,28 @@ class CaeNetSystem:
                  spectrum, where a place is a frequency.
         Raises:  ArtifactError: there is no such detector there. ConfigError: PyTorch or timm is missing.
         """
+        return _over_the_picture(*_ensemble(artifact))
+
+    def evidence(self, artifact: Path) -> CropEvidence:
+        """Where each branch looked, of those that `branches` gives, and how far that is to be believed.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: a crop that was scored → its evidence.
+        Raises:  ArtifactError: there is no such detector there. ConfigError: all branches look at spectra, or
+                 PyTorch, timm or captum is missing.
+        """
         network, config = _ensemble(artifact)
-        return {
-            name: network.branches[name]
-            for name, branch in config.branches.items()
-            if branch.input not in {"fft", "dct"}
-        }
+        branches = _over_the_picture(network, config)
+        if not branches:
+            raise ConfigError(
+                f"all branches of {artifact} look at spectra, where attention has no place in the picture; "
+                "leave out --attention"
+            )
+        from tellsign.engine.inference import network_run
+        from tellsign.explain.attention import branch_evidence
+
+        run = {name: (module, network_run(module, n_parts=0)) for name, module in branches.items()}
+        return branch_evidence(run, size=config.size)
 
     def module(self, artifact: Path) -> Module:
         """The detector in PyTorch, from the pixels on.
@@ -186,6 +203,15 @@ def _ensemble(folder: Path) -> tuple[Any, CaeNetConfig]:
         return empty_ensemble(config)
 
     return saved_network(folder, system=CaeNetSystem.name, config_class=CaeNetConfig, empty=empty)
+
+
+def _over_the_picture(network: Any, config: CaeNetConfig) -> dict[str, Module]:
+    """The branches of a network in whose maps a place is a place of the picture, and no frequency."""
+    return {
+        name: network.branches[name]
+        for name, branch in config.branches.items()
+        if branch.input not in {"fft", "dct"}
+    }
 
 
 def _crop_score(network: Any, config: CaeNetConfig) -> Module:
