@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from pictures import natural, save, upsampled  # noqa: E402
-from tellsign import artifacts, faces  # noqa: E402
+from tellsign import artifacts, faces, hub  # noqa: E402
 from tellsign.data import Manifest  # noqa: E402
 from tellsign.data.augment import View  # noqa: E402
 from tellsign.data.face_boxes import FaceBoxes  # noqa: E402
@@ -19,8 +21,10 @@ from tellsign.engine.inference import network_run  # noqa: E402
 from tellsign.engine.loop import train_network  # noqa: E402
 from tellsign.engine.losses import adversarial, cross_entropy, focal, weighted  # noqa: E402
 from tellsign.engine.scores import network_scores  # noqa: E402
+from tellsign.features.sida import entries  # noqa: E402
 from tellsign.image import decode  # noqa: E402
 from tellsign.image.network_input import NetworkInput, described, resized, seen  # noqa: E402
+from tellsign.scoring.attention import Attention  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ManifestError, Sample  # noqa: E402
 from trainings import Tiny, options, splits  # noqa: E402
 
@@ -199,6 +203,68 @@ def test_the_graph_has_two_inputs_and_scores_as_pytorch_does(folder, manifest):
         crops = batch["crops"][0]
         own = run(crops, np.repeat(batch["descriptor"], len(crops), axis=0))[0].mean()
         assert own == pytest.approx(score, abs=1e-4)
+
+
+def test_blocks_and_unusual_statistics_are_shown_without_pytorch(folder, manifest, tmp_path):
+    """By distance to training images, where the artifact knows them."""
+    image, made = natural(7, 40, 33), artifacts.load(folder)
+    shown = [one.name for one in GraphDetector(made).explain(image)]
+    assert shown == ["log spectrum", "score", "detail in blocks"]
+    known = np.stack([described(array, "sida") for array in arrays_of(manifest)]).astype(np.float64)
+    mean, std = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-3)
+    more = {"descriptor.mean": mean, "descriptor.std": std}
+    artifacts.save(tmp_path / "d", spec=made.spec, arrays={**made.arrays, **more}, graph=made.graph)
+    detector = GraphDetector(artifacts.load(tmp_path / "d"))
+    found = detector.explain(image)
+    assert found[2].values.shape == (5, 4)
+    z = (described(image, "sida") - mean) / std
+    assert found[3].values == np.sum(np.abs(z) > 3)
+    order = np.argsort(-np.abs(z))[:10]
+    assert [one.name for one in found[4:]] == [str(entries()[place]) for place in order]
+    assert [float(one.values) for one in found[4:]] == pytest.approx(z[order].tolist())
+    assert f"the training images {mean[order[0]]:.3g} ± {std[order[0]]:.3g}" in found[4].caption
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "words"),
+    [
+        (np.zeros(5), np.ones(2304), "2304 finite numbers each, found the shapes \\(5,\\)"),
+        (np.full(2304, np.nan), np.ones(2304), "2304 finite numbers"),
+        (np.zeros(2304), np.zeros(2304), "'descriptor.std' should be positive"),
+    ],
+)
+def test_what_is_known_of_training_images_is_checked(folder, tmp_path, mean, std, words):
+    made = artifacts.load(folder)
+    arrays = {**made.arrays, "descriptor.mean": mean, "descriptor.std": std}
+    artifacts.save(tmp_path / "d", spec=made.spec, arrays=arrays, graph=made.graph)
+    with pytest.raises(ArtifactError, match=words):
+        GraphDetector(artifacts.load(tmp_path / "d"))
+
+
+def test_the_crop_with_the_highest_score_is_looked_into(folder, monkeypatch):
+    """With the statistics of the whole beside each crop."""
+    given = []
+
+    class Toy:
+        config_class = SimpleNamespace
+
+        def __init__(self, config):
+            self.evidence = lambda path: lambda crop: given.append(crop) or ()
+
+    made = artifacts.load(folder)
+    monkeypatch.setattr(hub, "system", lambda name: Toy)
+    monkeypatch.setattr("tellsign.faces.boxes", lambda image: ())
+    attention = Attention(SimpleNamespace(artifact=made, detector=GraphDetector(made)))
+    image = natural(3, 20, 60)
+    crops, descriptor = seen(image, LOOK.look)
+    beside = torch.from_numpy(descriptor).expand(len(crops), -1)
+    with torch.no_grad():
+        logits = Described()(torch.from_numpy(np.ascontiguousarray(crops)), beside)
+    attention.evidence(image)
+    assert len(crops) == 2
+    np.testing.assert_array_equal(given[0].pixels, crops[int((logits[:, 1] - logits[:, 0]).argmax())])
+    np.testing.assert_array_equal(given[0].descriptor, descriptor)
+    assert "of 2 crops the one with the highest score" in given[0].where
 
 
 def test_a_batch_without_the_statistics_is_refused(folder, manifest):

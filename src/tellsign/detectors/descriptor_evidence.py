@@ -1,5 +1,5 @@
 """What a detector of block-DCT statistics (SIDA) can show: where blocks have detail, how neighbouring blocks
-differ, and which statistics made the score.
+differ, and which statistics made the score, or are unlike those of the training images.
 
 Shapes: C channels, H W pixels, h w blocks of 8 × 8 pixels, K = 2304 statistics.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from tellsign.features.colour import ycbcr
 from tellsign.features.dct import ZIGZAG, block_dct, whole_blocks
-from tellsign.features.sida import entries
+from tellsign.features.sida import LENGTH, entries
 from tellsign.types import Evidence
 
 if TYPE_CHECKING:
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 
 LEVELS = 255  # of brightness, in which people and JPEG count
 N_STRONGEST = 10  # statistics that are named
+FAR = 3  # standard deviations from the training images' mean, beyond which a statistic is counted
 NEIGHBOURS = {  # derivative → the curve's name, and what is compared
     "row": ("change to the block below", "those of the block below it"),
     "column": ("change to the block beside it", "those of the block at its right"),
     "intra": ("change to the next frequency", "the next finer one in the same block"),
 }
+HOW_TO_READ = (
+    "The statistics are taken of the differences between a block of 8 × 8 pixels and the block below it "
+    "(row), or beside it (column), or between neighbouring frequencies inside it (intra-block). Y is "
+    "brightness, Cb and Cr are colour; a frequency (u, v) has u half waves from top to bottom of a block and "
+    "v from left to right."
+)
 
 
 def descriptor_evidence(
@@ -54,17 +61,14 @@ def descriptor_evidence(
     return (
         block_evidence(image, region),
         *(_curve(derivative, own, arrays) for derivative in NEIGHBOURS),
-        _influence(contributions),
+        influence_evidence(contributions, start="an average training image"),
         Evidence(
             kind="scalar",
             name="average training image",
             values=np.asarray(base),
             unit="score",
-            caption="Where the score starts from. What the 2304 statistics of this image add to it follows "
-            "for the strongest: above zero speaks for fake. They are taken of the differences between a "
-            "block of 8 × 8 pixels and the block below it (row), or beside it (column), or between "
-            "neighbouring frequencies inside it (intra-block). Y is brightness, Cb and Cr are colour; "
-            "a frequency (u, v) has u half waves from top to bottom of a block and v from left to right.",
+            caption=f"Where the score starts from. What the {LENGTH} statistics of this image add to it "
+            f"follows for the strongest: above zero speaks for fake. {HOW_TO_READ}",
         ),
         *_strongest(own, arrays, contributions),
     )
@@ -91,6 +95,74 @@ def block_evidence(image: FloatArray, region: str) -> Evidence:
     )
 
 
+def deviation_evidence(
+    own: FloatArray, mean: FloatArray, std: FloatArray, *, region: str
+) -> tuple[Evidence, ...]:
+    """The statistics that are least like those of the training images, whatever the detector makes of them.
+
+    Args:    own: (K,) the descriptor.
+             mean, std: (K,) of the training images, real and fake together.
+             region: image or face, for the captions.
+    Returns: scalars: how many statistics are far off, and the farthest.
+    """
+    z = (np.asarray(own, dtype=np.float64) - mean) / std
+    count = Evidence(
+        kind="scalar",
+        name="unusual statistics",
+        values=np.asarray(float(np.sum(np.abs(z) > FAR))),
+        unit=f"of {LENGTH}",
+        caption=f"How many of the block statistics of this {region} are more than {FAR} standard deviations "
+        f"from their mean over the training images, real and fake together. The farthest follow. Unusual is "
+        f"neither real nor fake: what they did to the score is not said by this. {HOW_TO_READ}",
+    )
+    farthest = (
+        Evidence(
+            kind="scalar",
+            name=str(entries()[place]),
+            values=np.asarray(z[place]),
+            unit="standard deviations",
+            caption=f"This {region} has {own[place]:.3g}; the training images {mean[place]:.3g} ± "
+            f"{std[place]:.3g}.",
+        )
+        for place in strongest(z)
+    )
+    return (count, *farthest)
+
+
+def influence_evidence(contributions: FloatArray, *, start: str, name: str = "influence") -> Evidence:
+    """What the statistics of each frequency did together, frequencies of one fineness in one band.
+
+    Args:    contributions: (K,) of each statistic to the score.
+             start: that they are added to, for the caption.
+             name: of the evidence, which begins with "influence".
+    Returns: a curve of one row.
+    """
+    bands = [sum(entry.frequency) for entry in entries()]
+    return Evidence(
+        kind="curve",
+        name=name,
+        values=np.bincount(bands, weights=contributions).astype(np.float64)[None],
+        unit="change of the score",
+        caption=f"What the statistics of each band of frequencies add to the score of {start}. Above zero "
+        "speaks for fake.",
+        labels=("influence",),
+    )
+
+
+def strongest(values: FloatArray) -> tuple[int, ...]:
+    """The places of the values farthest from 0, those of 0 left out.
+
+    Args:    values: (K,).
+    Returns: 10 places at most, the farthest first.
+
+    Example:
+        >>> strongest(np.array([0.0, 1.0, -2.0]))
+        (2, 1)
+    """
+    order = np.argsort(-np.abs(values), kind="stable")[:N_STRONGEST]
+    return tuple(int(place) for place in order if values[place])
+
+
 def _curve(derivative: str, own: FloatArray, arrays: Mapping[str, FloatArray]) -> Evidence:
     """The mean differences of the brightness, frequency by frequency, over the bands of the classes."""
     places = [
@@ -114,24 +186,9 @@ def _curve(derivative: str, own: FloatArray, arrays: Mapping[str, FloatArray]) -
     )
 
 
-def _influence(contributions: FloatArray) -> Evidence:
-    """What the statistics of each frequency did together, frequencies of one fineness in one band."""
-    bands = [sum(entry.frequency) for entry in entries()]
-    return Evidence(
-        kind="curve",
-        name="influence",
-        values=np.bincount(bands, weights=contributions).astype(np.float64)[None],
-        unit="change of the score",
-        caption="What the statistics of each band of frequencies add to the score of an average training "
-        "image. Above zero speaks for fake.",
-        labels=("influence",),
-    )
-
-
 def _strongest(
     own: FloatArray, arrays: Mapping[str, FloatArray], contributions: FloatArray
 ) -> tuple[Evidence, ...]:
-    order = np.argsort(-np.abs(contributions), kind="stable")[:N_STRONGEST]
     real, spread, fake, fake_spread = (
         arrays[f"band.{name}"] for name in ("real_mean", "real_std", "fake_mean", "fake_std")
     )
@@ -144,6 +201,5 @@ def _strongest(
             caption=f"This image has {own[place]:.3g}; the real training images {real[place]:.3g} ± "
             f"{spread[place]:.3g}, the fake ones {fake[place]:.3g} ± {fake_spread[place]:.3g}.",
         )
-        for place in order
-        if contributions[place]
+        for place in strongest(contributions)
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import artifacts
+from tellsign.detectors.descriptor_evidence import block_evidence, deviation_evidence
 from tellsign.detectors.engines import DESCRIPTOR, onnx_run, openvino_run
 from tellsign.detectors.evidence import spectrum_evidence
 from tellsign.detectors.preprocessing import ProfileInput, domain_input, profile
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
     from tellsign.detectors.engines import Engine, Run
     from tellsign.types import FloatArray
+
+# Arrays that an artifact may hold for what is shown: a descriptor over the training images.
+TYPICAL = ("descriptor.mean", "descriptor.std")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class GraphDetector:
         try:
             self.input = GraphInput.from_spec(artifact.spec["preprocessing"])
             self.part_names = _part_names(artifact.spec)
+            self.typical = _typical(artifact, self.input.look.n_descriptor)
         except ArtifactError as error:
             raise ArtifactError(f"{artifact.path}: {error}; train the detector again") from error
         if artifact.graph is None:
@@ -215,9 +220,17 @@ class GraphDetector:
         return (np.repeat(found, n_crops, axis=0),)
 
     def explain(self, image: FloatArray) -> tuple[Evidence, ...]:
-        """The log spectrum, the score, and that of each part."""
-        batch = {name: array[None] for name, array in self.preprocess(image).items()}
-        scores, parts = self.scores_and_parts(batch)
+        """The log spectrum, the score, and that of each part.
+
+        Where it takes block statistics, also the detail in each block and the statistics that are least like
+        those of the training images.
+
+        Args:    image: (3, H, W) in [0, 1].
+        Returns: heat maps and scalars.
+        Raises:  TooSmallError: the image is smaller than a crop.
+        """
+        inputs = self.preprocess(image)
+        scores, parts = self.scores_and_parts({name: array[None] for name, array in inputs.items()})
         whole = Evidence(
             kind="scalar",
             name="score",
@@ -235,7 +248,12 @@ class GraphDetector:
             )
             for name, values in parts.items()
         ]
-        return (spectrum_evidence(image, self.input.domain), whole, *own)
+        found: tuple[Evidence, ...] = (spectrum_evidence(image, self.input.domain), whole, *own)
+        if self.look.descriptor != "none":
+            found += (block_evidence(image, self.look.region),)
+        if self.typical is not None:
+            found += deviation_evidence(inputs[DESCRIPTOR], *self.typical, region=self.look.region)
+        return found
 
 
 def _part_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
@@ -246,3 +264,18 @@ def _part_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ArtifactError(f"two parts of the graph have one name: {names}")
     return tuple(names)
+
+
+def _typical(artifact: Artifact, length: int) -> tuple[FloatArray, FloatArray] | None:
+    """Mean and deviation of a descriptor over the training images; None where the artifact has none."""
+    if not length or any(name not in artifact.arrays for name in TYPICAL):
+        return None
+    mean, std = (np.asarray(artifact.arrays[name], dtype=np.float64) for name in TYPICAL)
+    if mean.shape != (length,) or std.shape != (length,) or not np.isfinite([mean, std]).all():
+        raise ArtifactError(
+            f"the arrays {' and '.join(map(repr, TYPICAL))} should hold {length} finite numbers each, found "
+            f"the shapes {mean.shape} and {std.shape}"
+        )
+    if not (std > 0).all():
+        raise ArtifactError(f"the array {TYPICAL[1]!r} should be positive")
+    return mean, std

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tellsign.types import Evidence, FloatArray
 
 MAX_BARS = 32
-COARSE_TO_FINE = ("profile", "influence")  # curves over frequencies
+COARSE_TO_FINE = ("profile", "influence")  # what names of curves over frequencies begin with
 TITLES = {  # of evidence whose own name says little to people
     "log spectrum": "Spectrum",
     "profile": "Energy from coarse to fine detail",
@@ -275,13 +275,13 @@ def _legend_columns(labels: Sequence[str]) -> int:
 def _bars(figure: FigureBase, evidence: Evidence, curves: FloatArray) -> None:
     axes = figure.add_subplot()
     values = np.nan_to_num(curves[0], posinf=0, neginf=0)
-    signed = evidence.name == "influence"
+    signed = evidence.name.startswith("influence")
     colours = [LIGHT["fake" if value > 0 else "real"] if signed else LIGHT["ink"] for value in values]
     axes.bar(np.arange(values.size), values, width=0.8, color=colours)
     axes.axhline(0, color=LIGHT["muted"], linewidth=0.8)
     axes.spines["bottom"].set_visible(False)
     axes.set_title(words.visible(evidence.unit))
-    if evidence.name in COARSE_TO_FINE:
+    if evidence.name.startswith(COARSE_TO_FINE):
         _coarse_to_fine(axes, -0.5, values.size - 0.5)
     else:
         axes.set_xlabel("point")
@@ -364,7 +364,7 @@ def _lines(figure: FigureBase, evidence: Evidence, curves: FloatArray) -> None:
             row, color=LIGHT[colours[index % 4]], linestyle=styles[(index + index // 4) % 4], label=label
         )
     axes.set_title(words.visible(evidence.unit))
-    if evidence.name in COARSE_TO_FINE:
+    if evidence.name.startswith(COARSE_TO_FINE):
         _coarse_to_fine(axes, 0, max(curves.shape[1] - 1, 1))
     else:
         axes.set_xlabel("point")

@@ -203,7 +203,7 @@ def curve_finding(evidence: Evidence) -> str:
     rows = dict(zip(evidence.labels, curves, strict=False))
     if {"this image", "real, lower", "real, upper"} <= rows.keys():
         return _band_finding(rows)
-    if evidence.name == "influence" and len(curves) == 1:
+    if evidence.name.startswith("influence") and len(curves) == 1:
         return _influence_finding(curves[0])
     if set(FAITHFULNESS) <= rows.keys():
         return _faithfulness_finding(rows)
