@@ -5,12 +5,19 @@ Shapes: B batch, S side of a crop.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from pictures import natural
+from tellsign import artifacts
+from tellsign.calibration import Calibration, operating_point
+from tellsign.detectors import NETWORK
+from tellsign.detectors.preprocessing import profile
+from tellsign.engine.export import network_arrays
 from tellsign.systems.sfcl_hcmf.config import SfclHcmfConfig
 from tellsign.systems.sfcl_hcmf.model import DESCRIPTOR, SfclHcmf
 
@@ -18,6 +25,7 @@ SIZE = 92  # padded to 96 as 380 is to 384: 12 x 12 blocks, deep maps of 3 x 3 a
 SPATIAL = {"backbone": "test_efficientnet", "weights": "scratch"}
 LOCAL = {"width": 0.02, "middle": 1, "weights": "scratch"}
 HCMA = {"d": 16, "heads": 4}
+N = 60  # scores a class, from which thresholds are made
 
 
 def config(**options: Any) -> SfclHcmfConfig:
@@ -42,6 +50,39 @@ def network(*, seed: int = 0, **options: Any) -> SfclHcmf:
             if tensor.is_floating_point() and tensor.ndim == 1:
                 tensor.add_(0.2 * torch.rand_like(tensor))
     return found.eval()
+
+
+def write_detector(folder: Path, **options: Any) -> Path:
+    """Writes a calibrated detector without a graph, for the engine torch; its verdicts mean nothing."""
+    chosen, made = config(**options), network(**options)
+    profiles = np.stack([profile(natural(seed, 120, 120), chosen.input.domain) for seed in range(8)])
+    spread = np.where(profiles.std(axis=0) > 1e-9, profiles.std(axis=0), 1.0)
+    real, fake = np.linspace(-3, 1, N), np.linspace(-1, 3, N)
+    artifacts.save(
+        folder,
+        spec={
+            "name": "tiny",
+            "kind": NETWORK,
+            "system": "sfcl-hcmf",
+            "config": asdict(chosen),
+            "preprocessing": chosen.input.to_spec(),
+            "graph": {"parts": []},
+            "calibration": Calibration.fit(np.repeat([0, 1], N), np.concatenate([real, fake])).to_dict(),
+            "operating_point": operating_point(real, fake, fpr=0.05, fnr=0.05).to_dict(),
+            "domain": {"limit": 1e6, "quantile": 0.99},
+        },
+        arrays={
+            **network_arrays(made),
+            "domain.mean": profiles.mean(axis=0),
+            "domain.std": spread,
+            "domain.precision": np.eye(profiles.shape[1]),
+            "domain.scales": np.ones(2),
+            "scores.real": real,
+            "scores.fake": fake,
+        },
+        graph=b"no graph",
+    )
+    return folder
 
 
 def images(n: int = 3, size: int = SIZE) -> torch.Tensor:

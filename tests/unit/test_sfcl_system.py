@@ -69,6 +69,19 @@ def test_the_detector_scores_as_its_network_does(folder, manifest):
     assert artifact.spec["parameters"]["total"] == sum(p.numel() for p in network.parameters())
 
 
+def test_what_is_unusual_is_shown_without_the_network(folder):
+    artifact = artifacts.load(folder)
+    network = SfclHcmfSystem(config()).network(folder)
+    for name in ("mean", "std"):
+        np.testing.assert_array_equal(
+            artifact.arrays[f"descriptor.{name}"], network.descriptor.get_buffer(name)
+        )
+    found = detectors.from_artifact(artifact).explain(natural(0, 80, 72))
+    names = [one.name for one in found]
+    assert names[:4] == ["log spectrum", "score", "detail in blocks", "unusual statistics"]
+    assert len(names) == 14
+
+
 def test_the_gradient_reaches_the_pixels_by_both_ways(folder):
     module = SfclHcmfSystem(config()).module(folder)
     image = torch.from_numpy(natural(3, 72, 72)).float()[None].requires_grad_()

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from tellsign.data import Manifest
+    from tellsign.explain.attention import CropEvidence
     from tellsign.systems.sfcl_hcmf.model import SfclHcmf
+    from tellsign.types import FloatArray
 
 Say = Callable[[str], None]
 
@@ -103,6 +105,20 @@ class SfclHcmfSystem:
 
         return RegionScore(network, config.input.look).eval()
 
+    def evidence(self, artifact: Path) -> CropEvidence:
+        """Where the streams looked, and which of the 2304 statistics moved the score.
+
+        Args:    artifact: folder of a detector that this system wrote.
+        Returns: a crop that was scored → its evidence.
+        Raises:  ArtifactError: there is no such detector there. ConfigError: PyTorch, timm or captum is
+                 missing.
+        """
+        network: Any
+        network, config = _network(artifact)
+        from tellsign.systems.sfcl_hcmf.evidence import network_evidence
+
+        return network_evidence(network, config.size)
+
     def _write(
         self,
         network: SfclHcmf,
@@ -136,6 +152,7 @@ class SfclHcmfSystem:
             },
             examples=crops,
             descriptors=descriptors,
+            arrays=_typical(network),
         )
 
 
@@ -145,6 +162,16 @@ def _rest(run: Path) -> str:
         f"what the network has learnt until now is kept in {run}. Make memory free, and run the same command "
         "again, which goes on from there"
     )
+
+
+def _typical(network: SfclHcmf) -> dict[str, FloatArray]:
+    """The statistics over the training images: what is unusual about others is shown without PyTorch."""
+    from tellsign.systems.sfcl_hcmf.standardisation import Standardisation
+
+    found = network.descriptor
+    if not isinstance(found, Standardisation):
+        return {}
+    return {f"descriptor.{name}": found.get_buffer(name).numpy() for name in ("mean", "std")}
 
 
 def _network(folder: Path) -> tuple[Module, SfclHcmfConfig]:
