@@ -98,3 +98,44 @@ def descriptors(n: int = 3) -> torch.Tensor:
 def count(module: torch.nn.Module) -> int:
     """Its parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+CONFIG = """
+system = "sfcl-hcmf"
+name = "tiny"
+
+[config]
+region = "image"
+fit = "crop"
+size = 64
+
+[config.spatial]
+backbone = "test_efficientnet"
+weights = "scratch"
+
+[config.local]
+width = 0.02
+middle = 1
+weights = "scratch"
+
+[config.hcma]
+d = 16
+heads = 4
+
+[config.training]
+epochs = 1
+batch_size = 16
+workers = 0
+device = "cpu"
+"""
+
+
+def write_config(folder: Path, changes: dict[str, str] | None = None) -> Path:
+    """A small configuration as a file for `tellsign train`; changes: text → another."""
+    text = CONFIG
+    for old, new in (changes or {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.toml").write_text(text)
+    return folder / "tiny.toml"

@@ -26,10 +26,23 @@ from cae_net_tiny import without_graph
 from tellsign.cli import main
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.export import ScoredNetwork, graph_bytes
-from tellsign.evaluate.cae_net import ablations, attacked, figures, perturbed, retention, strategies, tables
+from tellsign.evaluate import comparisons
+from tellsign.evaluate.cae_net import ablations, figures, perturbed, retention, strategies
+from tellsign.evaluate.sfcl_hcmf import ablations as sfcl_ablations
+from tellsign.evaluate.sfcl_hcmf import sida, tables
 
 # What is imported when it is first used, so that no process has to.
-IMPORTED = (sklearn.manifold, sklearn.svm, timm, ablations, figures, retention, strategies)
+IMPORTED = (
+    sklearn.manifold,
+    sklearn.svm,
+    timm,
+    ablations,
+    figures,
+    retention,
+    strategies,
+    sfcl_ablations,
+    tables,
+)
 
 
 class Patch:
@@ -77,9 +90,9 @@ def serve() -> None:
         with_remembered_graphs(Patch(), Path(sys.argv[1]))
     else:
         without_graph(Patch())
-    for module in (tables, attacked, perturbed):
-        module.RESAMPLES = 50
-    perturbed.suite = lambda: ("none", "jpeg:50", "blur:9")
+    comparisons.RESAMPLES = 50
+    for module in (perturbed, sida):
+        module.suite = lambda: ("none", "jpeg:50", "blur:9")
     print("ready", flush=True)
     while line := sys.stdin.readline():
         number = os.fork()

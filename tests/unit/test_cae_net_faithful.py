@@ -18,7 +18,8 @@ from tellsign.types import FAKE, REAL, Sample
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.evaluate.cae_net import attention, faithful  # noqa: E402 - need PyTorch
+from tellsign.evaluate import comparisons  # noqa: E402 - need PyTorch
+from tellsign.evaluate.cae_net import faithful  # noqa: E402
 
 SIDE = 24
 
@@ -105,7 +106,7 @@ def test_gains_are_kept(look, sample, monkeypatch, tmp_path):
     ],
 )
 def test_rows_are_means_with_a_verdict(sample, monkeypatch, values, verdict):
-    monkeypatch.setattr(attention, "RESAMPLES", 100)
+    monkeypatch.setattr(comparisons, "RESAMPLES", 100)
     table = np.array([[value, 2 * value] for value in values])
     rows = faithful.gain_rows("it", "a", faithful.Gains((0, 1, 2, 3, 4), table, 0), sample)
     assert [row.column for row in rows] == ["deletion gain, a", "insertion gain, a"]

@@ -23,8 +23,10 @@ from tellsign.types import FAKE, REAL, ConfigError, OutputError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.evaluate.cae_net import attacked, looks, perturbed  # noqa: E402 - need PyTorch
+from tellsign.evaluate import comparisons  # noqa: E402 - need PyTorch
+from tellsign.evaluate.cae_net import attacked, looks  # noqa: E402
 from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look  # noqa: E402
+from tellsign.evaluate.perturbed import Looks, score_rows  # noqa: E402
 from tellsign.systems.cae_net.config import CaeNetConfig  # noqa: E402
 from tellsign.systems.cae_net.model import empty_ensemble  # noqa: E402
 
@@ -120,10 +122,9 @@ def sample(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["noise:20", "jpeg:30", "crop:0.2"])
 def test_a_perturbed_row_is_that_of_files_perturbed_beforehand(look, sample, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(perturbed, "RESAMPLES", 20)
-    given = SimpleNamespace(seed=5, say=lambda text: None)
-    cell = SimpleNamespace(folder=tmp_path / "cell", record={"detector": "d" * 64})
-    rows = perturbed._suite_rows(given, cell, look, sample, parse(name))
+    monkeypatch.setattr(comparisons, "RESAMPLES", 20)
+    said = Looks(look.columns, "d" * 64, tmp_path / "studies", 5, lambda text: None)
+    rows = score_rows(said.perturbed(sample, parse(name)), sample, name, by_class=(BY_WEIGHTS, BY_VOTE))
     found = {(row.row, row.column): row for row in rows}
     files = write_perturbed(sample, tmp_path / "files", parse(name), seed=5).manifest
     assert len(files) == len(sample)

@@ -24,10 +24,11 @@ pytest.importorskip("timm")
 pytest.importorskip("captum")
 pytest.importorskip("onnxscript")
 from looking_networks import logits_and_map  # noqa: E402 - needs PyTorch
-from tellsign.evaluate.cae_net import attacked, attention, faithful, options, tables  # noqa: E402
+from tellsign.evaluate import comparisons  # noqa: E402
+from tellsign.evaluate.cae_net import attacked, attention, faithful, options  # noqa: E402
 from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS  # noqa: E402
 from tellsign.evaluate.cae_net.study import configuration, scores_on  # noqa: E402
-from tellsign.evaluate.cae_net.tables import Pooled  # noqa: E402
+from tellsign.evaluate.comparisons import Pooled, mean_over_groups  # noqa: E402
 from tellsign.evaluate.folds import folds  # noqa: E402
 from tellsign.evaluate.samples import evenly  # noqa: E402
 from tellsign.evaluate.study import Study  # noqa: E402
@@ -82,8 +83,7 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         without_graph(patch)
         patch.setattr("tellsign.faces.boxes", red_box)
-        for module in (tables, attacked, attention):
-            patch.setattr(module, "RESAMPLES", 50)
+        patch.setattr(comparisons, "RESAMPLES", 50)
         patch.setattr(faithful, "N_IMAGES", 4)
         yield
 
@@ -296,7 +296,7 @@ def test_a_mean_is_resampled_by_groups():
     values, labels = np.repeat([0.0, 1.0], 50), np.zeros(100, dtype=int)
 
     def mean(values, groups):
-        return attention.mean_over_groups(values, Pooled(labels, groups, {}, np.zeros(100)))
+        return mean_over_groups(values, Pooled(labels, groups, {}, np.zeros(100)))
 
     apart = mean(values, tuple(map(str, range(100))))
     assert apart.value == 0.5
@@ -304,7 +304,7 @@ def test_a_mean_is_resampled_by_groups():
     two = mean(values, ("a",) * 50 + ("b",) * 50)
     assert (two.value, two.low, two.high) == (0.5, 0.0, 1.0)
     assert np.isnan(mean(values, ("a",) * 100).low)
-    assert attention.mean_over_groups(values[:0], Pooled(labels[:0], (), {}, np.zeros(0))) is None
+    assert mean_over_groups(values[:0], Pooled(labels[:0], (), {}, np.zeros(0))) is None
 
 
 # what can't be made

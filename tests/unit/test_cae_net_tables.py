@@ -24,7 +24,8 @@ from tellsign.types import FAKE, REAL, ConfigError, ManifestError, OutputError, 
 
 pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.evaluate.cae_net import attacked, looks, strategies, study, tables
+from tellsign.evaluate import comparisons
+from tellsign.evaluate.cae_net import attacked, looks, strategies, study
 from tellsign.evaluate.cae_net.ablations import frequency_configs
 from tellsign.evaluate.cae_net.figures import by_chance, same_class
 from tellsign.evaluate.cae_net.retention import stage_rows
@@ -76,7 +77,7 @@ def scored(cell: Any) -> Finished:
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(tables, "RESAMPLES", 100)
+    monkeypatch.setattr(comparisons, "RESAMPLES", 100)
 
 
 @pytest.fixture
@@ -295,8 +296,8 @@ def test_a_table_says_of_itself_what_was_trained_and_how_many_differences_there_
 def test_a_difference_that_may_be_none_is_undecided():
     labels = np.repeat([0, 1], 20)
     one, other = (np.random.default_rng(seed).normal(size=40) + 0.3 * labels for seed in (1, 2))
-    pooled = tables.Pooled(labels, tuple(map(str, range(40))), {}, np.zeros(40))
-    row = tables.difference_row(pooled, one, other, ("a", "b"))
+    pooled = comparisons.Pooled(labels, tuple(map(str, range(40))), {}, np.zeros(40))
+    row = comparisons.difference_row(pooled, one, other, ("a", "b"))
     assert row.ci[0] < 0 < row.ci[1]
     assert row.note == "undecided"
     assert row.reproduced == pytest.approx(auroc(labels, one) - auroc(labels, other))

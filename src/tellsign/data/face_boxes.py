@@ -57,6 +57,15 @@ class FaceBoxes:
         """How many images have a face."""
         return int((self.boxes[:, 2] > self.boxes[:, 0]).sum())
 
+    @property
+    def shown(self) -> NDArray[np.intp]:
+        """Rows of the images that show a face, or can't be read: whoever reads these says why."""
+        return np.flatnonzero((self.boxes[:, 2] > self.boxes[:, 0]) | (self.sizes == 0).any(axis=1))
+
+    def of(self, rows: NDArray[np.intp]) -> FaceBoxes:
+        """Those of some rows."""
+        return FaceBoxes(self.boxes[rows], self.sizes[rows])
+
     def rows(self) -> list[list[int]]:
         """Plain numbers, a row an image, for `from_rows`."""
         found: list[list[int]] = np.concatenate([self.boxes, self.sizes], axis=1).tolist()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tellsign.data.face_boxes import FaceBoxes, face_boxes
 from tellsign.data.manifest import Manifest, require_both_classes
 from tellsign.engine.distributed import gathered
@@ -40,12 +38,12 @@ def with_faces(
     Raises:  ConfigError: as for `found_faces`. ManifestError: a class has no face.
     """
     faces = found_faces(manifest, run, config, at, file=file, cache=cache, say=say)
-    kept = np.flatnonzero((faces.boxes[:, 2] > faces.boxes[:, 0]) | (faces.sizes == 0).any(axis=1))
+    kept = faces.shown
     shown = Manifest(tuple(manifest[row] for row in kept.tolist()))
     require_both_classes(shown, f"what shows a face of the {name} split")
     if at.is_first and len(shown) < len(manifest):
         say(f"faces: {len(manifest) - len(shown)} images of the {name} split show none, and are left out")
-    return shown, FaceBoxes(faces.boxes[kept], faces.sizes[kept])
+    return shown, faces.of(kept)
 
 
 def found_faces(

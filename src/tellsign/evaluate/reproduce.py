@@ -25,7 +25,9 @@ Say = Callable[[str], None]
 _TABLES = "tellsign.evaluate.upconv_tables"
 _FIGURES = "tellsign.evaluate.upconv_figures"
 _CAE = "tellsign.evaluate.cae_net"
-_TRAINING = (_CAE,)  # whose output is a folder of trainings
+_SFCL = "tellsign.evaluate.sfcl_hcmf"
+_DRAWING = (_FIGURES, f"{_SFCL}.figures")  # which draw what needs no training
+_TRAINING = (_CAE, _SFCL)  # whose output, but for those, is a folder of trainings
 N_REPEATS = 10  # random splits, where nothing else is asked for
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
@@ -59,8 +61,16 @@ REGISTRY = {
     "cae-net-roc": ("ROC of branches and ensemble", f"{_CAE}.figures:roc"),
     "cae-net-confusion": ("confusion matrices of branches and ensemble", f"{_CAE}.figures:confusion"),
     "cae-net-tsne": ("penultimate features in a plane by t-SNE", f"{_CAE}.figures:tsne"),
+    "sfcl-table1": ("within one data set, beside other methods", f"{_SFCL}.tables:table1"),
+    "sfcl-table2": ("on other data sets, beside other methods", f"{_SFCL}.tables:table2"),
+    "sfcl-table3": ("without SBCM, without HCMF, without SIDA", f"{_SFCL}.ablations:table3"),
+    "sfcl-table4": ("with FAAE alone, with HCMA alone", f"{_SFCL}.ablations:table4"),
+    "sfcl-sida": ("SIDA alone: perturbations, other sources and sizes", f"{_SFCL}.sida:sida"),
+    "sfcl-dct-heatmap": ("cosine spectra of an image and of its blocks", f"{_SFCL}.figures:dct_heatmap"),
+    "sfcl-sida-plot": ("SIDA's curves of reals and of fakes", f"{_SFCL}.figures:sida_plot"),
 }
-_LOOK_AT_OTHERS = ("cae-net-robustness",)
+_LOOK_AT_OTHERS = ("cae-net-robustness", "sfcl-table2", "sfcl-sida")
+_WITHOUT_NETWORK = ("sfcl-sida",)  # of those that train
 _TRAIN_EXTRA = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn", "torch": "torch", "timm": "timm"}
 
 
@@ -183,14 +193,16 @@ def reproduce(
         raise ConfigError(f"samples are numbers of {MIN_SAMPLES} or more: found {list(samples)}")
     if folds < 2:
         raise ConfigError(f"folds must be 2 or more: found {folds}")
-    trains = REGISTRY[name][1].startswith(_TRAINING)
+    draws = REGISTRY[name][1].startswith(_DRAWING)
+    trains = REGISTRY[name][1].startswith(_TRAINING) and not draws
     if not trains and (config is not None or others is not None):
         raise ConfigError(f"{name} trains no network: leave out the configuration and the other images")
     idle: dict[str, Any] = {"features": features, "image": image, "repeats": repeats} if trains else {}
     idle |= {} if name in _LOOK_AT_OTHERS else {"others": others}
+    idle |= {"config": config} if name in _WITHOUT_NETWORK else {}
     if given := [option for option, value in idle.items() if value is not None]:
         raise ConfigError(f"{name} has no use for {', '.join(given)}; leave out what would do nothing")
-    if out is not None and not trains and not REGISTRY[name][1].startswith(_FIGURES):
+    if out is not None and not trains and not draws:
         raise ConfigError(
             f"{name} draws no picture that could be written to {printable(str(out))}; use --json"
         )

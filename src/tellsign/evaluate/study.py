@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 NEEDS = "needs images and a folder for what is trained: --data MANIFEST -o FOLDER"
+SPECTRUM = "spectrum detector"
+MARGIN = (
+    "The score of the spectrum detector is the margin of its classifier, and from 0 on it calls an image "
+    "fake too. Crop, C and gamma are those of the shipped detector, chosen by cross-validation among the "
+    "images that one was trained on (its card): these may be test images here."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +113,19 @@ class Study:
         name = f"spectrum-fold-{fold}-of-{self.n_folds}"
         return np.array(kept(self.folder, name, identity, made), dtype=np.float64)
 
+    def spectrum_beside(self, cells: Sequence[Finished]) -> tuple[FloatArray | None, str]:
+        """What the spectrum detectors of all folds say of the test images that cells could use.
+
+        Args:    cells: of every fold, in their order.
+        Returns: (N,) scores, or None and the reason where it can't take the images.
+        """
+        try:
+            parts = [self.spectrum_scores(fold.number) for fold in self.folds]
+        except ManifestError as error:
+            return None, f"the spectrum detector can't be fitted: {error}".replace("\n", " ")
+        usable = [part[cell.scores.rows] for part, cell in zip(parts, cells, strict=True)]
+        return np.concatenate(usable), ""
+
 
 def study(inputs: Inputs, *, system: str, small: Path, scorer: Scorer) -> Study | None:
     """What is to be trained and tested.
@@ -119,14 +138,12 @@ def study(inputs: Inputs, *, system: str, small: Path, scorer: Scorer) -> Study 
     Raises:  ConfigError: there is no folder, the configuration is of another system or can't be read, or a
              package is missing. ManifestError: rows are videos, or a file can't be read.
     """
-    if inputs.manifest is None:
+    images = given_images(inputs)
+    if images is None:
         return None
-    if inputs.folder is None:
-        raise ConfigError(f"a training takes long and is kept: {NEEDS}")
-    for manifest in filter(None, (inputs.manifest, inputs.others)):
-        require_images(manifest)
+    assert inputs.folder is not None
     return Study(
-        manifest=known(inputs.manifest),
+        manifest=images[0],
         system=system,
         config=configuration(inputs.config or small, system=system),
         scorer=scorer,
@@ -134,9 +151,26 @@ def study(inputs: Inputs, *, system: str, small: Path, scorer: Scorer) -> Study 
         n_folds=inputs.folds,
         seed=inputs.seed,
         samples=min(inputs.samples) if inputs.samples else None,
-        others=None if inputs.others is None else known(inputs.others),
+        others=images[1],
         say=inputs.say,
     )
+
+
+def given_images(inputs: Inputs) -> tuple[Manifest, Manifest | None] | None:
+    """The images to train and test on, and those of other sources, known by their checksums.
+
+    Args:    inputs: of a reproduction.
+    Returns: None where no manifest is given; None in place of other sources that are not.
+    Raises:  ConfigError: there is no folder for what is trained. ManifestError: rows are videos, or a file
+             can't be read.
+    """
+    if inputs.manifest is None:
+        return None
+    if inputs.folder is None:
+        raise ConfigError(f"a training takes long and is kept: {NEEDS}")
+    for manifest in filter(None, (inputs.manifest, inputs.others)):
+        require_images(manifest)
+    return known(inputs.manifest), None if inputs.others is None else known(inputs.others)
 
 
 def configuration(file: Path, *, system: str) -> Any:

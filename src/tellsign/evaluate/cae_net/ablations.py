@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tellsign.evaluate.cae_net.notes import chosen, multiplicity, scheduled, started, tested_on, trained
+from tellsign.evaluate.ablations import Variant, ablation_table, blank_rows
+from tellsign.evaluate.cae_net.notes import chosen, scheduled, started
 from tellsign.evaluate.cae_net.study import alone, study, wavelet_branch
-from tellsign.evaluate.cae_net.tables import (
-    COMPARISON,
-    DECISION,
-    ENSEMBLE,
-    INTERVALS,
-    NOT_IN_PAPER,
-    PAPER,
-    SUMMARISED,
-    difference_rows,
-    estimates,
-    filled,
-    pooled,
-)
+from tellsign.evaluate.cae_net.tables import COMPARISON, PAPER, SUMMARISED
+from tellsign.evaluate.comparisons import DECISION, INTERVALS, NOT_IN_PAPER, joined
+from tellsign.evaluate.notes import multiplicity
 from tellsign.evaluate.published import printed, share_of
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.study import NEEDS, attempted, first_error
+from tellsign.evaluate.study import NEEDS
 
 if TYPE_CHECKING:
-    from tellsign.evaluate.cells import Finished
+    from collections.abc import Mapping
+
+    from tellsign.evaluate.ablations import Ablation
     from tellsign.evaluate.published import Published
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.evaluate.study import Study
@@ -38,7 +30,6 @@ NATIVE, ENLARGED, PIXELS = "sub-bands, native", "sub-bands, enlarged", "pixels"
 RESNET = {False: "test_resnet", True: "resnet34"}
 CONVNEXT = {False: "test_convnext", True: "convnext_tiny"}
 FREQUENCY = "frequency-method comparison"
-COLUMNS = {"accuracy": "accuracy", "AUROC": "auroc"}  # column → key of `metrics.summary`
 MISMATCH = (
     f"The paper ({SUMMARISED}) puts the loss by a mismatch of the sub-bands' dimensions at about 5 to 7 "
     "points of accuracy, and does not say how they enter the network."
@@ -48,28 +39,25 @@ MISMATCH = (
 def wavelet(name: str, inputs: Inputs) -> Result:
     """One network on native sub-bands, on enlarged ones, and on pixels."""
     given = study(inputs)
-    paper = f"{PAPER}, limitations"
+    paper, blank = f"{PAPER}, limitations", partial(_row, {})
     if given is None:
-        return Result(name, paper, tuple(_empty(dict.fromkeys((NATIVE, ENLARGED, PIXELS)))), (MISMATCH,))
+        rows = blank_rows((NATIVE, ENLARGED, PIXELS), blank, NEEDS)
+        return Result(name, paper, tuple(rows), (MISMATCH,))
     branch = wavelet_branch(given.config)
-    configs = {
-        NATIVE: alone(given.config, branch, dwt="native"),
-        ENLARGED: alone(given.config, branch, dwt="dwt_resize"),
-        PIXELS: alone(given.config, branch, {"input": "rgb"}),
+    variants = {
+        NATIVE: Variant("wavelet-native", alone(given.config, branch, dwt="native")),
+        ENLARGED: Variant("wavelet-enlarged", alone(given.config, branch, dwt="dwt_resize")),
+        PIXELS: Variant("wavelet-pixels", alone(given.config, branch, {"input": "rgb"})),
     }
-    names = {NATIVE: "wavelet-native", ENLARGED: "wavelet-enlarged", PIXELS: "wavelet-pixels"}
-    found = {key: attempted(partial(given.cell, names[key], configs[key])) for key in configs}
-    first_error(list(found.values()))
-    rows = _rows(found, dict.fromkeys(found))
-    rows += difference_rows(found, ((NATIVE, PIXELS), (ENLARGED, PIXELS), (NATIVE, ENLARGED)))
-    backbone = given.config.branches[branch].backbone
+    pairs = ((NATIVE, PIXELS), (ENLARGED, PIXELS), (NATIVE, ENLARGED))
+    table = ablation_table(given, variants, blank=blank, pairs=pairs)
     notes = (
-        f"One network, {backbone}, alone; one split and one seed.",
+        f"One network, {given.config.branches[branch].backbone}, alone; one split and one seed.",
         MISMATCH,
-        *_notes(given, found, rows),
+        *_notes(given, table),
         chosen(inputs),
     )
-    return Result(name, paper, tuple(rows), notes)
+    return Result(name, paper, tuple(table.rows), notes)
 
 
 def frequency(name: str, inputs: Inputs) -> Result:
@@ -81,27 +69,27 @@ def frequency(name: str, inputs: Inputs) -> Result:
         "ConvNeXt, Fourier spectrum": None,
         "ConvNeXt, cosine spectrum": None,
     }
-    paper = f"{PAPER}, {FREQUENCY}"
+    paper, blank = f"{PAPER}, {FREQUENCY}", partial(_row, values)
     if given is None:
-        return Result(name, paper, tuple(_empty(values)), (COMPARISON,))
-    configs = frequency_configs(given.config)
-    cells = {key: f"frequency-{key.lower().replace(', ', '-').replace(' ', '-')}" for key in values}
-    found = {key: attempted(partial(given.cell, cells[key], configs[key])) for key in values}
-    first_error(list(found.values()))
-    rows = _rows(found, values)
+        return Result(name, paper, tuple(blank_rows(values, blank, NEEDS)), (COMPARISON,))
+    variants = {
+        key: Variant(f"frequency-{key.lower().replace(', ', '-').replace(' ', '-')}", config)
+        for key, config in frequency_configs(given.config).items()
+    }
     first, second, fourier, cosine = values
-    rows += difference_rows(found, ((second, first), (second, fourier), (second, cosine)))
+    pairs = ((second, first), (second, fourier), (second, cosine))
+    table = ablation_table(given, variants, blank=blank, pairs=pairs)
     branch = wavelet_branch(given.config)
-    networks = ", ".join(dict.fromkeys(config.branches[branch].backbone for config in configs.values()))
+    networks = ", ".join(dict.fromkeys(one.config.branches[branch].backbone for one in variants.values()))
     notes = (
         (
             f"Networks: {networks}, alone; one split and one seed. Spectra are logarithms of the power of "
             "the whole crop, each colour standardised."
         ),
-        *_notes(given, found, rows),
+        *_notes(given, table),
         chosen(inputs),
     )
-    return Result(name, paper, tuple(rows), notes)
+    return Result(name, paper, tuple(table.rows), notes)
 
 
 def frequency_configs(config: CaeNetConfig) -> dict[str, CaeNetConfig]:
@@ -133,40 +121,22 @@ def _weights(config: CaeNetConfig, backbone: str) -> str:
     return next((one.weights for one in config.branches.values() if one.backbone == backbone), "")
 
 
-def _empty(values: Mapping[str, Published | None]) -> list[Row]:
-    return [_row(key, column, value, NEEDS) for key, value in values.items() for column in COLUMNS]
-
-
-def _row(key: str, column: str, value: Published | None, *reasons: str) -> Row:
+def _row(values: Mapping[str, Published | None], key: str, column: str) -> Row:
     """A row without a measured value; of its columns the paper prints accuracies alone."""
+    value = values.get(key)
     if column != "accuracy" or value is None:
-        return Row(key, column, note="; ".join((NOT_IN_PAPER, *reasons)))
-    remarks = (f"published by {SUMMARISED}", value.note, *reasons)
-    return Row(key, column, share_of(value), note="; ".join(filter(None, remarks)))
+        return Row(key, column, note=NOT_IN_PAPER)
+    remarks = joined(f"published by {SUMMARISED}", value.note or "")
+    return Row(key, column, share_of(value), note=remarks)
 
 
-def _rows(found: Mapping[str, Finished | str], values: Mapping[str, Published | None]) -> list[Row]:
-    rows = []
-    for key, cell in found.items():
-        if isinstance(cell, str):
-            rows += [_row(key, column, values[key], cell) for column in COLUMNS]
-            continue
-        table = pooled([cell.scores])
-        measured = estimates(table, table.columns[ENSEMBLE])
-        rows += [
-            filled(_row(key, column, values[key]), measured[metric]) for column, metric in COLUMNS.items()
-        ]
-    return rows
-
-
-def _notes(given: Study, found: Mapping[str, Finished | str], rows: Sequence[Row]) -> tuple[str, ...]:
-    cells = [cell for cell in found.values() if not isinstance(cell, str)]
-    config = cells[0].cell.config  # of one branch; the others differ from it in what the rows say
+def _notes(given: Study, table: Ablation) -> tuple[str, ...]:
+    config = table.cells[0].cell.config  # of one branch; the others differ from it in what the rows say
     return (
-        f"{tested_on(given, cells[:1])} {trained(given, cells)}",
+        table.described(given),
         f"Weights {started(config)}; {scheduled(config)}.",
         COMPARISON,
         INTERVALS,
-        *multiplicity(rows),
+        *multiplicity(table.rows),
         DECISION,
     )

@@ -9,39 +9,40 @@ Shapes: B images of one size, N images, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look, look_of
-from tellsign.evaluate.cae_net.notes import chosen, described, multiplicity
+from tellsign.evaluate.cae_net.notes import chosen, described
 from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.cae_net.tables import (
     COMPARISON,
-    DECISION,
     ENSEMBLE,
-    INTERVALS,
     METHODS,
-    NOT_IN_PAPER,
     PAPER,
-    RESAMPLES,
     SUMMARISED,
-    Pooled,
-    difference_row,
-    filled,
     published,
     published_versions,
 )
 from tellsign.evaluate.cells import kept
+from tellsign.evaluate.comparisons import (
+    DECISION,
+    INTERVALS,
+    NOT_IN_PAPER,
+    difference_row,
+    estimates,
+    filled,
+    labelled,
+)
+from tellsign.evaluate.notes import multiplicity
 from tellsign.evaluate.published import records
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import content, evenly, pictures
 from tellsign.evaluate.study import NEEDS, Study
-from tellsign.groups import sources
-from tellsign.metrics import summary
 from tellsign.systems.cae_net.config import BRANCHES
-from tellsign.types import FAKE, ManifestError
+from tellsign.types import ManifestError
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
@@ -168,15 +169,8 @@ def attacked_accuracy(block: Block, eps: float | None, sample: Manifest) -> Esti
              sample: the images.
     Returns: the share.
     """
-    groups = sources(sample)
-    return summary(
-        [int(sample[row].label == FAKE) for row in block["rows"]],
-        attack_scores(block, eps),
-        threshold=0.0,
-        groups=[groups[row] for row in block["rows"]],
-        ranks=False,
-        n_resamples=RESAMPLES,
-    )["accuracy"]
+    table = labelled(sample, block["rows"])
+    return estimates(table, attack_scores(block, eps), ranks=False)["accuracy"]
 
 
 def vote_rows(blocks: Mapping[str, Block], sample: Manifest, where: str = "") -> list[Row]:
@@ -205,17 +199,6 @@ def vote_rows(blocks: Mapping[str, Block], sample: Manifest, where: str = "") ->
             for eps in (STRENGTHS if vote == BY_VOTE else EPS)  # before an attack they are the same
         ]
     return rows
-
-
-def labelled(sample: Manifest, rows: Sequence[int]) -> Pooled:
-    """Labels and groups of some rows, to be measured on."""
-    groups = sources(sample)
-    return Pooled(
-        labels=np.array([sample[row].label for row in rows]),
-        groups=tuple(groups[row] for row in rows),
-        columns={},
-        folds=np.zeros(len(rows)),
-    )
 
 
 def _batches(sample: Manifest, size: int) -> Iterator[tuple[list[int], Any]]:

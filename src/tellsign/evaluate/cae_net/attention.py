@@ -17,33 +17,25 @@ from tellsign import image
 from tellsign.data.augment import SHOWN
 from tellsign.data.picture import picture
 from tellsign.evaluate.cae_net.looks import CROPS
-from tellsign.evaluate.cae_net.tables import RESAMPLES
 from tellsign.evaluate.cells import kept
 from tellsign.evaluate.samples import content, pictures
 from tellsign.explain.cam import grad_cam
 from tellsign.explain.faithfulness import attention_inside
 from tellsign.faces import Box
 from tellsign.image import crop_corners
-from tellsign.metrics.resampling import Design, estimate
 from tellsign.scoring.attention import face_in
-from tellsign.types import FAKE, ConfigError, OutputError
+from tellsign.types import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tellsign.data import Manifest
     from tellsign.evaluate.cae_net.looks import Look
-    from tellsign.evaluate.cae_net.tables import Pooled
     from tellsign.evaluate.cells import Finished
     from tellsign.evaluate.study import Study
-    from tellsign.metrics import Estimate
-    from tellsign.metrics.ranking import Counts
-    from tellsign.metrics.resampling import Measure
     from tellsign.types import FloatArray
 
     Faces = Mapping[int, Box]  # row of an image → the face in pixels of its middle crop
-
-LEVEL = 0.95  # of the intervals, as in all tables
 
 
 def known_faces(given: Study, cell: Finished, sample: Manifest) -> Faces | str:
@@ -134,28 +126,6 @@ def shares_inside(look: Look, branch: str, sample: Manifest, faces: Faces) -> li
         maps = grad_cam(network, crops.astype(np.float32, copy=False))
         found += [attention_inside(values, faces[row]) for row, values in zip(part, maps, strict=True)]
     return [None if math.isnan(share) else share for share in found]
-
-
-def mean_over_groups(values: FloatArray, table: Pooled) -> Estimate | None:
-    """A mean with its interval, by resamples of whole groups as every metric has it.
-
-    Args:    values: (N,). table: the labels and groups of their N rows.
-    Returns: the mean; None of nothing.
-    """
-    if not len(values):
-        return None
-    is_fake, order = table.labels == FAKE, np.argsort(values, kind="stable")
-    design = Design.of(is_fake, order, table.groups, n_resamples=RESAMPLES, seed=0, workers=1)
-
-    def measure() -> Measure:
-        def mean(counts: Counts) -> list[float | None]:
-            weights = counts[design.numbers]
-            return [float(weights @ values / weights.sum())]
-
-        return mean
-
-    draws = design.draws(measure)[:, 0]
-    return estimate(float(values.mean()), draws, LEVEL, known=design.varies(is_fake)[None])
 
 
 def _edges(whole: FloatArray, size: int) -> list[int] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tellsign.evaluate.cae_net.study import configuration
-from tellsign.evaluate.cae_net.tables import NOT_IN_PAPER, PAPER
+from tellsign.evaluate.cae_net.tables import PAPER
+from tellsign.evaluate.comparisons import NOT_IN_PAPER
 from tellsign.evaluate.published import records
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.systems.cae_net.config import CaeNetConfig

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import image
-from tellsign.evaluate.cae_net.attacked import labelled
-from tellsign.evaluate.cae_net.attention import mean_over_groups, no_map
-from tellsign.evaluate.cae_net.tables import NOT_IN_PAPER, filled
+from tellsign.evaluate.cae_net.attention import no_map
 from tellsign.evaluate.cells import kept
+from tellsign.evaluate.comparisons import NOT_IN_PAPER, filled, labelled, mean_over_groups
 from tellsign.evaluate.reproduce import Row
 from tellsign.evaluate.samples import content, pictures
 from tellsign.explain.attention import RANDOM_MAPS, STEPS

@@ -12,19 +12,9 @@ import numpy as np
 from tellsign.evaluate.cae_net.looks import Look, look_of
 from tellsign.evaluate.cae_net.notes import chosen, described
 from tellsign.evaluate.cae_net.study import study
-from tellsign.evaluate.cae_net.tables import (
-    COMPARISON,
-    DECISION,
-    ENSEMBLE,
-    INTERVALS,
-    NOT_IN_PAPER,
-    PAPER,
-    Pooled,
-    estimates,
-    method_rows,
-    pooled,
-)
+from tellsign.evaluate.cae_net.tables import COMPARISON, ENSEMBLE, PAPER, method_rows, pooled
 from tellsign.evaluate.cells import kept
+from tellsign.evaluate.comparisons import DECISION, INTERVALS, NOT_IN_PAPER, Pooled, estimates
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import content, evenly, pictures
 from tellsign.evaluate.study import NEEDS

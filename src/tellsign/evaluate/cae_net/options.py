@@ -22,28 +22,29 @@ from tellsign.evaluate.cae_net.attacked import (
     attack_column,
     attack_scores,
     attacked_accuracy,
-    labelled,
     vote_rows,
 )
-from tellsign.evaluate.cae_net.attention import branch_shares, known_faces, mean_over_groups
+from tellsign.evaluate.cae_net.attention import branch_shares, known_faces
 from tellsign.evaluate.cae_net.faithful import branch_gains, gain_column, gain_rows
 from tellsign.evaluate.cae_net.looks import BY_VOTE, BY_WEIGHTS, Look, look_of
-from tellsign.evaluate.cae_net.notes import chosen, described, machines, multiplicity
+from tellsign.evaluate.cae_net.notes import chosen, described
 from tellsign.evaluate.cae_net.study import study
-from tellsign.evaluate.cae_net.tables import (
+from tellsign.evaluate.cae_net.tables import ENSEMBLE, PAPER, pooled
+from tellsign.evaluate.comparisons import (
     DECISION,
     DIFFERENCE,
-    ENSEMBLE,
     INTERVALS,
     NOT_IN_PAPER,
-    PAPER,
     Pooled,
     difference_row,
     difference_rows,
     estimates,
     filled,
-    pooled,
+    labelled,
+    mean_over_groups,
+    rows_where,
 )
+from tellsign.evaluate.notes import machines, multiplicity
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import evenly
 from tellsign.evaluate.study import NEEDS, attempted
@@ -51,8 +52,6 @@ from tellsign.systems.cae_net.config import BRANCHES
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tellsign.data import Manifest
     from tellsign.evaluate.cae_net.attacked import Block
     from tellsign.evaluate.cae_net.attention import Faces
@@ -271,24 +270,18 @@ def _share_row(option: str, branch: str, values: FloatArray | str, table: Pooled
     n, n_blank = int(seen.sum()), int((~seen).sum())
     blank = f", and {n_blank} whose map is zero everywhere" if n_blank else ""
     row = Row(option, column, note=f"{NOT_IN_PAPER}; {n} images with a face{blank}")
-    return filled(row, mean_over_groups(values[seen], _rows_where(table, seen)))
+    return filled(row, mean_over_groups(values[seen], rows_where(table, seen)))
 
 
 def _share_difference(option: str, branch: str, values: FloatArray, first: FloatArray, table: Pooled) -> Row:
     """How much more of the map lies in the face than without the option, where both have a map."""
     both = np.isfinite(values) & np.isfinite(first)
     row = Row(f"{option} - {BASE}", f"{_share_column(branch)}, difference", unit=DIFFERENCE)
-    found = mean_over_groups((values - first)[both], _rows_where(table, both))
+    found = mean_over_groups((values - first)[both], rows_where(table, both))
     if found is None:
         return replace(row, note="no image of which both have a map")
     verdict = "more in the face" if found.low > 0 else "less in the face" if found.high < 0 else "undecided"
     return filled(replace(row, note=f"{verdict}; {int(both.sum())} images"), found)
-
-
-def _rows_where(table: Pooled, chosen: NDArray[np.bool_]) -> Pooled:
-    places = np.flatnonzero(chosen)
-    groups = tuple(table.groups[place] for place in places)
-    return Pooled(table.labels[places], groups, {}, table.folds[places])
 
 
 def _notes(

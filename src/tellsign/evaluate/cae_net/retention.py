@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tellsign.evaluate.cae_net.notes import backbones, chosen, scheduled, started, trained
+from tellsign.evaluate.cae_net.notes import backbones, chosen, scheduled, started
 from tellsign.evaluate.cae_net.strategies import DISJOINT, REPEAT, strategy_cell
 from tellsign.evaluate.cae_net.study import study
-from tellsign.evaluate.cae_net.tables import DECISION, NOT_IN_PAPER, PAPER
+from tellsign.evaluate.cae_net.tables import PAPER
+from tellsign.evaluate.comparisons import DECISION, NOT_IN_PAPER
+from tellsign.evaluate.notes import trained
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.study import NEEDS, attempted, first_error
 

@@ -14,23 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from tellsign.engine.config import TrainingConfig
 from tellsign.engine.losses import epoch_length
-from tellsign.evaluate.cae_net.notes import chosen, described, multiplicity
+from tellsign.evaluate.cae_net.notes import chosen, described
 from tellsign.evaluate.cae_net.study import study
-from tellsign.evaluate.cae_net.tables import (
-    COMPARISON,
+from tellsign.evaluate.cae_net.tables import COMPARISON, ENSEMBLE, PAPER, pooled
+from tellsign.evaluate.comparisons import (
     DECISION,
-    ENSEMBLE,
     INTERVALS,
     NOT_IN_PAPER,
-    PAPER,
     Pooled,
-    complement,
+    class_estimates,
     difference_rows,
     estimates,
     filled,
-    pooled,
 )
 from tellsign.evaluate.folds import thinned
+from tellsign.evaluate.notes import multiplicity
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.study import NEEDS, Study, attempted, first_error
 from tellsign.systems.cae_net.config import MULTISTAGE, CaeNetConfig
@@ -243,11 +241,5 @@ def _epoch_views(config: CaeNetConfig, training: Manifest, options: dict[str, An
 
 def class_rows(row: str, table: Pooled, note: str) -> list[Row]:
     """What the fused score does to either class, as a table's columns."""
-    found = estimates(table, table.columns[ENSEMBLE])
-    values = {
-        "real accuracy": complement(found["fpr"]),
-        "fake accuracy": complement(found["fnr"]),
-        "balanced accuracy": found["balanced_accuracy"],
-        "AUROC": found["auroc"],
-    }
+    values = class_estimates(estimates(table, table.columns[ENSEMBLE]))
     return [filled(Row(row, column, note=note), values[column]) for column in COLUMNS]

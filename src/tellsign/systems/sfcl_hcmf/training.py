@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from tellsign.data.augment import View
-from tellsign.data.face_boxes import FaceBoxes
 from tellsign.data.loading import evaluation_batches
 from tellsign.data.manifest import Manifest
 from tellsign.engine.checkpoint import weights_digest
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from tellsign.data.face_boxes import FaceBoxes
     from tellsign.data.left_out import LeftOut
     from tellsign.data.loading import EvaluationBatch
     from tellsign.engine.folder import TrainingResult
@@ -55,7 +55,7 @@ class Looked:
     def evenly(self, n: int) -> Looked:
         """At most n of them, evenly over the split, the same every time."""
         rows = np.unique(np.linspace(0, len(self.manifest) - 1, min(len(self.manifest), n)).astype(int))
-        faces = self.faces and FaceBoxes(self.faces.boxes[rows], self.faces.sizes[rows])
+        faces = self.faces and self.faces.of(rows)
         return Looked(Manifest(tuple(self.manifest[row] for row in rows.tolist())), faces)
 
 
