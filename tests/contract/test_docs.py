@@ -148,7 +148,8 @@ def test_commands_in_the_documentation_are_taken_as_they_stand(page: Path) -> No
 
 def test_the_readme_and_the_guides_show_commands() -> None:
     """A reader of code blocks that finds nothing would pass everything."""
-    for name in ("README", "docs/guide", "docs/training", "docs/reproduce-cae-net", "docs/reproduced"):
+    pages = ("docs/guide", "docs/training", "docs/reproduce-cae-net", "docs/reproduce-sfcl-hcmf", "docs/reproduced")
+    for name in ("README", *pages):
         assert len(typed_commands((ROOT / f"{name}.md").read_text(encoding="utf-8"))) >= 5, name
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import tellsign
+from reproduce_trials import ENV, Trials, cells_of
 
-from cae_net_tiny import images, write_config, write_one_branch
+from cae_net_tiny import write_config, write_one_branch
 from pictures import write_dataset
 from tellsign.data import Manifest, read, write
 from tellsign.types import FAKE
@@ -25,69 +24,21 @@ pytest.importorskip("onnxscript")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes and signals of POSIX")
 
-TESTS = Path(__file__).resolve().parents[1]
-SCRIPT = TESTS / "e2e" / "reproduce_tiny.py"
-PATHS = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-ENV = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 BRANCHES = ("efficientnet", "deit", "wavelet")
-
-
-class Trials:
-    """One data set, one configuration, the folder of cells that tests share, and what runs commands."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        images(folder / "data")
-        self.config = write_config(folder)
-        self.one_branch = write_one_branch(folder)
-        self.cells = folder / "cells"
-        self.process = subprocess.Popen(
-            [sys.executable, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def arguments(
-        self, name: str, *more: str | Path, out: Path | None = None, config: Path | None = None
-    ) -> list[str]:
-        data = self.folder / "data" / "manifest.csv"
-        given = ["--data", data, "--config", config or self.config, "--folds", "2", "-o", out or self.cells]
-        return [str(one) for one in ("reproduce", name, "--json", *given, *more)]
-
-    def start(self, arguments: list[str]) -> None:
-        self.tell(json.dumps([arguments, str(self.folder / "printed"), str(self.folder / "said")]))
-
-    def tell(self, line: str) -> None:
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def end(self, how: str) -> int:
-        self.tell(how)
-        return int(self.process.stdout.readline())
-
-    def run(self, name: str, *more: str | Path, **options: Path) -> tuple[dict, list[str]]:
-        """The table, and what was said."""
-        self.start(self.arguments(name, *more, **options))
-        status = self.end("wait")
-        said = (self.folder / "said").read_text()
-        assert status == 0, said
-        return json.loads((self.folder / "printed").read_text()), said.splitlines()
 
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
-    trials = Trials(tmp_path_factory.mktemp("trials"))
+    folder = tmp_path_factory.mktemp("trials")
+    trials = Trials(folder, write_config(folder))
+    trials.one_branch = write_one_branch(folder)
     yield trials
-    trials.process.stdin.close()
-    trials.process.wait(60)
+    trials.close()
 
 
 @pytest.fixture(scope="module")
 def singles(trials):
     return trials.run("cae-net-singles")
-
-
-def cells_of(folder: Path) -> dict[str, dict]:
-    return {path.parent.name: json.loads(path.read_bytes()) for path in folder.glob("*/record.json")}
 
 
 def test_singles_say_what_was_published_and_what_came_out(singles, trials):

@@ -50,6 +50,8 @@ def test_every_name_has_a_title_and_a_function() -> None:
         *(f"cae-net-{name}" for name in ("singles", "balancing", "retention", "wavelet", "frequency")),
         *(f"cae-net-{name}" for name in ("fgsm", "robustness", "cost", "roc", "confusion", "tsne")),
         "cae-net-options",
+        *(f"sfcl-table{n}" for n in (1, 2, 3, 4)),
+        *(f"sfcl-{name}" for name in ("sida", "dct-heatmap", "sida-plot")),
     }
     for name, (title, target) in REGISTRY.items():
         assert title, name

@@ -98,7 +98,8 @@ class Judges:
         """Name → detector; without those for which a training image is too small."""
         places = {sample.path: row for row, sample in enumerate(self.examples.manifest)}
         rows = [places[sample.path] for sample in self.train]
-        labels, found = np.array(self.train.labels), {}
+        labels = np.array(self.train.labels)
+        found: dict[str, Any] = {}
         for name, config in configurations().items():
             vectors = self.examples.vectors[config.input]
             if vectors is not None:
