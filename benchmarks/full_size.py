@@ -94,7 +94,7 @@ def branch_steps(config_path: str, name: str, data: str, run: str) -> None:
     """Steps of one branch on files, in this process; prints what they took."""
     from benchmarks import bare
     from tellsign.data.augment import View
-    from tellsign.engine import loop
+    from tellsign.engine import classifier
     from tellsign.systems.cae_net.config import CaeNetConfig
     from tellsign.systems.cae_net.counts import count
     from tellsign.systems.cae_net.model import new_branch
@@ -104,14 +104,14 @@ def branch_steps(config_path: str, name: str, data: str, run: str) -> None:
     view = View(config.size, flip=options.flip, rotation=options.rotation, jitter=options.jitter)
     images, seconds = read(data), []
 
-    def timed(*arguments: Any, step: Callable[..., Any] = loop.training_step, **more: Any) -> Any:
+    def timed(*arguments: Any, step: Callable[..., Any] = classifier.training_step, **more: Any) -> Any:
         began = time.perf_counter()
         found = step(*arguments, **more)
         seconds.append(time.perf_counter() - began)
         return found
 
-    with mock.patch.object(loop, "training_step", timed):
-        result = loop.train_network(
+    with mock.patch.object(classifier, "training_step", timed):
+        result = classifier.train_network(
             branch,
             images,
             Manifest((images[0], images[-1])),

@@ -35,7 +35,7 @@ from benchmarks.decoding import photographs
 from tellsign.data import Manifest
 from tellsign.data.augment import View
 from tellsign.data.loading import Batch
-from tellsign.engine import loop
+from tellsign.engine import classifier
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.systems.cae_net.model import Branch, entry_side, new_branch
 from tellsign.train_config import read_config
@@ -142,7 +142,9 @@ def trained(
     settings = replace(config.training, schedule="constant", checkpoint_seconds=NO_CHECKPOINTS, **options)
     view = View(config.size, flip=True)
     identity = {"detector": "benchmark"}
-    return loop.train_network(branch, training, valid, view, settings, run=run, seed=0, identity=identity)
+    return classifier.train_network(
+        branch, training, valid, view, settings, run=run, seed=0, identity=identity
+    )
 
 
 def in_memory(
@@ -158,7 +160,7 @@ def in_memory(
         paths = write_images(Path(folder), config.size, steps * config.training.batch_size)
         training, valid = labelled(paths), labelled(paths[:2])
         loader = InMemory(training, *batch, before)
-        with mock.patch.object(loop, "new_loader", return_value=loader):
+        with mock.patch.object(classifier, "new_loader", return_value=loader):
             result = trained(branch, training, valid, config, Path(folder) / "run", epochs=1, workers=0)
     return loader, result.history[0]["loss"]
 

@@ -10,8 +10,8 @@ import torch
 from pictures import write_split_dataset
 from tellsign.data import Manifest, read
 from tellsign.data.augment import View
+from tellsign.engine.classifier import train_network
 from tellsign.engine.config import TrainingConfig
-from tellsign.engine.loop import train_network
 
 SIDE = 16
 VIEW = View(size=SIDE)

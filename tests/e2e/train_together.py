@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tellsign import faces
-from tellsign.engine import loop
+from tellsign.engine import classifier
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import gathered, this_process
 from tellsign.engine.faces import found_faces
@@ -113,16 +113,16 @@ def main(data: Path, bad: Path, out: Path) -> None:
 def skipped_over_a_break(bad: Path, run: Path) -> list[tuple[str, int]]:
     """What is left out of a run that is ended after the steps of its only epoch, when every step is saved."""
     config = options(**SETTINGS, epochs=1, on_bad="skip", max_bad=9, checkpoint_seconds=0.0)
-    validated = loop.validated
+    validated = classifier.validated
 
     def ends(*args, **options):
         raise Ended
 
-    loop.validated = ends
+    classifier.validated = ends
     try:
         trained(bad, run, config, model=Tiny(dropout=0))
     except Ended:
-        loop.validated = validated
+        classifier.validated = validated
     result, _ = trained(bad, run, config, model=Tiny(dropout=0))
     return sorted((row["split"], row["row"]) for row in result.skipped)
 

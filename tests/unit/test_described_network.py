@@ -16,9 +16,9 @@ from tellsign.data.augment import View  # noqa: E402
 from tellsign.data.face_boxes import FaceBoxes  # noqa: E402
 from tellsign.data.loading import Loader, evaluation_batches  # noqa: E402
 from tellsign.detectors.graph import GraphDetector, GraphInput  # noqa: E402
+from tellsign.engine.classifier import train_network  # noqa: E402
 from tellsign.engine.export import ScoredNetwork, graph_bytes, parity, save_network  # noqa: E402
 from tellsign.engine.inference import network_run  # noqa: E402
-from tellsign.engine.loop import train_network  # noqa: E402
 from tellsign.engine.losses import adversarial, cross_entropy, focal, weighted  # noqa: E402
 from tellsign.engine.scores import network_scores  # noqa: E402
 from tellsign.features.sida import entries  # noqa: E402

@@ -14,8 +14,8 @@ from tellsign import faces  # noqa: E402
 from tellsign.data import Manifest  # noqa: E402
 from tellsign.data.augment import View  # noqa: E402
 from tellsign.engine.checkpoint import weights_digest  # noqa: E402
+from tellsign.engine.classifier import train_network  # noqa: E402
 from tellsign.engine.config import TrainingConfig  # noqa: E402
-from tellsign.engine.loop import train_network  # noqa: E402
 from tellsign.engine.losses import adversarial, attentive, cross_entropy, focal, training_loss  # noqa: E402
 from tellsign.engine.scores import arithmetic  # noqa: E402
 from tellsign.nn.attention import CamLayer, attention_outside, box_masks, cam_layer  # noqa: E402

@@ -237,9 +237,9 @@ def test_an_optimiser_goes_on(tmp_path, layout):
     networks = [model(memory_format=layout) for _ in range(2)]
     first, second = (torch.optim.Adam(network.parameters(), lr=0.1, fused=True) for network in networks)
     step(networks[0], first)
-    tensors = checkpoint.training_tensors(networks[0], first)
+    tensors = checkpoint.training_tensors(networks[0], [first])
     checkpoint.save(tmp_path, "1", identity=OWN, state={}, tensors=tensors)
-    checkpoint.restore(newest(tmp_path), networks[1], second)
+    checkpoint.restore(newest(tmp_path), networks[1], [second])
     for network, optimiser in zip(networks, (first, second), strict=True):
         step(network, optimiser)
     one, other = (network.state_dict() for network in networks)

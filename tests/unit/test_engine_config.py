@@ -26,7 +26,8 @@ def test_every_option_is_checked(field):
         {"epochs": -1}, {"epochs": 0}, {"epochs": 2.0}, {"epochs": True}, {"batch_size": 0},
         {"learning_rate": 0}, {"learning_rate": -1e-4}, {"learning_rate": math.inf}, {"weight_decay": -1},
         {"clip_norm": math.inf}, {"patience": -1}, {"workers": -1}, {"cache": 1}, {"channels_last": "yes"},
-        {"checkpoint_seconds": -1}, {"optimiser": "sgd"}, {"precision": "float16"}, {"max_bad": 3},
+        {"checkpoint_seconds": -1}, {"optimiser": "lion"}, {"precision": "float16"}, {"max_bad": 3},
+        {"momentum": 1.0}, {"momentum": -0.1}, {"momentum": True},
     ],
     ids=str,
 )  # fmt: skip

@@ -16,10 +16,11 @@ import torch
 from pictures import natural, save
 from tellsign.data import Manifest
 from tellsign.data.augment import augmented
-from tellsign.engine import loop
+from tellsign.engine import classifier, loop
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.config import TrainingConfig
-from tellsign.engine.losses import cross_entropy, epoch_order
+from tellsign.engine.losses import balanced_loss, cross_entropy, epoch_order
+from tellsign.engine.schedule import learning_rate
 from tellsign.engine.scores import network_scores
 from tellsign.image import decode
 from tellsign.types import ConfigError, ManifestError
@@ -161,7 +162,7 @@ def test_every_option_changes_and_resumes(unequal, tmp_path, more):
 
     def run(name, config, **others):
         known = {"run": tmp_path / name, "seed": 3, "identity": {"detector": "tiny"}}
-        return loop.train_network(Tiny(norm=True), *unequal, VIEW, config, **known, **others)
+        return classifier.train_network(Tiny(norm=True), *unequal, VIEW, config, **known, **others)
 
     straight = run("straight", config)
     calls = 0
@@ -173,7 +174,7 @@ def test_every_option_changes_and_resumes(unequal, tmp_path, more):
             raise Killed
         return balanced(model, images, labels)
 
-    balanced = loop.balanced_loss(config.balance, unequal[0].labels)
+    balanced = balanced_loss(config.balance, unequal[0].labels)
     n_images = {"over": 22, "under": 6}.get(config.balance, 14)
     n_steps = -(-n_images // 4)
     with pytest.raises(Killed):
@@ -403,7 +404,7 @@ def test_another_training_is_refused(data, tmp_path):
     training, valid = splits(data)
     turned = Manifest(training.samples[::-1])
     with pytest.raises(ConfigError, match=r"data\.rows was"):
-        loop.train_network(
+        classifier.train_network(
             Tiny(), turned, valid, VIEW, options(epochs=1), run=run, seed=3, identity={"detector": "tiny"}
         )
     # What the weights do not depend on may change.
@@ -465,7 +466,9 @@ def test_a_class_is_missing(data, tmp_path):
         (training, valid[:0], "validation"),
     ):
         with pytest.raises(ManifestError, match=f"the {name} split needs reals and fakes"):
-            loop.train_network(Tiny(), one, other, VIEW, options(), run=tmp_path / "r", seed=0, identity={})
+            classifier.train_network(
+                Tiny(), one, other, VIEW, options(), run=tmp_path / "r", seed=0, identity={}
+            )
     assert not (tmp_path / "r").exists()
 
 
@@ -512,14 +515,14 @@ def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(data, tmp_path, 
     """Also where a run was ended between that step and the validation."""
     config = options(epochs=2, schedule="cosine", checkpoint_seconds=0.0)
     straight, _ = trained(data, tmp_path / "straight", config)
-    expected = [loop.learning_rate(config, steps, 6) for steps in (5, 11)]
+    expected = [learning_rate(config, steps, 6) for steps in (5, 11)]
     assert [row["learning_rate"] for row in straight.history] == expected
 
     def killed(*args, **options):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "validated", killed)
+        patch.setattr(classifier, "validated", killed)
         with pytest.raises(Killed):
             trained(data, tmp_path / "run", config)
     resumed, _ = trained(data, tmp_path / "run", config)
@@ -541,13 +544,13 @@ def test_decoded_images_are_kept_where_it_is_asked_for(data, tmp_path, cache):
 
 
 def test_validation_is_none_of_the_time_in_which_images_are_learnt_from(data, tmp_path, monkeypatch):
-    original = loop.validated
+    original = classifier.validated
 
     def slow(*args, **options):
         time.sleep(0.3)
         return original(*args, **options)
 
-    monkeypatch.setattr(loop, "validated", slow)
+    monkeypatch.setattr(classifier, "validated", slow)
     (row,) = trained(data, tmp_path / "run", options(epochs=1, checkpoint_seconds=0.0))[0].history
     assert row["seconds"] - row["training_seconds"] >= 0.3
     assert row["images_per_second"] == pytest.approx(row["n"] / row["training_seconds"])
@@ -601,12 +604,12 @@ def test_no_gpu(data, tmp_path):
 
 def test_learning_rates():
     config = TrainingConfig(epochs=4, schedule="cosine", learning_rate=2.0)
-    rates = [loop.learning_rate(config, step, 10) for step in range(40)]
+    rates = [learning_rate(config, step, 10) for step in range(40)]
     assert rates[:3] == [1.0, 2.0, 2.0]  # 5 % of 40 steps rise
     assert rates[2 + 19] == pytest.approx(1.0)  # half way down
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 0.01
-    assert loop.learning_rate(TrainingConfig(learning_rate=0.5), 7, 10) == 0.5
+    assert learning_rate(TrainingConfig(learning_rate=0.5), 7, 10) == 0.5
 
 
 def test_step_seeds_differ():

@@ -11,8 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tellsign.engine import record
+from tellsign.engine import curves, record
 from tellsign.engine.record import Cadence, Journal, Step
+
+BY_AUROC = {"auroc": "highest", "loss": "lowest"}
+CLOSING = {"learning_rates": {"network": 0.1}, "weights": "abc", "best": BY_AUROC}
 
 
 def after(*epochs: tuple[float, float], n_steps: int = 4) -> Journal:
@@ -21,7 +24,7 @@ def after(*epochs: tuple[float, float], n_steps: int = 4) -> Journal:
     for auroc, loss in epochs:
         for number in range(n_steps):
             journal.count(Step(2, 3.0 - number), seconds=0.5, waited=0.1 * (number + 1), n_steps=n_steps)
-        journal.close_epoch({"auroc": auroc, "accuracy": 0.5, "loss": loss}, learning_rate=0.1, weights="abc")
+        journal.close_epoch({"auroc": auroc, "accuracy": 0.5, "loss": loss}, **CLOSING)
     return journal
 
 
@@ -30,7 +33,7 @@ def test_an_epoch_is_counted():
     for number, n in enumerate((4, 4, 1)):
         journal.count(Step(n, 2.0 * n, {"extra": 1.0 * n}), seconds=0.5, waited=0.1, n_steps=3)
         assert (journal.step, journal.steps) == (number + 1, number + 1)
-    assert journal.close_epoch({"auroc": 0.75, "accuracy": 0.5, "loss": 0.6}, learning_rate=0.1, weights="w")
+    assert journal.close_epoch({"auroc": 0.75, "accuracy": 0.5, "loss": 0.6}, **CLOSING)
     (row,) = journal.history
     assert (row["epoch"], row["step"], row["n"], row["loss"], row["extra"]) == (1, 3, 9, 2.0, 1.0)
     assert row["images_per_second"] == pytest.approx(6)
@@ -44,7 +47,7 @@ def test_validation_and_checkpoints_are_none_of_the_networks_speed():
         for _ in range(4):
             journal.count(Step(3, 1.0), seconds=0.5, waited=0.5, n_steps=4)
         journal.seconds += 100  # in which images were neither waited for nor learnt from
-        journal.close_epoch({"auroc": 1, "accuracy": 1, "loss": 1}, learning_rate=0.1, weights="w")
+        journal.close_epoch({"auroc": 1, "accuracy": 1, "loss": 1}, **CLOSING)
     row = journal.history[-1]
     assert (row["seconds"], row["training_seconds"]) == (102, 2)
     assert row["images_per_second"] == pytest.approx(6)
@@ -112,7 +115,7 @@ def test_the_logs(tmp_path):
 
 @pytest.mark.parametrize("journal", [Journal(), after((0.5, 1)), after((0.5, 1), (0.6, 0.9), n_steps=60)])
 def test_the_curves(tmp_path, journal):
-    record.write_curves(tmp_path, journal)
+    curves.write_curves(tmp_path, journal)
     with PIL.Image.open(tmp_path / "curves.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     is_vermilion = (np.abs(pixels.astype(int) - (0xB0, 0x44, 0x0C)).sum(axis=2) < 30).any()
@@ -136,7 +139,7 @@ def test_clock(seconds, text):
 def test_a_line_of_an_epoch():
     line = record.epoch_line(after((0.75, 0.5)).history[0], epochs=2, is_best=True)
     assert line.startswith(
-        "epoch 1 of 2: loss 0.7500; validation: AUROC 0.7500, accuracy 0.500, loss 0.5000, the"
+        "epoch 1 of 2: loss 0.7500; validation: AUROC 0.7500, accuracy 0.5000, loss 0.5000, the"
     )
     assert math.isfinite(after((0.75, 0.5)).total_seconds())
 

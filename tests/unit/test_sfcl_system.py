@@ -14,7 +14,7 @@ from sfcl_tiny import config as tiny  # noqa: E402
 from tellsign import artifacts, detectors, faces  # noqa: E402
 from tellsign.data import read  # noqa: E402
 from tellsign.data.left_out import LeftOut  # noqa: E402
-from tellsign.engine import loop  # noqa: E402
+from tellsign.engine import classifier  # noqa: E402
 from tellsign.features.colour import ycbcr  # noqa: E402
 from tellsign.features.dct import block_dct  # noqa: E402
 from tellsign.image import decode  # noqa: E402
@@ -118,7 +118,7 @@ def test_a_killed_training_goes_on(manifest, tmp_path, monkeypatch):
         training.trained(network, *parts(manifest), two, run=tmp_path / name, seed=1, say=print)
         return network.state_dict()
 
-    whole, steps, step = weights("whole"), [], loop.training_step
+    whole, steps, step = weights("whole"), [], classifier.training_step
 
     def ends(*arguments, **options):
         steps.append(1)
@@ -126,7 +126,7 @@ def test_a_killed_training_goes_on(manifest, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(*arguments, **options)
 
-    monkeypatch.setattr(loop, "training_step", ends)
+    monkeypatch.setattr(classifier, "training_step", ends)
     with pytest.raises(KeyboardInterrupt):
         weights("ended")
     again = weights("ended")

@@ -1,7 +1,7 @@
 """Checkpoints of a training, which a kill, a full disk or a cut write never leaves without a whole one.
 
 A checkpoint is a folder below `checkpoints` in the run folder, written beside its place and renamed:
-`tensors.safetensors` (weights and the optimiser's state), `state.json` (everything else, with a digest of the
+`tensors.safetensors` (weights and the optimisers' state), `state.json` (everything else, with a digest of the
 training's identity and those of all files) and `best.safetensors` (the best weights so far: a second name of
 the run's file, which takes no room).
 The two newest are kept. Random states and the order of the data need no bytes: they follow from the seed, the
@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,25 +206,29 @@ def restore_best(run: Path, checkpoint: Checkpoint | None) -> None:
         raise OutputError(cannot_write(run, error)) from error
 
 
-def training_tensors(model: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
-    """Weights and the optimiser's state under one set of names.
+def training_tensors(model: nn.Module, optimisers: Iterable[Optimizer]) -> dict[str, Tensor]:
+    """Weights and the optimisers' state under one set of names.
 
-    Args:    model: without what distributes it. optimiser: of its parameters.
-    Returns: "model.NAME" and "optimiser.INDEX.KEY" → tensor.
+    Args:    model: without what distributes it. optimisers: of its parameters.
+    Returns: "model.NAME" and "optimiser.INDEX.KEY" → tensor; the indices of an optimiser follow on those of
+             the one before.
     """
-    states = optimiser.state_dict()["state"]
-    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | {
-        f"optimiser.{index}.{key}": torch.as_tensor(value)
-        for index, entries in states.items()
-        for key, value in entries.items()
-    }
+    found = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    first = 0
+    for optimiser in optimisers:
+        for index, entries in optimiser.state_dict()["state"].items():
+            for key, value in entries.items():
+                if value is not None:  # the momentum of a weight that has not moved yet
+                    found[f"optimiser.{first + index}.{key}"] = torch.as_tensor(value)
+        first += len(_parameters(optimiser))
+    return found
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: Optimizer) -> None:
+def restore(checkpoint: Checkpoint, model: nn.Module, optimisers: Iterable[Optimizer]) -> None:
     """Put the tensors of a checkpoint in their places.
 
     Args:    checkpoint: of this network.
-             model: on its device. optimiser: of its parameters, as it was made.
+             model: on its device. optimisers: of its parameters, as they were made, in the same order.
     Raises:  ConfigError: the checkpoint is of another network.
     """
     split = {"model": {}, "optimiser": {}}  # type: dict[str, dict[str, Tensor]]
@@ -232,15 +236,23 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: Optimizer) -> N
         kind, _, rest = name.partition(".")
         split[kind][rest] = tensor
     load_weights(model, split["model"], where=checkpoint.path)
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in split["optimiser"].items():
-        index, _, key = name.partition(".")
-        like = parameters[int(index)]
-        # The layout too: fused steps walk through parameter and state side by side.
-        value = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.ndim else tensor
-        states.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+    first = 0
+    for optimiser in optimisers:
+        parameters = _parameters(optimiser)
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in split["optimiser"].items():
+            number, _, key = name.partition(".")
+            index = int(number) - first
+            if 0 <= index < len(parameters):
+                # The layout too: fused steps walk through parameter and state side by side.
+                like = torch.empty_like(parameters[index], dtype=tensor.dtype) if tensor.ndim else None
+                states.setdefault(index, {})[key] = tensor if like is None else like.copy_(tensor)
+        optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+        first += len(parameters)
+
+
+def _parameters(optimiser: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:

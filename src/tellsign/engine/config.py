@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from tellsign.configuration import check_whole, only_known
 from tellsign.types import ConfigError
 
-Optimiser = Literal["adam", "adamw"]
-Schedule = Literal["constant", "cosine"]
+Optimiser = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "cosine", "step"]
 Precision = Literal["float32", "bf16"]
 Balance = Literal["plain", "weighted", "over", "under", "focal"]
 OnBad = Literal["stop", "skip"]
@@ -29,7 +29,7 @@ LEAST = {"epochs": 1, "batch_size": 1, "patience": 0, "workers": 0, "max_bad": 0
 # What a run may be resumed with another value of: the weights do not depend on it.
 OPERATIONAL = ("workers", "cache", "on_bad", "max_bad", "checkpoint_seconds", "device")
 # What is left out of a run's identity while it is off, so that runs from before it was an option go on.
-LATER = ("adversarial_eps", "attention_weight")
+LATER = ("adversarial_eps", "attention_weight", "momentum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,10 @@ class TrainingConfig:
     epochs: int = 20  # at most
     batch_size: int = 32  # of one step, over all processes
     learning_rate: float = 1e-4  # the highest, where the schedule changes it
-    optimiser: Optimiser = "adam"  # or adamw, whose weight decay is apart from the gradient
+    optimiser: Optimiser = "adam"  # or adamw, whose weight decay is apart from the gradient, or sgd
+    momentum: float = 0.9  # of sgd alone
     weight_decay: float = 0.0  # pull of the weights towards zero
-    schedule: Schedule = "constant"  # cosine: up in a line over the first 5 % of the steps, then down to 0
+    schedule: Schedule = "constant"  # cosine: up for 5 % of the steps, then to 0; step: a tenth from half on
     precision: Precision = "float32"  # bf16: mixed, weights stay in float32
     channels_last: bool = False  # memory layout of images; faster for most convolutional networks
     clip_norm: float = 0.0  # largest norm of the gradient; 0: not clipped
@@ -71,6 +72,9 @@ class TrainingConfig:
             if not is_number or not 0 <= value < math.inf or (name == "learning_rate" and value == 0):
                 more = "above 0" if name == "learning_rate" else "of at least 0"
                 raise ConfigError(f"{name} is a number {more}, found {value!r}")
+        momentum = self.momentum
+        if not isinstance(momentum, (int, float)) or isinstance(momentum, bool) or not 0 <= momentum < 1:
+            raise ConfigError(f"momentum is a number of at least 0 and below 1, found {momentum!r}")
         eps = self.adversarial_eps
         if not isinstance(eps, (int, float)) or isinstance(eps, bool) or not 0 <= eps <= 1:
             raise ConfigError(f"adversarial_eps is a change of pixels in [0, 1], from 0 to 1, found {eps!r}")
@@ -82,9 +86,10 @@ class TrainingConfig:
 
     def decisive(self) -> dict[str, Any]:
         """The options that the weights depend on, as plain values."""
+        options = asdict(self) | ({} if self.optimiser == "sgd" else {"momentum": 0.0})
         return {
             name: value
-            for name, value in asdict(self).items()
+            for name, value in options.items()
             if name not in OPERATIONAL and (value or name not in LATER)
         }
 

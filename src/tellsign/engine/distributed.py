@@ -87,6 +87,17 @@ def _leave() -> None:
         distributed.destroy_process_group()
 
 
+def require_alone(at: Process, what: str) -> None:
+    """Raises ConfigError where several processes would train what one alone can.
+
+    Args:    at: this process. what: is trained, for the message.
+    """
+    if at.world > 1:
+        raise ConfigError(
+            f"{what} is trained by one process, found {at.world} of torchrun: run the command without it"
+        )
+
+
 def joined(model: nn.Module, at: Process) -> nn.Module:
     """The model whose gradients are the mean over all processes; itself where there is one.
 

@@ -2,7 +2,7 @@
 
 `run.json` says what is trained: the identity, without which nothing is resumed, all options of the training,
 also those that the weights don't depend on, and the versions. `best.safetensors` holds the weights of the
-best epoch, `result.json` what came out once it is done.
+best epoch (the last one where nothing chooses), `result.json` what came out once it is done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from tellsign.versions import package_versions
 
 if TYPE_CHECKING:
     from tellsign.data import Manifest
-    from tellsign.data.augment import View
     from tellsign.engine.config import TrainingConfig
     from tellsign.engine.distributed import Process
 
@@ -43,7 +42,7 @@ class TrainingResult:
     """What a training came to."""
 
     run: Path  # its folder
-    best: dict[str, Any]  # epoch, auroc, accuracy and loss on the validation split
+    best: dict[str, Any]  # epoch, and what was measured then: of a classifier auroc, accuracy and loss
     history: tuple[dict[str, Any], ...]  # one row an epoch, as log.csv has it
     skipped: tuple[dict[str, Any], ...]  # images that were left out: split, row, path, reason
     seconds: float  # of all sessions
@@ -56,20 +55,13 @@ def cache_folder(run: Path) -> Path:
 
 
 def run_identity(
-    identity: Mapping[str, Any],
-    training: Manifest,
-    valid: Manifest,
-    view: View,
-    config: TrainingConfig,
-    *,
-    max_crops: int,
-    seed: int,
+    identity: Mapping[str, Any], data: Mapping[str, Manifest], config: TrainingConfig, *, seed: int
 ) -> dict[str, Any]:
     """All that the weights depend on.
 
-    Args:    identity: of the caller: kind of detector, its options, class count.
-             training, valid: the data, whose order counts too.
-             view, config, max_crops, seed: the options.
+    Args:    identity: of the caller: kind of detector, its options, class count, how images are looked at.
+             data: name of a split → its images, whose order counts too.
+             config, seed: the options.
     Returns: plain values, as JSON gives them back.
     Raises:  ConfigError: the caller's identity is not made of plain values.
     """
@@ -78,11 +70,9 @@ def run_identity(
         "format": FORMAT,
         "seed": seed,
         "training": config.decisive(),
-        "view": {**asdict(view), "max_crops": max_crops},
         "data": {
-            "train": training.digest(),
-            "valid": valid.digest(),
-            "rows": hashlib.sha256(b"\n\n".join(map(_rows, (training, valid)))).hexdigest(),
+            **{name: part.digest() for name, part in data.items()},
+            "rows": hashlib.sha256(b"\n\n".join(map(_rows, data.values()))).hexdigest(),
         },
     }
     try:

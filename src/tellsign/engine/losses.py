@@ -190,10 +190,7 @@ def epoch_order(labels: Sequence[int], balance: Balance, *, seed: int, epoch: in
     Returns: (M,) positions in `labels`, shuffled; the same for the same arguments.
     Raises:  ManifestError: a class is missing. ConfigError: seed or epoch is negative.
     """
-    if seed < 0 or epoch < 0:
-        raise ConfigError(f"seed and epoch are not negative, found {seed} and {epoch}")
-    # A stream apart from those of the samples' augmentation, which begin with the same two numbers.
-    rng = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(0,)))
+    rng = order_rng(seed, epoch)
     rows = np.asarray(labels)
     smaller, larger = sorted((np.flatnonzero(rows == label) for label in (REAL, FAKE)), key=len)
     if not len(smaller):
@@ -207,6 +204,14 @@ def epoch_order(labels: Sequence[int], balance: Balance, *, seed: int, epoch: in
     else:
         rows = np.arange(len(rows))
     return rng.permutation(rows).astype(np.int64)
+
+
+def order_rng(seed: int, epoch: int) -> np.random.Generator:
+    """The source of all that is random in the order of an epoch; ConfigError where a number is negative."""
+    if seed < 0 or epoch < 0:
+        raise ConfigError(f"seed and epoch are not negative, found {seed} and {epoch}")
+    # A stream apart from those of the samples' augmentation, which begin with the same two numbers.
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(0,)))
 
 
 def epoch_length(labels: Sequence[int], balance: Balance) -> int:

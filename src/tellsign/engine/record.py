@@ -1,7 +1,7 @@
 """What a training has gone through: the journal, and what people read of it while it runs.
 
 The journal is a part of every checkpoint, so that the record of a resumed run is that of one without a break.
-`log.csv` and `log.json` hold its rows, `curves.png` draws them; all three are replaced as the run goes on.
+`log.csv` and `log.json` hold its rows, and are replaced as the run goes on.
 Epochs are counted from 0 inside, and from 1 in all that people read.
 """
 
@@ -22,22 +22,23 @@ from tellsign.durable import write_file
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from matplotlib.axes import Axes
+    from collections.abc import Mapping
 
     from tellsign.data import Manifest
+    from tellsign.engine.task import Best
 
 Row = dict[str, Any]
 
-LOG, JSON_LOG, CURVES = "log.csv", "log.json", "curves.png"
+LOG, JSON_LOG = "log.csv", "log.json"
 COLUMNS = (
     "event", "epoch", "step", "learning_rate", "loss", "valid_loss", "valid_auroc", "valid_accuracy", "n",
     "n_skipped", "seconds", "training_seconds", "images_per_second", "waiting", "weights", "note",
 )  # fmt: skip
+VALID = "valid_"  # before the names of what is measured
+RATE = "learning_rate_"  # before the name of an optimiser, where there are several
+SHOWN = {"auroc": "AUROC", "psnr": "PSNR", "ssim": "SSIM"}  # names of measures, for people
 POINTS = 50  # of the training loss in the curves, an epoch
 WORK_SHARE = 0.02  # of the time that may go into writing checkpoints, and into drawing
-INK, MUTED, RULE, PAPER, BLUE, VERMILION = "#1c2127", "#59636e", "#d3d8dd", "#fffffe", "#0a5c99", "#b0440c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,14 @@ class Step:
 
     n: int  # images
     loss: float  # sum over them
-    figures: dict[str, float] = field(default_factory=dict)  # of the loss function, sums over them
+    figures: dict[str, float] = field(default_factory=dict)  # of the losses, sums over them, in every step
     rows: tuple[int, ...] = ()  # whose loss is not finite
     gradient: float = 0.0  # its norm where that is not finite
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the optimisers have made it."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient)
 
 
 def require_finite(step: Step, training: Manifest, *, where: str) -> None:
@@ -78,6 +84,20 @@ def require_finite(step: Step, training: Manifest, *, where: str) -> None:
     )
 
 
+def require_finite_values(values: Mapping[str, float], *, where: str) -> None:
+    """Stop where what an epoch came to is not finite.
+
+    Args:    values: that were measured. where: epoch, for the message.
+    Raises:  ConfigError: one is not finite.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"{SHOWN.get(name, name)} is {value} at {where}: lower learning_rate or set clip_norm, or "
+                "look at how it is measured; the last checkpoint is from before"
+            )
+
+
 @dataclass(slots=True)
 class Journal:
     """Where a training stands, and all that happened."""
@@ -93,6 +113,8 @@ class Journal:
     waited: float = 0.0  # of these, for images
     since: list[float] = field(default_factory=lambda: [0, 0.0])  # images and their loss since the last point
     points: list[list[float]] = field(default_factory=list)  # [steps, mean training loss up to it]
+    since_figures: dict[str, float] = field(default_factory=dict)  # sums since the last point
+    figure_points: dict[str, list[list[float]]] = field(default_factory=dict)  # of each figure, as `points`
     rows: list[Row] = field(default_factory=list)  # of the log: epochs, skipped images, what else happened
     best: Row | None = None  # the best epoch's row
 
@@ -119,29 +141,36 @@ class Journal:
         self.loss += step.loss
         for name, value in step.figures.items():
             self.figures[name] = self.figures.get(name, 0.0) + value
+            self.since_figures[name] = self.since_figures.get(name, 0.0) + value
         self.seconds += seconds
         self.training_seconds += seconds
         self.waited = waited
         self.since = [self.since[0] + step.n, self.since[1] + step.loss]
         if (self.step % math.ceil(n_steps / POINTS) == 0 or self.step == n_steps) and self.since[0]:
-            self.points.append([self.steps, self.since[1] / self.since[0]])
-            self.since = [0, 0.0]
+            n, loss = self.since
+            self.points.append([self.steps, loss / n])
+            for name, value in self.since_figures.items():
+                self.figure_points.setdefault(name, []).append([self.steps, value / n])
+            self.since, self.since_figures = [0, 0.0], {}
 
-    def close_epoch(self, measured: Mapping[str, float], *, learning_rate: float, weights: str) -> bool:
+    def close_epoch(
+        self, measured: Mapping[str, float], *, learning_rates: Mapping[str, float], weights: str, best: Best
+    ) -> bool:
         """Add the row of an epoch and begin the next.
 
-        Args:    measured: on the validation split: auroc, accuracy, loss.
-                 learning_rate: of its last step. weights: their digest.
-        Returns: whether it is the best so far: by AUROC, and where that is the same, by loss.
+        Args:    measured: name → value, on the validation split.
+                 learning_rates: of its last step, by name of the optimiser. weights: their digest.
+                 best: which epoch is the best; without any measure the last one is.
+        Returns: whether it is the best so far.
         """
         self.epoch += 1
         row: Row = {
             "event": "epoch",
             "epoch": self.epoch,
             "step": self.steps,
-            "learning_rate": learning_rate,
+            "learning_rate": next(iter(learning_rates.values())),
             "loss": self.loss / self.n if self.n else math.nan,
-            **{f"valid_{name}": value for name, value in measured.items()},
+            **{f"{VALID}{name}": value for name, value in measured.items()},
             "n": self.n,
             "n_skipped": len(self.skipped),
             "seconds": self.seconds,
@@ -151,13 +180,16 @@ class Journal:
             "weights": weights,
             **{name: value / self.n for name, value in self.figures.items() if self.n},
         }
+        if len(learning_rates) > 1:
+            row |= {f"{RATE}{name}": rate for name, rate in learning_rates.items()}
         self.rows.append(row)
         self.step, self.n, self.loss, self.figures = 0, 0, 0.0, {}
         self.seconds = self.training_seconds = self.waited = 0.0
-        is_best = self.best is None or (row["valid_auroc"], -row["valid_loss"]) > (
-            self.best["valid_auroc"],
-            -self.best["valid_loss"],
-        )
+
+        def rank(row: Row) -> list[float]:
+            return [(-1 if which == "lowest" else 1) * row[f"{VALID}{name}"] for name, which in best.items()]
+
+        is_best = self.best is None or not best or rank(row) > rank(self.best)
         if is_best:
             self.best = row
         return is_best
@@ -241,14 +273,26 @@ def epoch_line(row: Row, *, epochs: int, is_best: bool) -> str:
     """What an epoch came to, in a line.
 
     Args:    row: of the log. epochs: at most. is_best: whether it is the best so far.
-    Returns: losses, AUROC and accuracy on the validation split, time.
+    Returns: losses, what was measured, time.
     """
+    figures = "".join(f", {name} {row[name]:.4f}" for name in figure_names(row))
+    found = ", ".join(f"{SHOWN.get(name, name)} {value:.4f}" for name, value in measures(row).items())
     return (
-        f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}; validation: "
-        f"AUROC {row['valid_auroc']:.4f}, accuracy {row['valid_accuracy']:.3f}, loss {row['valid_loss']:.4f}"
+        f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.4f}{figures}"
+        f"{found and f'; validation: {found}'}"
         f"{', the best so far' if is_best else ''}; {clock(row['seconds'])}, "
         f"{row['images_per_second']:.1f} images/s, {row['waiting']:.0%} waiting for images"
     )
+
+
+def measures(row: Row) -> dict[str, float]:
+    """What was measured at the end of an epoch, by name: of a row of the log."""
+    return {name.removeprefix(VALID): value for name, value in row.items() if name.startswith(VALID)}
+
+
+def figure_names(row: Row) -> list[str]:
+    """The names of the losses' figures in a row of the log."""
+    return [name for name in row if name not in COLUMNS and not name.startswith((VALID, RATE))]
 
 
 def clock(seconds: float) -> str:
@@ -263,9 +307,11 @@ def write_logs(run: Path, journal: Journal) -> None:
     Args:    run: the run folder. journal: what they tell.
     Raises:  OSError: they can't be written.
     """
-    more = {name: None for row in journal.rows for name in row if name not in COLUMNS}
+    found = {name: None for row in journal.rows for name in row}
+    columns = [name for name in COLUMNS if name in found or not name.startswith(VALID)]
+    more = [name for name in found if name not in COLUMNS]
     text = io.StringIO()
-    writer = csv.DictWriter(text, (*COLUMNS, *more), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, (*columns, *more), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(journal.rows)
     write_file(run / LOG, text.getvalue().encode("utf-8", "surrogateescape"), lasting=False)
@@ -275,66 +321,8 @@ def write_logs(run: Path, journal: Journal) -> None:
         "skipped": journal.skipped,
         "events": [row for row in journal.rows if row["event"] not in ("epoch", "skipped")],
         "points": journal.points,
+        "figures": journal.figure_points,
         "seconds": journal.total_seconds(),
         "waiting": journal.waiting(),
     }
     write_file(run / JSON_LOG, (json.dumps(content, indent=1) + "\n").encode("ascii"), lasting=False)
-
-
-def write_curves(run: Path, journal: Journal) -> None:
-    """Replace curves.png: losses above, AUROC and accuracy on the validation split below.
-
-    Args:    run: the run folder. journal: what is drawn.
-    Raises:  OSError: it can't be written.
-    """
-    import matplotlib.style
-    from matplotlib.figure import Figure
-
-    style = {
-        "axes.edgecolor": MUTED,
-        "axes.grid": True,
-        "axes.labelcolor": MUTED,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlecolor": MUTED,
-        "axes.titlelocation": "left",
-        "axes.titlesize": 11,
-        "font.size": 11,
-        "grid.color": RULE,
-        "legend.frameon": False,
-        "text.color": INK,
-        "xtick.labelcolor": MUTED,
-        "ytick.labelcolor": MUTED,
-    }
-    with matplotlib.style.context(style, after_reset=True):
-        figure = Figure(figsize=(7, 6), layout="constrained", facecolor=PAPER)
-        losses, quality = figure.subplots(2, 1, sharex=True)
-        per_epoch = _steps_of_an_epoch(journal)
-        fine = [(steps / per_epoch, loss) for steps, loss in journal.points]
-        if fine:
-            losses.plot(*zip(*fine, strict=True), color=RULE, linewidth=1.2)
-        _curves(losses, journal, {"loss": ("training", BLUE), "valid_loss": ("validation", VERMILION)})
-        losses.set_title("mean loss")
-        _curves(quality, journal, {"valid_auroc": ("AUROC", VERMILION), "valid_accuracy": ("accuracy", INK)})
-        quality.set_title("on the validation split")
-        quality.set_xlabel("epoch")
-        if journal.best:
-            quality.axvline(journal.best["epoch"], color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
-    write_file(run / CURVES, picture.getvalue(), lasting=False)
-
-
-def _steps_of_an_epoch(journal: Journal) -> float:
-    last = journal.history[-1] if journal.history else None
-    return last["step"] / last["epoch"] if last else max(journal.steps, 1)
-
-
-def _curves(axes: Axes, journal: Journal, curves: Mapping[str, tuple[str, str]]) -> None:
-    epochs: Sequence[int] = [row["epoch"] for row in journal.history]
-    for name, (label, colour) in curves.items():
-        axes.plot(
-            epochs, [row[name] for row in journal.history], "o-", color=colour, label=label, markersize=3
-        )
-    if epochs:
-        axes.legend(ncols=2)

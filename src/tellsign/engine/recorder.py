@@ -13,22 +13,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tellsign.engine import checkpoint
+from tellsign.engine.curves import write_curves
 from tellsign.engine.distributed import gathered
 from tellsign.engine.folder import RESULT, TrainingResult, read_result, write_result
-from tellsign.engine.record import LOG, Cadence, Journal, epoch_line, progress_line, write_curves, write_logs
+from tellsign.engine.record import (
+    LOG,
+    Cadence,
+    Journal,
+    epoch_line,
+    measures,
+    progress_line,
+    require_finite_values,
+    write_logs,
+)
+from tellsign.engine.schedule import set_learning_rates
 from tellsign.nn.weights import read_tensors
 from tellsign.types import ConfigError, ManifestError, OutputError
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.optim import Optimizer
 
     from tellsign.engine.config import TrainingConfig
     from tellsign.engine.distributed import Process
     from tellsign.engine.record import Step
+    from tellsign.engine.task import Bad, Measured, Task
 
 Say = Callable[[str], None]
-Bad = Mapping[int, tuple[str, str]]  # row → path and reason
 
 SAY_SECONDS = 10.0  # between two lines of progress
 CURVES_SECONDS = 15.0  # between two drawings
@@ -41,26 +51,32 @@ class Recorder:
         self,
         run: Path,
         model: nn.Module,
-        optimiser: Optimizer,
+        task: Task,
         config: TrainingConfig,
         at: Process,
         *,
         identity: Mapping[str, Any],
-        n_steps: int,
         say: Say,
     ) -> None:
         """Take up the newest checkpoint, or make the first.
 
         Args:    run: the run folder.
-                 model: without what distributes it. optimiser: of its parameters.
+                 model: all that is trained, without what distributes it. task: of it.
                  config: of the training. at: this process.
                  identity: of the training, as run.json has it.
-                 n_steps: of an epoch. say: told what happens, in the first process.
-        Raises:  ConfigError: the checkpoint is of another training or network, or nothing can be written.
+                 say: told what happens, in the first process.
+        Raises:  ConfigError: the checkpoint is of another training or network, nothing can be written, or
+                 nothing says which epoch is better than another, and `patience` asks for it.
         """
-        self.run, self.model, self.optimiser, self.config, self.at = run, model, optimiser, config, at
+        if config.patience and not task.best:
+            raise ConfigError(
+                f"patience is {config.patience}, and nothing is measured here that tells a better epoch: "
+                "leave it out"
+            )
+        self.run, self.model, self.config, self.at = run, model, config, at
+        self.optimisers, self.best = task.optimisers, task.best
         self.identity = checkpoint.plain_digest(identity)
-        self.n_steps = n_steps
+        self.n_steps = task.n_steps
         self.say: Say = say if at.is_first else lambda text: None
         self.journal = self._resumed()
         self._waited = self.journal.waited  # in the current epoch, before this session
@@ -90,7 +106,7 @@ class Recorder:
             if self.at.is_first:
                 self._save()
             return self.journal
-        checkpoint.restore(found, self.model, self.optimiser)
+        checkpoint.restore(found, self.model, self.optimisers.values())
         journal = Journal(**found.state)
         text = f"goes on at epoch {journal.epoch + 1}, after step {journal.step} of {self.n_steps}"
         self.say(f"{self.run}: {text}")
@@ -119,22 +135,32 @@ class Recorder:
         self._write_what_is_due()
         self.journal.seconds += self._since()
 
-    def epoch_done(self, measured: Mapping[str, float], *, learning_rate: float) -> None:
+    def epoch_done(self, measured: Measured) -> None:
         """Close an epoch, keep its weights where they are the best, and write and tell what is due.
 
-        Args:    measured: on the validation split: auroc, accuracy, loss.
-                 learning_rate: of its last step.
-        Raises:  ConfigError: a file can't be written. ManifestError: no image of the epoch could be used.
+        Args:    measured: after its last step.
+        Raises:  ConfigError: a file can't be written, or what was measured is not finite. ManifestError: no
+                 image of the epoch could be used, or too many are left out.
         """
+        self.leave_out("valid", measured.bad)
         if not self.journal.n:
             raise ManifestError(
                 f"no training image could be used in epoch {self.journal.epoch + 1}, see {self.run / LOG}"
             )
+        require_finite_values(measured.values, where=self.where)
         self.journal.seconds += self._since()
         self._waited = 0.0
-        digest = checkpoint.weights_digest(self.model) if self.at.is_first else ""
-        is_best = self.journal.close_epoch(measured, learning_rate=learning_rate, weights=digest)
-        self.say(epoch_line(self.journal.history[-1], epochs=self.config.epochs, is_best=is_best))
+        is_best = self.journal.close_epoch(
+            measured.values,
+            # Set anew: this may be another session than that of the last step.
+            learning_rates=set_learning_rates(
+                self.optimisers, self.config, self.journal.steps - 1, self.n_steps
+            ),
+            weights=checkpoint.weights_digest(self.model) if self.at.is_first else "",
+            best=self.best,
+        )
+        is_chosen = is_best and bool(self.best)
+        self.say(epoch_line(self.journal.history[-1], epochs=self.config.epochs, is_best=is_chosen))
         if self.at.is_first:
             with self._disk():
                 if is_best:
@@ -173,14 +199,13 @@ class Recorder:
             journal.rows.append(journal.note("stopped", text))
             self.say(text)
         if self.at.is_first:
-            best = {name: journal.best[f"valid_{name}"] for name in ("auroc", "accuracy", "loss")}
             with self._disk():
                 write_logs(self.run, journal)
                 write_curves(self.run, journal)
                 write_result(
                     TrainingResult(
                         run=self.run,
-                        best={"epoch": journal.best["epoch"], **best},
+                        best={"epoch": journal.best["epoch"], **measures(journal.best)},
                         history=tuple(journal.history),
                         skipped=tuple(journal.skipped),
                         seconds=journal.total_seconds(),
@@ -206,7 +231,7 @@ class Recorder:
 
     def _save(self) -> None:
         journal = self.journal
-        tensors = checkpoint.training_tensors(self.model, self.optimiser)
+        tensors = checkpoint.training_tensors(self.model, self.optimisers.values())
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise ConfigError(

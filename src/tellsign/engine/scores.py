@@ -1,12 +1,14 @@
 """What a network says of the images of a manifest, outside of training.
 
-Shapes: N samples, B batch, n crops of an image, S side of a crop, D numbers of a descriptor.
+Shapes: N samples, B batch, n crops of an image, M crops in all, S side of a crop, D numbers of a descriptor,
+K values of an image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from tellsign.data.face_boxes import FaceBoxes
     from tellsign.engine.config import Precision
     from tellsign.image.network_input import NetworkInput
+
+# Crops (M, 3, S, S) in [0, 1], and descriptors (M, D) where there are some → (M, K).
+Values = Callable[..., "Tensor"]
 
 
 def network_scores(
@@ -48,7 +53,41 @@ def network_scores(
              faces: of the images; a look at faces needs them.
     Returns: (N,) scores, NaN where an image can't be used; row → the reason why it can't.
     """
-    scores = np.full(len(manifest), np.nan)
+    options: Any = {"batch_size": batch_size, "workers": workers, "cache": cache, "precision": precision}
+    found, bad = image_values(model, fake_log_odds(model), 1, manifest, look, faces=faces, **options)
+    return found[:, 0], bad
+
+
+def fake_log_odds(model: nn.Module) -> Values:
+    """The score of each crop, as `image_values` takes it.
+
+    Args:    model: (M, 3, S, S) in [0, 1], and (M, D) where there is a descriptor → logits (M, 2).
+    Returns: crops, and descriptors where there are some → (M, 1).
+    """
+    return lambda crops, *beside: log_odds(model(crops, *beside))[:, None]
+
+
+def image_values(
+    model: nn.Module,
+    values: Values,
+    n_values: int,
+    manifest: Manifest,
+    look: NetworkInput,
+    *,
+    batch_size: int = 32,
+    workers: int = 0,
+    cache: Path | None = None,
+    precision: Precision = "float32",
+    faces: FaceBoxes | None = None,
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Values of each image, averaged over its crops.
+
+    Args:    model: whatever `values` computes with, on any device; its mode is left as it was.
+             values: of crops, called with the model in evaluation mode and without gradients. n_values: K.
+             manifest, look, batch_size, workers, cache, precision, faces: as for `network_scores`.
+    Returns: (N, K), NaN where an image can't be used; row → the reason why it can't.
+    """
+    table = np.full((len(manifest), n_values), np.nan)
     bad: dict[int, str] = {}
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     channels_last = any(tensor.ndim == 4 and not tensor.is_contiguous() for tensor in model.parameters())
@@ -63,10 +102,10 @@ def network_scores(
             images = batch.crops.flatten(0, 1).to(device, non_blocking=True, memory_format=layout)
             beside = (each.to(device) for each in beside_crops(batch.descriptors, batch.crops.shape[1]))
             with arithmetic(device, precision):
-                found = log_odds(model(images, *beside))
-            means = found.reshape(batch.crops.shape[:2]).mean(dim=1)
-            scores[np.asarray(batch.rows)] = means.double().cpu().numpy()
-    return scores, bad
+                found = values(images, *beside)
+            means = [column.reshape(batch.crops.shape[:2]).mean(dim=1) for column in found.unbind(dim=1)]
+            table[np.asarray(batch.rows)] = torch.stack(means, dim=1).double().cpu().numpy()
+    return table, bad
 
 
 def beside_crops(descriptors: Tensor | None, n_crops: int = 1) -> tuple[Tensor, ...]:

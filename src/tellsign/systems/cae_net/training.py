@@ -19,10 +19,10 @@ from tellsign.data.left_out import LeftOut
 from tellsign.data.loading import evaluation_batches
 from tellsign.data.manifest import require_both_classes
 from tellsign.engine.checkpoint import weights_digest
+from tellsign.engine.classifier import train_network
 from tellsign.engine.distributed import this_process
 from tellsign.engine.faces import FACES
 from tellsign.engine.folder import CACHE
-from tellsign.engine.loop import train_network
 from tellsign.engine.scores import evaluating
 from tellsign.groups import sources
 from tellsign.metrics import auroc

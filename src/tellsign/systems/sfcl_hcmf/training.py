@@ -15,10 +15,10 @@ from tellsign.data.augment import View
 from tellsign.data.loading import evaluation_batches
 from tellsign.data.manifest import Manifest
 from tellsign.engine.checkpoint import weights_digest
+from tellsign.engine.classifier import train_network
 from tellsign.engine.distributed import this_process
 from tellsign.engine.faces import FACES, with_faces
 from tellsign.engine.folder import CACHE
-from tellsign.engine.loop import train_network
 from tellsign.engine.scores import evaluating
 from tellsign.features.colour import ycbcr
 from tellsign.features.dct import block_dct
