@@ -247,6 +247,55 @@ def test_an_optimiser_goes_on(tmp_path, layout):
     assert checkpoint.weights_digest(networks[0]) == checkpoint.weights_digest(networks[1])
 
 
+def two_optimisers(network):
+    """Of a network's convolution, in two groups, and of the rest: one that keeps a momentum, one more."""
+    conv, norm = network[0], network[1]
+    groups = [{"params": [conv.weight]}, {"params": [conv.bias], "lr": 0.01}]
+    return torch.optim.SGD(groups, lr=0.1, momentum=0.9, fused=True), torch.optim.Adam(
+        norm.parameters(), lr=0.1, fused=True
+    )
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 2])
+def test_several_optimisers_go_on(tmp_path, n_steps):
+    networks = [model() for _ in range(2)]
+    optimisers = [two_optimisers(network) for network in networks]
+
+    def steps(network, pair, n):
+        for number in range(n):
+            torch.manual_seed(number)
+            loss = network(torch.randn(2, 3, 5, 5)).square().sum()
+            for optimiser in pair:
+                optimiser.zero_grad()
+            loss.backward()
+            for optimiser in pair:
+                optimiser.step()
+
+    steps(networks[0], optimisers[0], n_steps)
+    tensors = checkpoint.training_tensors(networks[0], optimisers[0])
+    keys = {name.split(".", 1)[1] for name in tensors if name.startswith("optimiser.")}
+    expected = {"0.momentum_buffer", "1.momentum_buffer"}
+    expected |= {f"{index}.{key}" for index in (2, 3) for key in ("step", "exp_avg", "exp_avg_sq")}
+    assert keys == (expected if n_steps else set())
+    checkpoint.save(tmp_path, "1", identity=OWN, state={}, tensors=tensors)
+    checkpoint.restore(newest(tmp_path), networks[1], optimisers[1])
+    for network, pair in zip(networks, optimisers, strict=True):
+        steps(network, pair, 2)
+    one, other = (network.state_dict() for network in networks)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert [group["lr"] for group in optimisers[1][0].param_groups] == [0.1, 0.01]
+
+
+def test_sgd_without_momentum_has_nothing_to_keep(tmp_path):
+    network = model()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    step(network, optimiser)
+    tensors = checkpoint.training_tensors(network, [optimiser])
+    assert not [name for name in tensors if name.startswith("optimiser.")]
+    checkpoint.save(tmp_path, "1", identity=OWN, state={}, tensors=tensors)
+    checkpoint.restore(newest(tmp_path), network, [optimiser])
+
+
 def test_other_weights_are_refused():
     weights = model().state_dict()
     with pytest.raises(

@@ -54,3 +54,12 @@ def test_what_the_weights_depend_on():
     )
     assert changed.decisive() == TrainingConfig().decisive()
     assert TrainingConfig(precision="bf16").decisive() != TrainingConfig().decisive()
+
+
+def test_momentum_is_of_sgd_alone():
+    """So that a run from before it was an option, and one that does not use it, go on."""
+    assert TrainingConfig(momentum=0.5).decisive() == TrainingConfig().decisive()
+    assert "momentum" not in TrainingConfig().decisive()
+    sgd = TrainingConfig(optimiser="sgd").decisive()
+    assert sgd["momentum"] == 0.9
+    assert TrainingConfig(optimiser="sgd", momentum=0.5).decisive() != sgd

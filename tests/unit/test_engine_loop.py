@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from tellsign.engine.config import TrainingConfig
 from tellsign.engine.losses import balanced_loss, cross_entropy, epoch_order
 from tellsign.engine.schedule import learning_rate
 from tellsign.engine.scores import network_scores
+from tellsign.engine.step import new_optimiser
 from tellsign.image import decode
 from tellsign.types import ConfigError, ManifestError
 from trainings import VIEW, Tiny, options, same, splits, trained
@@ -610,6 +611,39 @@ def test_learning_rates():
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 0.01
     assert learning_rate(TrainingConfig(learning_rate=0.5), 7, 10) == 0.5
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(1, None), (2, 1), (4, 2), (5, 3)])
+def test_a_rate_that_falls_to_a_tenth(epochs, first):
+    """From the first epoch on that begins at half of them or later."""
+    config = TrainingConfig(epochs=epochs, schedule="step", learning_rate=0.5)
+    rates = [learning_rate(config, step, 7) for step in range(7 * epochs)]
+    n_whole = 7 * (epochs if first is None else first)
+    assert rates == [0.5] * n_whole + [0.05] * (7 * epochs - n_whole)
+    assert learning_rate(config, 7 * epochs - 1, 7, highest=2.0) == (2.0 if first is None else 0.2)
+
+
+def test_two_optimisers_train_one_classifier(data, tmp_path):
+    """Each its part, at its own rate; a part without any stays as it was."""
+    config = options(epochs=1, learning_rate=0.02)
+
+    def run(name, parts):
+        model = Tiny()
+
+        def optimisers():
+            return {
+                part: new_optimiser(getattr(model, part), replace(config, **more))
+                for part, more in parts.items()
+            }
+
+        result, _ = trained(data, tmp_path / name, config, model=model, optimisers=optimisers)
+        return result, {name for name, at_first in Tiny().state_dict().items()
+                        if not torch.equal(at_first, model.state_dict()[name])}  # fmt: skip
+
+    result, moved = run("two", {"first": {}, "last": {"optimiser": "sgd", "learning_rate": 0.1}})
+    assert moved == {"first.weight", "first.bias", "last.weight", "last.bias"}
+    assert (result.history[0]["learning_rate_first"], result.history[0]["learning_rate_last"]) == (0.02, 0.1)
+    assert run("one", {"last": {}})[1] == {"last.weight", "last.bias"}
 
 
 def test_step_seeds_differ():

@@ -13,6 +13,7 @@ import pytest
 
 from tellsign.engine import curves, record
 from tellsign.engine.record import Cadence, Journal, Step
+from tellsign.types import ConfigError
 
 BY_AUROC = {"auroc": "highest", "loss": "lowest"}
 CLOSING = {"learning_rates": {"network": 0.1}, "weights": "abc", "best": BY_AUROC}
@@ -71,6 +72,43 @@ def test_the_best_epoch_has_the_highest_auroc_and_then_the_lowest_loss():
     assert journal.best is journal.history[2]
 
 
+def test_figures_have_points_too():
+    journal = Journal()
+    for number in range(120):
+        journal.count(Step(2, 1.0, {"kl": 2.0 * number}), seconds=1, waited=0, n_steps=120)
+    assert journal.figure_points["kl"][:2] == [[3, 1.0], [6, 4.0]]
+    assert len(journal.figure_points["kl"]) == len(journal.points) == 40
+
+
+@pytest.mark.parametrize(
+    ("best", "epoch"),
+    [
+        ({"error": "lowest"}, 2),
+        ({"error": "highest"}, 1),
+        ({"psnr": "highest", "error": "lowest"}, 2),
+        ({"psnr": "highest", "error": "highest"}, 1),
+        ({}, 3),
+    ],
+    ids=str,
+)
+def test_any_measure_may_choose_the_best_epoch(best, epoch):
+    journal = Journal()
+    for psnr, error in ((30.0, 0.5), (30.0, 0.25), (29.0, 0.3)):
+        journal.count(Step(1, 1.0), seconds=1, waited=0, n_steps=1)
+        journal.close_epoch({"psnr": psnr, "error": error}, **CLOSING | {"best": best})
+    assert journal.best["epoch"] == epoch
+
+
+def test_rates_of_several_optimisers_have_a_column_each():
+    journal = Journal()
+    journal.count(Step(1, 1.0), seconds=1, waited=0, n_steps=1)
+    journal.close_epoch({}, **CLOSING | {"learning_rates": {"d": 0.1, "g": 0.2}})
+    (row,) = journal.history
+    assert (row["learning_rate"], row["learning_rate_d"], row["learning_rate_g"]) == (0.1, 0.1, 0.2)
+    assert record.figure_names(row) == []
+    assert record.measures(row) == {}
+
+
 @pytest.mark.parametrize(
     ("epochs", "patience", "over"),
     [(5, 0, False), (4, 0, True), (9, 2, True), (9, 3, False), (4, 9, True)],
@@ -122,6 +160,36 @@ def test_the_curves(tmp_path, journal):
     assert is_vermilion == bool(journal.history), "the validation curve"
 
 
+def test_each_kind_of_measure_has_its_panel():
+    measured = {"auroc": 0.9, "accuracy": 0.8, "loss": 0.3, "psnr": 30.0, "duplicates": 0.1}
+    journal = Journal()
+    for _ in range(2):
+        journal.count(Step(2, 3.0, {"d_loss": 1.0, "g_loss": 2.0}), seconds=1, waited=0, n_steps=1)
+        journal.close_epoch(measured, **CLOSING)
+    found = {title: [line.label for line in lines] for title, lines in curves.panels(journal).items()}
+    assert found == {
+        "mean loss": ["training", "validation"],
+        "parts of the loss": ["d_loss", "g_loss"],
+        "on the validation split": ["AUROC", "accuracy"],
+        "PSNR on the validation split": ["PSNR"],
+        "duplicates on the validation split": ["duplicates"],
+    }
+    g_loss = curves.panels(journal)["parts of the loss"][1]
+    assert (g_loss.values, g_loss.fine) == ([1.0, 1.0], [[1, 1.0], [2, 1.0]])
+    assert list(curves.panels(Journal())) == ["mean loss"]
+
+
+def test_the_curves_of_a_training_without_validation(tmp_path):
+    journal = Journal()
+    journal.count(Step(2, 3.0, {"d_loss": 1.0, "g_loss": 2.0}), seconds=1, waited=0, n_steps=1)
+    journal.close_epoch({}, **CLOSING | {"best": {}})
+    curves.write_curves(tmp_path, journal)
+    record.write_logs(tmp_path, journal)
+    with PIL.Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size == (840, 720)
+    assert "valid_" not in (tmp_path / "log.csv").read_text()
+
+
 def test_a_line_of_progress():
     journal = after((0.5, 1))  # 2 s for 4 steps
     journal.count(Step(8, 4.0), seconds=2.0, waited=0.5, n_steps=4)
@@ -142,6 +210,21 @@ def test_a_line_of_an_epoch():
         "epoch 1 of 2: loss 0.7500; validation: AUROC 0.7500, accuracy 0.5000, loss 0.5000, the"
     )
     assert math.isfinite(after((0.75, 0.5)).total_seconds())
+
+
+def test_a_line_of_an_epoch_without_validation():
+    journal = Journal()
+    journal.count(Step(2, 3.0, {"d_loss": 1.0, "g_loss": 2.0}), seconds=1, waited=0, n_steps=1)
+    journal.close_epoch({}, **CLOSING | {"best": {}})
+    line = record.epoch_line(journal.history[0], epochs=2, is_best=False)
+    assert line.startswith("epoch 1 of 2: loss 1.5000, d_loss 0.5000, g_loss 1.0000; 0:00:01, 2.0 images/s")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_was_measured_is_finite(value):
+    record.require_finite_values({"psnr": 30.0}, where="the end of epoch 1")
+    with pytest.raises(ConfigError, match=f"PSNR is {value} at the end of epoch 1"):
+        record.require_finite_values({"error": 0.5, "psnr": value}, where="the end of epoch 1")
 
 
 def test_cadence(monkeypatch):
