@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,6 +12,10 @@ from tellsign.data import Manifest, read
 from tellsign.data.augment import View
 from tellsign.engine.classifier import train_network
 from tellsign.engine.config import TrainingConfig
+from tellsign.engine.reals import train_on_reals
+
+if TYPE_CHECKING:
+    from tellsign.data.loading import Batch
 
 SIDE = 16
 VIEW = View(size=SIDE)
@@ -60,6 +64,48 @@ def trained(
     known = {"detector": "tiny"}
     result = train_network(
         model, training, valid, VIEW, config, **({"run": run, "seed": 3, "identity": known} | more)
+    )
+    return result, model
+
+
+class Restorer(torch.nn.Module):
+    """(B, 3, S, S) → the same, from its halved form."""
+
+    def __init__(self, *, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.conv = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv(
+            torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(images, 2), scale_factor=2)
+        )
+
+
+def restored(
+    run: Path,
+    reals: tuple[Manifest, Manifest],
+    config: TrainingConfig,
+    *,
+    model: torch.nn.Module | None = None,
+    losses: Any = None,
+    **more: Any,
+) -> tuple[Any, torch.nn.Module]:
+    """The result of a training on real images alone, and the network."""
+    model = model or Restorer()
+
+    def plain(network: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        errors = (network(batch.images) - batch.images).abs().mean(dim=(1, 2, 3))
+        return errors, {"l1": float(errors.detach().mean())}
+
+    def values(crops: torch.Tensor) -> torch.Tensor:
+        squared = (model(crops) - crops).square().mean(dim=(1, 2, 3))
+        return torch.stack([-10 * squared.log10(), squared], dim=1)
+
+    common = {"names": ("psnr", "error"), "best": {"psnr": "highest"}, "run": run, "seed": 3, "identity": {}}
+    result = train_on_reals(
+        model, *reals, VIEW, config, **{"losses": losses or plain, "values": values, **common, **more}
     )
     return result, model
 

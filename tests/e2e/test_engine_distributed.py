@@ -18,7 +18,7 @@ from tellsign.engine import distributed
 from tellsign.engine.losses import epoch_order
 from tellsign.nn.weights import read_tensors
 from tellsign.types import ConfigError
-from trainings import Tiny, options, splits, trained
+from trainings import Tiny, options, restored, splits, trained
 
 TESTS = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(
@@ -149,6 +149,18 @@ def test_a_checkpoint_knows_what_any_process_has_left_out(together, data):
     order = epoch_order(splits(data[1])[0].labels, "plain", seed=3, epoch=0).tolist()
     assert {order.index(row) % SETTINGS["batch_size"] % 2 for row in (4, 15)} == {0, 1}, "one in each process"
     assert together[1]["bad, resumed"] == [[["train", 4], ["train", 15], ["valid", 3]]] * 2
+
+
+def test_real_images_alone_are_learnt_from_as_by_one_process(together, data, tmp_path):
+    reals = tuple(part.filter(label=0) for part in splits(data[0]))
+    alone, _ = restored(tmp_path / "run", reals, options(batch_size=5))
+    digests, history = together[1]["reals"]
+    assert digests[0] == digests[1]
+    assert len(history) == len(alone.history) == 2
+    for row, other in zip(history, alone.history, strict=True):
+        assert (row["n"], row["step"]) == (other["n"], other["step"])
+        for name in ("loss", "l1", "valid_psnr", "valid_error"):
+            assert row[name] == pytest.approx(other[name], rel=1e-4), name
 
 
 def test_a_loss_that_is_not_finite_in_one_stops_all(together):

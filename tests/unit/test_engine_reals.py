@@ -8,17 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 
 from pictures import natural, save
 from tellsign.data import Manifest
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.losses import epoch_order
-from tellsign.engine.reals import image_order, require_reals, train_on_reals
+from tellsign.engine.reals import image_order, require_reals
 from tellsign.image import decode
 from tellsign.types import ConfigError, ManifestError
-from trainings import SIDE, VIEW, options, same, splits
+from trainings import SIDE, Restorer, options, restored, same, splits
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -39,39 +37,8 @@ def reals(tmp_path_factory):
     return training.filter(label=0), valid.filter(label=0)
 
 
-class Restorer(nn.Module):
-    """(B, 3, S, S) → the same, from its halved form."""
-
-    def __init__(self, *, seed: int = 0) -> None:
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.conv = nn.Conv2d(3, 3, 3, padding=1)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.conv(functional.interpolate(functional.avg_pool2d(images, 2), scale_factor=2))
-
-
-def trained(run, reals, config, *, model=None, losses=None, **more):
-    model = model or Restorer()
-
-    def plain(network, batch):
-        errors = (network(batch.images) - batch.images).abs().mean(dim=(1, 2, 3))
-        return errors, {"l1": float(errors.detach().mean())}
-
-    def values(crops):
-        squared = (model(crops) - crops).square().mean(dim=(1, 2, 3))
-        return torch.stack([-10 * squared.log10(), squared], dim=1)
-
-    common = {"names": ("psnr", "error"), "best": {"psnr": "highest"}, "run": run, "seed": 3, "identity": {}}
-    result = train_on_reals(
-        model, *reals, VIEW, config, **{"losses": losses or plain, "values": values, **common, **more}
-    )
-    return result, model
-
-
 def test_it_learns_to_restore_and_is_measured_on_the_middle_of_validation_images(reals, tmp_path):
-    result, model = trained(tmp_path / "run", reals, options(epochs=6, learning_rate=0.02), times=3)
+    result, model = restored(tmp_path / "run", reals, options(epochs=6, learning_rate=0.02), times=3)
     assert result.history[-1]["valid_psnr"] > result.history[0]["valid_psnr"] + 3
     assert result.best["psnr"] == max(row["valid_psnr"] for row in result.history)
     assert [row["n"] for row in result.history] == [33] * 6
@@ -90,7 +57,7 @@ def test_it_learns_to_restore_and_is_measured_on_the_middle_of_validation_images
 def test_the_lowest_may_choose(reals, tmp_path):
     """Of what rises, so that it is not the last epoch."""
     config = options(epochs=3, learning_rate=0.02)
-    result, model = trained(tmp_path / "run", reals, config, best={"psnr": "lowest"})
+    result, model = restored(tmp_path / "run", reals, config, best={"psnr": "lowest"})
     assert result.best["epoch"] == 1
     assert result.best["psnr"] < result.history[-1]["valid_psnr"]
     assert weights_digest(model) == result.history[0]["weights"]
@@ -111,13 +78,13 @@ def test_a_run_that_is_ended_goes_on(reals, tmp_path):
 
     config = options(checkpoint_seconds=0.0, optimiser="sgd", schedule="step", learning_rate=0.1)
     with pytest.raises(Ended):
-        trained(tmp_path / "run", reals, config, losses=ends)
-    resumed, _ = trained(tmp_path / "run", reals, config, losses=ends, model=Restorer(seed=7))
-    straight, _ = trained(tmp_path / "straight", reals, config, losses=ends)
+        restored(tmp_path / "run", reals, config, losses=ends)
+    resumed, _ = restored(tmp_path / "run", reals, config, losses=ends, model=Restorer(seed=7))
+    straight, _ = restored(tmp_path / "straight", reals, config, losses=ends)
     assert same(resumed) == same(straight)
     assert calls == 1 + 2 * 6
     with pytest.raises(ConfigError, match=r"view\.times was 1 and is 2"):
-        trained(tmp_path / "run", reals, config, losses=ends, times=2)
+        restored(tmp_path / "run", reals, config, losses=ends, times=2)
 
 
 def test_each_image_is_shown_as_often_as_asked():
@@ -135,9 +102,9 @@ def test_fakes_are_refused(reals, tmp_path):
     training, valid = reals
     fake = splits(training[0].path.parents[1])[0].filter(label=1)[0]
     with pytest.raises(ManifestError, match="training split is of real images alone, found 1 fakes among 12"):
-        trained(tmp_path / "run", (Manifest((*training, fake)), valid), options())
+        restored(tmp_path / "run", (Manifest((*training, fake)), valid), options())
     with pytest.raises(ManifestError, match="the validation split is of real images alone, found no image"):
-        trained(tmp_path / "run", (training, valid[:0]), options())
+        restored(tmp_path / "run", (training, valid[:0]), options())
     assert not (tmp_path / "run").exists()
     require_reals(training, "this")
 
@@ -147,7 +114,7 @@ def test_fakes_are_refused(reals, tmp_path):
 )
 def test_options_of_classifiers_are_refused(reals, tmp_path, wrong):
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is of classifiers alone"):
-        trained(tmp_path / "run", reals, options(**wrong))
+        restored(tmp_path / "run", reals, options(**wrong))
 
 
 def test_bad_images_are_left_out_or_stop_it(tmp_path):
@@ -155,24 +122,24 @@ def test_bad_images_are_left_out_or_stop_it(tmp_path):
     for sample in (training[2], valid[1]):
         sample.path.write_bytes(b"no image")
     with pytest.raises(ManifestError, match="can't be trained on"):
-        trained(tmp_path / "run", (training, valid), options())
+        restored(tmp_path / "run", (training, valid), options())
     config = options(on_bad="skip", max_bad=2)
-    result, _ = trained(tmp_path / "run", (training, valid), config)
+    result, _ = restored(tmp_path / "run", (training, valid), config)
     assert [(row["split"], row["row"]) for row in result.skipped] == [("train", 2), ("valid", 1)]
     assert [row["n"] for row in result.history] == [10, 10]
     save(natural(3, 20, 20), training[2].path)
     with pytest.raises(ManifestError, match=r"1 validation images can't be used, the first is"):
-        trained(tmp_path / "other", (training, valid), options())
+        restored(tmp_path / "other", (training, valid), options())
     for sample in valid:
         sample.path.write_bytes(b"no image")
     with pytest.raises(
         ManifestError, match=r"none of \d validation images could be used at the end of epoch"
     ):
-        trained(tmp_path / "none", (training, valid), options(on_bad="skip", max_bad=20))
+        restored(tmp_path / "none", (training, valid), options(on_bad="skip", max_bad=20))
 
 
 def test_values_that_are_not_finite_are_named(reals, tmp_path):
     with pytest.raises(ConfigError, match=r"of 6 validation images are not finite at the end of epoch 1"):
-        trained(
+        restored(
             tmp_path / "run", reals, options(), values=lambda crops: torch.full((len(crops), 2), math.nan)
         )
