@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn, idctn
 
-from tellsign.features.dct import LEVEL, block_dct, inverse_block_dct
+from tellsign.features.dct import LEVEL, block_dct, dct2, inverse_block_dct
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -98,3 +98,26 @@ def test_the_comparison_tells_other_transforms_apart():
         np.where(right == right.max(), np.nan, right),
     ):
         assert largest_difference(wrong, expected) > TOLERANCES[np.float32] / 100
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(8, 8), (15, 40), (128, 128)])
+def test_the_transform_of_the_whole_is_scipys(size, dtype):
+    torch = pytest.importorskip("torch")
+    images = picture(*size, dtype=dtype)
+    expected = dctn(images.astype(np.float64), axes=(-2, -1), norm="ortho")
+    # Of numbers that are as large as the side.
+    atol = TOLERANCES[dtype] * max(size) / 8
+    np.testing.assert_allclose(dct2(images), expected, atol=atol)
+    np.testing.assert_allclose(dct2(torch.from_numpy(images)).numpy(), expected, atol=atol)
+
+
+def test_the_transform_of_the_whole_is_the_sum_of_the_definition():
+    image = picture(6, 5)[0, 0]
+    for u, v in np.ndindex(image.shape):
+        total = 0.0
+        for row, column in np.ndindex(image.shape):
+            wave = np.cos(np.pi * u * (row + 0.5) / 6) * np.cos(np.pi * v * (column + 0.5) / 5)
+            total += image[row, column] * wave
+        factor = np.sqrt((1 if u == 0 else 2) / 6) * np.sqrt((1 if v == 0 else 2) / 5)
+        assert dct2(image)[u, v] == pytest.approx(factor * total, abs=1e-13)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from tellsign.features import dct
-from tellsign.features.dct import LEVEL, ZIGZAG, block_dct, inverse_block_dct, whole_blocks
+from tellsign.features.dct import (
+    LEVEL,
+    ZIGZAG,
+    block_dct,
+    cosines,
+    dct2,
+    inverse_block_dct,
+    log_dct,
+    whole_blocks,
+)
 from tellsign.types import ImageError, TooSmallError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -208,3 +217,62 @@ def test_the_examples_in_the_docstrings():
     result = doctest.testmod(dct)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+# whole images
+
+
+@BACKENDS
+def test_a_constant_image_has_its_mean_alone(backend):
+    found = np.asarray(dct2(as_backend(np.full((2, 3, 12, 7), 0.3), backend)))
+    assert found.shape == (2, 3, 12, 7)
+    np.testing.assert_allclose(found[..., 0, 0], 0.3 * np.sqrt(12 * 7), rtol=1e-12)
+    assert np.abs(found).reshape(6, -1)[:, 1:].max() < 1e-13
+
+
+@BACKENDS
+def test_one_cosine_is_one_coefficient_of_the_whole(backend):
+    rows, columns = np.arange(12) + 0.5, np.arange(7) + 0.5
+    image = np.outer(np.cos(np.pi * 5 * rows / 12), np.cos(np.pi * 2 * columns / 7))
+    expected = np.zeros((12, 7))
+    expected[5, 2] = np.sqrt((image**2).sum())
+    np.testing.assert_allclose(np.asarray(dct2(as_backend(image, backend))), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tensors_and_arrays_agree_on_the_whole(dtype):
+    images = noise(2, 3, 24, 15, dtype=dtype)
+    found, kept = dct2(images), images.copy()
+    assert found.dtype == dtype
+    atol = 2e-6 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(dct2(as_backend(images, "torch")).numpy(), found, atol=atol)
+    np.testing.assert_array_equal(images, kept)
+
+
+def test_the_matrix_is_orthonormal_and_cannot_be_changed():
+    for n in (1, 8, 37):
+        np.testing.assert_allclose(cosines(n) @ cosines(n).T, np.eye(n), atol=1e-13)
+    with pytest.raises(ValueError, match="read-only"):
+        cosines(8)[0] = 0
+
+
+@BACKENDS
+def test_a_coefficient_that_is_not_there_has_the_logarithm_of_the_constant(backend):
+    found = np.asarray(log_dct(as_backend(np.full((1, 3, 16, 16), 0.25), backend)))
+    assert found[0, 0, 0, 0] == pytest.approx(np.log(4))
+    np.testing.assert_allclose(found[0, 0, 1:], np.log(1e-12), atol=0.05)
+
+
+def test_gradients_of_the_whole_are_those_of_finite_differences():
+    torch = pytest.importorskip("torch")
+    images = torch.from_numpy(noise(1, 2, 6, 5)).requires_grad_()
+    assert torch.autograd.gradcheck(dct2, (images,))
+    log_dct(torch.zeros(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)).sum().backward()
+
+
+def test_what_is_no_image_has_no_transform():
+    for shape in ((), (4,), (3, 0, 4), (3, 4, 0)):
+        with pytest.raises(ImageError, match=r"\(\.\.\., H, W\)"):
+            dct2(np.zeros(shape))
+    with pytest.raises(ImageError, match="expected float32 or float64"):
+        log_dct(np.zeros((3, 8, 8), np.uint8))

@@ -11,13 +11,14 @@ from scipy.fft import dctn
 
 from pictures import natural
 from tellsign.systems.cae_net.config import CaeNetConfig
+from tellsign.types import ConfigError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 from tellsign.engine.scores import evaluating  # noqa: E402 - need PyTorch
+from tellsign.nn.spectra import FLOOR, LogSpectrum, ScaledSpectrum  # noqa: E402
 from tellsign.systems.cae_net.counts import count  # noqa: E402
 from tellsign.systems.cae_net.model import Branch, channel_statistics, entry_side, new_branch  # noqa: E402
-from tellsign.systems.cae_net.spectra import FLOOR, LogSpectrum  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -123,3 +124,101 @@ def test_its_graph_computes_the_same(kind):
     branch = Branch(Mean(), dwt=None, statistics=statistics, spectrum=LogSpectrum(kind, 16))
     network = ScoredNetwork(branch).eval()
     assert parity(graph_bytes(network, 16), network, pictures(4, 16).numpy()) <= LIMIT
+
+
+def scaled_reference(images, *, band=None):
+    """The authors' recipe in NumPy, one channel after the other; band: rows and columns that are kept."""
+    found = np.empty(images.shape)
+    for place in np.ndindex(images.shape[:2]):
+        x = np.log(np.abs(np.fft.fft2(images[place].astype(np.float64))) + 1e-3)
+        low, high = np.percentile(x, 5), np.percentile(x, 95)
+        x = np.clip(2 * ((x - low) / (high - low) - 0.5), -1, 1)
+        if band is not None:
+            x = np.fft.ifftshift(band(np.fft.fftshift(x)))
+        found[place] = x
+    return found
+
+
+@pytest.mark.parametrize("size", [64, 33])
+def test_a_scaled_spectrum_is_that_of_numpy(size):
+    images = pictures(size=size)
+    found = ScaledSpectrum(size)(images).numpy()
+    np.testing.assert_allclose(found, scaled_reference(images.numpy()), atol=2e-4)
+    for share in (found == -1, found == 1):
+        assert np.mean(share, axis=(2, 3)) == pytest.approx(0.05, abs=2 / size)
+
+
+def low(x):
+    x[:57], x[:, :57], x[177:], x[:, 177:] = 0, 0, 0, 0
+    return x
+
+
+def middle(x):
+    x[:21], x[:, :21], x[203:], x[:, 203:] = 0, 0, 0, 0
+    x[57:177, 57:177] = 0
+    return x
+
+
+def high(x):
+    x[21:203, 21:203] = 0
+    return x
+
+
+@pytest.mark.parametrize("band", [low, middle, high])
+def test_a_band_alone_is_that_of_the_authors_code(band):
+    images = pictures(1, 224)
+    found = ScaledSpectrum(224, band.__name__)(images)
+    np.testing.assert_allclose(found.numpy(), scaled_reference(images.numpy(), band=band), atol=1e-3)
+
+
+def test_the_bands_are_parts_of_the_whole_at_any_size():
+    for size in (16, 37, 128):
+        images = pictures(1, size)
+        parts = [ScaledSpectrum(size, band)(images) for band in ("low", "middle", "high")]
+        assert torch.equal(sum(parts), ScaledSpectrum(size)(images))
+        assert all(part.abs().max() > 0 for part in parts)
+    with pytest.raises(ConfigError, match="band is one of all, low, middle, high, found 'mid'"):
+        ScaledSpectrum(16, "mid")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_flat_image_has_its_zero_frequency_alone_and_a_finite_gradient(value):
+    flat = torch.full((1, 3, 16, 16), value, requires_grad=True)
+    found = ScaledSpectrum(16)(flat)
+    found.sum().backward()
+    assert torch.isfinite(flat.grad).all()
+    expected = torch.full((16, 16), -1.0)
+    if value:
+        expected[0, 0] = 1
+    assert torch.equal(found[0, 0], expected)
+    logarithms = ScaledSpectrum(16).log_magnitude(flat)[0, 0].detach()
+    assert logarithms[0, 0] == pytest.approx(np.log(256 * value + 1e-3), abs=1e-5)
+    assert logarithms[3, 5] == pytest.approx(np.log(1e-3), abs=1e-5)
+
+
+def test_autocast_leaves_a_scaled_spectrum_as_it_is():
+    images, spectrum = pictures(), ScaledSpectrum(32)
+    plain = spectrum(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = spectrum(images)
+    assert torch.equal(mixed, plain)
+    assert not spectrum.state_dict()
+
+
+def test_the_graph_of_a_scaled_spectrum_computes_the_same():
+    """Percentiles too, which an export can get wrong."""
+    pytest.importorskip("onnxscript")
+    from tellsign.engine.export import LIMIT, ScoredNetwork, graph_bytes, parity
+
+    class Sampled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spectrum = ScaledSpectrum(20)
+
+        def forward(self, x):
+            x = self.spectrum(x)
+            return torch.stack([x.mean(dim=(1, 2, 3)), 5 * x[:, 0, 3, 5]], dim=1)
+
+    network = ScoredNetwork(Sampled()).eval()
+    images = np.concatenate([pictures(4, 20).numpy(), np.full((1, 3, 20, 20), 0.5, np.float32)])
+    assert parity(graph_bytes(network, 20), network, images) <= LIMIT
