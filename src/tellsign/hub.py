@@ -17,6 +17,10 @@ SYSTEMS = {
     "cae-net": "tellsign.systems.cae_net.system:CaeNetSystem",
     "sfcl-hcmf": "tellsign.systems.sfcl_hcmf.system:SfclHcmfSystem",
     "sida": "tellsign.systems.sfcl_hcmf.sida_system:SidaSystem",
+    "image": "tellsign.systems.baselines.system:ImageSystem",
+    "fft2d": "tellsign.systems.baselines.system:Fft2dSystem",
+    "dct2d": "tellsign.systems.baselines.system:Dct2dSystem",
+    "gramnet": "tellsign.systems.baselines.system:GramNetSystem",
 }
 ENTRY_POINTS = "tellsign.systems"
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from tellsign.features import spectrum
+from tellsign.features.dct import log_dct
 from tellsign.image.network_input import LENGTHS, SMALLEST, NetworkInput, described, seen
 from tellsign.types import ArtifactError, ConfigError, TooSmallError
 
@@ -84,13 +85,15 @@ class DescriptorInput:
     region: Literal["image", "face"] = "image"  # what is looked at
     crop: int | None = None  # side of the native square crops in pixels; None: the whole image, any shape
     max_crops: int = 1  # crops of a large image, evenly spread; their descriptors are averaged
-    descriptor: Literal["sida"] = "sida"  # which statistics
+    descriptor: Literal["sida", "dct2d"] = "sida"  # block statistics, or the cosine transform of a crop
     profile: ProfileInput | None = None  # of the domain check; None: `domain_input`
 
     def __post_init__(self) -> None:
         _check_look(self)
-        if self.descriptor != "sida":
-            raise ConfigError(f"descriptor is sida, found {self.descriptor!r}")
+        if self.descriptor not in ("sida", "dct2d"):
+            raise ConfigError(f"descriptor is sida or dct2d, found {self.descriptor!r}")
+        if self.descriptor == "dct2d" and self.crop is None:
+            raise ConfigError("images of any size have as many coefficients as pixels; dct2d needs a crop")
         own = self.profile or domain_input(self.region, self.crop)
         if own.region != self.region or (own.crop or 0) > (self.crop or SMALLEST):
             raise ConfigError(
@@ -109,6 +112,9 @@ class DescriptorInput:
     @property
     def n_features(self) -> int:
         """K, the length of a descriptor."""
+        if self.descriptor == "dct2d":
+            assert self.crop is not None
+            return 3 * self.crop**2
         return LENGTHS[self.descriptor]
 
     @classmethod
@@ -211,14 +217,20 @@ def features(image: FloatArray, options: VectorInput) -> FloatArray:
 
 
 def descriptor(image: FloatArray, options: DescriptorInput) -> FloatArray:
-    """The mean descriptor of an image's native crops, each cut to whole blocks of 8 × 8 pixels.
+    """The mean descriptor of an image's native crops.
+
+    Block statistics are taken of whole blocks of 8 × 8 pixels. The logarithms of a cosine transform stand
+    channel after channel, row after row.
 
     Args:    image: (3, H, W) in [0, 1].
              options: the detector's input.
     Returns: (K,) float64.
     Raises:  TooSmallError: the image is smaller than one crop.
     """
-    rows = np.array([described(crop, options.descriptor) for crop in native_crops(image, options)])
+    crops = native_crops(image, options)
+    if options.descriptor == "dct2d":
+        return np.asarray(log_dct(crops.astype(np.float64)).mean(axis=0).ravel())
+    rows = np.array([described(crop, options.descriptor) for crop in crops])
     return np.asarray(np.mean(rows, axis=0, dtype=np.float64))
 
 

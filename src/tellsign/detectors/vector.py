@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellsign.detectors.cosine_evidence import cosine_evidence
 from tellsign.detectors.descriptor_evidence import descriptor_evidence
 from tellsign.detectors.evidence import profile_evidence
 from tellsign.detectors.preprocessing import ProfileInput, features, profile, vector_input
@@ -94,6 +95,8 @@ class VectorDetector:
         own = features(image, self.input)
         z = self.standardised({self.input.key: own[None]})
         contributions, base = self._contributions(z, self.arrays)[0], self._base(self.arrays)
+        if self.input.descriptor == "dct2d":
+            return cosine_evidence(own, arrays=self.arrays, contributions=contributions, base=base)
         return descriptor_evidence(
             image,
             own,

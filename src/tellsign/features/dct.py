@@ -18,6 +18,7 @@ Shapes: B batch, C channels, H W pixels, h w blocks, h = H/8 and w = W/8; ... an
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,7 @@ Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor, float32 or float64
 SIDE = 8  # of a block, in pixels
 LEVEL = 128 / 255  # JPEG's level shift for images in [0, 1]
 FLOOR = 1e-12  # added to magnitudes before the logarithm
+ROUNDING = 1e-10  # of a magnitude in float64; a coefficient of 8-bit images is 0 or far above it
 CHUNK_BYTES = 2**20  # of a channel that NumPy transforms at once, so that both steps stay in the caches
 # The frequencies (u, v), diagonal by diagonal: (0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), ...
 ZIGZAG = tuple(
@@ -159,17 +161,19 @@ def log_dct(images: Array) -> Array:
     """The logarithm of the magnitude of each coefficient of whole images: ln(|c| + 1e-12).
 
     Implements Frank et al., "Leveraging Frequency Analysis for Deep Fake Image Recognition", ICML 2020, with
-    the constant of the authors' training; their inference has a tenth of it.
+    the constant of the authors' training; their inference has a tenth of it. Deviates: magnitudes are made
+    smaller by 1e-10, to 0 at least, because the coefficients that pixels made four by up-sampling don't have
+    would otherwise be the logarithm of rounding, which is another on every machine. In float32 they are.
 
-    In float64 the rounding of a coefficient that is 0 stays below the constant; in float32 it does not.
-
-    Args:    images: (..., H, W) float32 or float64, in [0, 1].
+    Args:    images: (..., H, W) float64, or float32 where that doesn't matter, in [0, 1].
     Returns: (..., H, W), of the same type.
     Raises:  ImageError: as for `dct2`.
     """
     coefficients: Any = dct2(images)
     xp = namespace(coefficients)
-    result: Array = xp.log(xp.abs(coefficients) + FLOOR)
+    # In units of the constant: exporters take so small a number for 0 and leave out that it is added.
+    magnitudes = xp.clip(xp.abs(coefficients) / FLOOR - ROUNDING / FLOOR, 0, None)
+    result: Array = xp.log1p(magnitudes) + math.log(FLOOR)
     return result
 
 

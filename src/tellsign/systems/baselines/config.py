@@ -1,0 +1,185 @@
+"""Options of the baselines that look at crops: plain images, 2-D spectra, Gram matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from tellsign.configuration import check_whole
+from tellsign.detectors.graph import GraphInput
+from tellsign.detectors.preprocessing import DescriptorInput
+from tellsign.engine.config import TrainingConfig, training_config
+from tellsign.nn.backbones import PRETRAINED, SCRATCH, check_weights
+from tellsign.nn.resnet import BLOCKS, WIDTHS, Stem, check_sizes
+from tellsign.types import ConfigError
+
+if TYPE_CHECKING:
+    from tellsign.image.network_input import Fit
+
+Band = Literal["all", "low", "middle", "high"]  # of ScaledSpectrum, which needs PyTorch
+Classifier = Literal["logistic", "ridge", "cnn"]
+
+
+@dataclass(frozen=True, slots=True)
+class CropConfig:
+    """What a network of any of these systems is shown of an image, and how it is trained."""
+
+    size: int = 224  # side of the native crops in pixels
+    max_crops: int = 1  # crops of a large image, whose scores are averaged; 1: the centre
+    fit: Fit = "crop"  # native crops, or resize: the square in the middle, made as large
+    flip: bool = True  # augmentation: mirrored left to right, with probability 0.5
+    training: TrainingConfig = field(default_factory=TrainingConfig)  # the table [config.training]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.flip, bool):
+            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        object.__setattr__(self, "training", training_config(self.training))
+        _ = self.input  # checks the rest
+
+    @property
+    def region(self) -> str:
+        """What is looked at: always the picture; faces are cut out before (`tellsign data faces`)."""
+        return "image"
+
+    @property
+    def input(self) -> GraphInput:
+        """The part that the detector needs to run."""
+        return GraphInput(size=self.size, max_crops=self.max_crops, fit=self.fit)
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The spectrum profile that the domain check compares, as an artifact stores it."""
+        return self.input.domain.to_spec()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig(CropConfig):
+    """A residual network on pixels, from scratch. Defaults are those of detection by re-synthesis."""
+
+    widths: Sequence[int] = WIDTHS  # of the 3 × 3 convolutions in the four groups of blocks
+    blocks: Sequence[int] = BLOCKS  # in the four groups
+    stem: Stem = "deep"  # three convolutions, strides of the re-synthesis paper; plain: torchvision's
+
+    def __post_init__(self) -> None:
+        CropConfig.__post_init__(self)
+        check_sizes(self.widths, self.blocks, self.stem)
+
+
+@dataclass(frozen=True, slots=True)
+class Fft2dConfig(CropConfig):
+    """A network on the scaled 2-D Fourier spectrum. Defaults are the published settings."""
+
+    backbone: str = "resnet34"  # timm's name
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of timm's constructor
+    weights: str = PRETRAINED  # that training starts from; or scratch, or the path of a .safetensors file
+    band: Band = "all"  # of the spectrum: all, or low, middle or high alone
+    training: TrainingConfig = field(  # the table [config.training]
+        default_factory=lambda: TrainingConfig(epochs=10, batch_size=64, weight_decay=1e-4)
+    )
+
+    def __post_init__(self) -> None:
+        CropConfig.__post_init__(self)
+        _check_backbone(self)
+        if self.band not in get_args(Band):
+            raise ConfigError(f"band is one of {', '.join(get_args(Band))}, found {self.band!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class GramNetConfig(CropConfig):
+    """A ResNet and Gram matrices of its maps. Defaults are the published settings."""
+
+    backbone: str = "resnet18"  # timm's name of a ResNet
+    options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of timm's constructor
+    weights: str = PRETRAINED  # that training starts from; or scratch, or the path of a .safetensors file
+    training: TrainingConfig = field(  # the table [config.training]
+        default_factory=lambda: TrainingConfig(epochs=5, batch_size=14, learning_rate=1e-5, weight_decay=1e-4)
+    )
+
+    def __post_init__(self) -> None:
+        CropConfig.__post_init__(self)
+        _check_backbone(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Dct2dConfig:
+    """A classifier of the 2-D cosine spectrum. Defaults are the published settings."""
+
+    classifier: Classifier = "logistic"  # or ridge, both of flattened coefficients; or cnn, a small network
+    l2: float = 0.01  # of logistic and ridge: times the sum of squared weights, beside the mean loss
+    size: int = 128  # side of the native crops in pixels
+    max_crops: int = 1  # crops of a large image, whose scores are averaged; 1: the centre
+    channels: Sequence[int] = (3, 8, 16, 32)  # of the four convolutions of cnn
+    training: TrainingConfig = field(  # of cnn, the table [config.training]
+        default_factory=lambda: TrainingConfig(epochs=50, learning_rate=1e-3, patience=5)
+    )
+
+    def __post_init__(self) -> None:
+        if self.classifier not in get_args(Classifier):
+            raise ConfigError(
+                f"classifier is one of {', '.join(get_args(Classifier))}, found {self.classifier!r}"
+            )
+        is_number = isinstance(self.l2, (int, float)) and not isinstance(self.l2, bool)
+        if not is_number or not 0 < self.l2 < math.inf:
+            raise ConfigError(f"l2 is a positive number, found {self.l2!r}")
+        given: object = self.channels
+        if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 4:
+            raise ConfigError(f"channels is a list of four numbers, one a convolution, found {given!r}")
+        for channels in given:
+            check_whole("each of channels", channels, 1)
+        object.__setattr__(self, "training", training_config(self.training))
+        _ = self.input  # checks the rest
+
+    @property
+    def region(self) -> str:
+        """What is looked at: always the picture; faces are cut out before (`tellsign data faces`)."""
+        return "image"
+
+    @property
+    def is_network(self) -> bool:
+        """Whether the classifier is one; the others are arrays."""
+        return self.classifier == "cnn"
+
+    @property
+    def input(self) -> GraphInput | DescriptorInput:
+        """The part that the detector needs to run."""
+        if self.is_network:
+            return GraphInput(size=self.size, max_crops=self.max_crops)
+        return DescriptorInput(crop=self.size, max_crops=self.max_crops, descriptor="dct2d")
+
+    @property
+    def crop(self) -> int:
+        """The size, as the artifact of a detector of arrays stores it."""
+        return self.size
+
+    @property
+    def descriptor(self) -> str:
+        """What a detector of arrays judges, as its artifact stores it."""
+        return "dct2d"
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """The spectrum profile that the domain check compares, as an artifact stores it."""
+        return self.input.domain.to_spec()
+
+
+NetworkConfig = ImageConfig | Fft2dConfig | GramNetConfig | Dct2dConfig
+
+
+def from_scratch(config: NetworkConfig) -> NetworkConfig:
+    """The same without weights that training starts from: those of a detector are its own.
+
+    Args:    config: of a system.
+    Returns: a copy, or the configuration itself where it names no weights.
+    """
+    return replace(config, weights=SCRATCH) if isinstance(config, Fft2dConfig | GramNetConfig) else config
+
+
+def _check_backbone(config: Fft2dConfig | GramNetConfig) -> None:
+    """Raises ConfigError for what is no name, no options or no weights; timm is asked when it is built."""
+    if not isinstance(config.backbone, str) or not config.backbone or not config.backbone.isprintable():
+        raise ConfigError(f"backbone is a name of timm, found {config.backbone!r}")
+    if not isinstance(config.options, Mapping):
+        raise ConfigError(f"options is a table of arguments of timm, found {config.options!r}")
+    check_weights(config.weights)
