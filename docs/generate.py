@@ -60,6 +60,7 @@ def configuration() -> str:
     from tellsign.calibration import CalibrationConfig
     from tellsign.engine.config import TrainingConfig
     from tellsign.evaluate.benchmark import config as benchmark
+    from tellsign.systems.baselines import config as baselines
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.sfcl_hcmf import config as sfcl
     from tellsign.systems.sfcl_hcmf.sida_config import SidaConfig
@@ -85,6 +86,10 @@ def configuration() -> str:
         ('[config.local] with system = "sfcl-hcmf"', sfcl.LocalConfig),
         ('[config.hcma] with system = "sfcl-hcmf"', sfcl.HcmaConfig),
         ('[config] with system = "sida"', SidaConfig),
+        ('[config] with system = "image"', baselines.ImageConfig),
+        ('[config] with system = "fft2d"', baselines.Fft2dConfig),
+        ('[config] with system = "dct2d"', baselines.Dct2dConfig),
+        ('[config] with system = "gramnet"', baselines.GramNetConfig),
         ("[config.training] of networks", TrainingConfig),
         ("Benchmark", benchmark.BenchmarkConfig),
         ("Benchmark: [[detector]]", benchmark.DetectorConfig),
@@ -103,12 +108,12 @@ def configuration() -> str:
 
 
 def _comments(record: Any) -> dict[str, str]:
-    """Field → the comment behind it."""
+    """Field → the comment behind it, in the record or in one that it extends."""
+    found = _comments(record.__base__) if dataclasses.is_dataclass(record.__base__) else {}
     source = inspect.getsource(record)
     text = source.splitlines()
     (tree,) = ast.parse(source).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             _, mark, comment = text[(node.end_lineno or node.lineno) - 1].partition("  # ")

@@ -27,6 +27,14 @@ from tellsign.types import ArtifactError, TooSmallError
 
 SIZE = 48  # of the images that systems are trained on here
 
+BRIEF = {
+    "epochs": 12,
+    "batch_size": 8,
+    "learning_rate": 3e-3,
+    "optimiser": "adamw",
+    "schedule": "cosine",
+    "workers": 0,
+}
 # System → variants, each the options of a training that takes a second on images of 48 pixels.
 SMALL = {
     "spectrum": {
@@ -82,6 +90,25 @@ SMALL = {
             "leaf_images": 4,
         },
         "crops": {"crop": 24, "max_crops": 4, "c": 1.0},
+    },
+    "image": {
+        "small": {
+            "size": 32,
+            "widths": (8, 8, 16, 16),
+            "blocks": (1, 1, 1, 1),
+            "training": BRIEF | {"epochs": 24, "learning_rate": 6e-3},
+        },
+    },
+    "fft2d": {
+        "small": {"size": 32, "backbone": "test_resnet", "weights": "scratch", "training": BRIEF},
+    },
+    "gramnet": {
+        "small": {"size": 32, "backbone": "test_resnet", "weights": "scratch", "training": BRIEF},
+    },
+    "dct2d": {
+        "logistic": {"classifier": "logistic", "size": 32},
+        "ridge": {"classifier": "ridge", "size": 32, "max_crops": 4},
+        "cnn": {"classifier": "cnn", "size": 32, "training": BRIEF},
     },
 }
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]

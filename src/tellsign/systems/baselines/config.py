@@ -61,6 +61,11 @@ class ImageConfig(CropConfig):
     widths: Sequence[int] = WIDTHS  # of the 3 × 3 convolutions in the four groups of blocks
     blocks: Sequence[int] = BLOCKS  # in the four groups
     stem: Stem = "deep"  # three convolutions, strides of the re-synthesis paper; plain: torchvision's
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            learning_rate=0.01, optimiser="sgd", weight_decay=1e-4, schedule="step"
+        )
+    )  # the table [config.training]
 
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
@@ -75,9 +80,11 @@ class Fft2dConfig(CropConfig):
     options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of timm's constructor
     weights: str = PRETRAINED  # that training starts from; or scratch, or the path of a .safetensors file
     band: Band = "all"  # of the spectrum: all, or low, middle or high alone
-    training: TrainingConfig = field(  # the table [config.training]
-        default_factory=lambda: TrainingConfig(epochs=10, batch_size=64, weight_decay=1e-4)
-    )
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            epochs=10, batch_size=64, learning_rate=1e-3, optimiser="sgd", weight_decay=1e-4
+        )
+    )  # the table [config.training]
 
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
@@ -93,9 +100,9 @@ class GramNetConfig(CropConfig):
     backbone: str = "resnet18"  # timm's name of a ResNet
     options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of timm's constructor
     weights: str = PRETRAINED  # that training starts from; or scratch, or the path of a .safetensors file
-    training: TrainingConfig = field(  # the table [config.training]
+    training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=5, batch_size=14, learning_rate=1e-5, weight_decay=1e-4)
-    )
+    )  # the table [config.training]
 
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
@@ -111,9 +118,9 @@ class Dct2dConfig:
     size: int = 128  # side of the native crops in pixels
     max_crops: int = 1  # crops of a large image, whose scores are averaged; 1: the centre
     channels: Sequence[int] = (3, 8, 16, 32)  # of the four convolutions of cnn
-    training: TrainingConfig = field(  # of cnn, the table [config.training]
+    training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=50, learning_rate=1e-3, patience=5)
-    )
+    )  # of cnn: the table [config.training]
 
     def __post_init__(self) -> None:
         if self.classifier not in get_args(Classifier):

@@ -14,8 +14,8 @@ import torch
 from tellsign.data.augment import View
 from tellsign.data.loading import evaluation_batches
 from tellsign.engine.checkpoint import weights_digest
+from tellsign.engine.classifier import train_network
 from tellsign.engine.folder import CACHE
-from tellsign.engine.loop import train_network
 from tellsign.engine.scores import evaluating
 from tellsign.features.dct import log_dct
 from tellsign.systems.baselines.model import CosineNetwork, new_network
