@@ -87,30 +87,33 @@ def training_step(
         wrong = batch.rows[~torch.isfinite(found.detach()).cpu()].tolist() if n else []
         return Step(step.n, step.loss, rows=tuple(row for rows in gathered(wrong, at) for row in rows))
     if step.n:
-        parameters = _parameters(optimisers)
         # Several processes take the mean of their gradients.
-        torch.autograd.backward(found.sum() * (at.world / batch.n_global), inputs=parameters)
-        norm = _gradient_norm(parameters, config)
+        norm = descend(found.sum() * (at.world / batch.n_global), optimisers, clip_norm=config.clip_norm)
         if not math.isfinite(norm):
             return replace(step, gradient=norm)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)  # the next forward pass has their room
     return step
 
 
-def _parameters(optimisers: Collection[Optimizer]) -> list[nn.Parameter]:
-    """Those that are trained."""
+def descend(loss: Tensor, optimisers: Collection[Optimizer], *, clip_norm: float = 0.0) -> float:
+    """Backward, and a step of the optimisers unless the gradient is not finite.
+
+    Args:    loss: () finite. optimisers: whose parameters get a gradient, and no others.
+             clip_norm: largest norm of the gradient; 0: not clipped.
+    Returns: the norm of the gradient of all of them together, before it is clipped.
+    """
     groups = (group for optimiser in optimisers for group in optimiser.param_groups)
-    return [parameter for group in groups for parameter in group["params"] if parameter.requires_grad]
-
-
-def _gradient_norm(parameters: list[nn.Parameter], config: TrainingConfig) -> float:
-    """Of all parameters together, before it is clipped where that is asked for."""
-    if config.clip_norm:
-        return float(torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm))
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients))
+    parameters = [parameter for group in groups for parameter in group["params"] if parameter.requires_grad]
+    torch.autograd.backward(loss, inputs=parameters)
+    if clip_norm:
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip_norm))
+    else:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+    if math.isfinite(norm):
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)  # the next forward pass has their room
+    return norm
 
 
 def _placed(batch: Batch, config: TrainingConfig, at: Process) -> Batch:
