@@ -95,7 +95,7 @@ class Look:
 
     def _means(self, parts: FloatArray, n_crops: list[int]) -> FloatArray:
         """(M, n) of crops → (B, n and the ensembles) of images."""
-        from tellsign.systems.cae_net.fusion import fused_scores
+        from tellsign.nn.fusion import fused_scores
 
         ensembles = [fused_scores(parts, rule, self.weights) for rule in self.rules.values()]
         table = np.column_stack([parts, *ensembles])

@@ -54,7 +54,7 @@ def scores_on(detector: Path, test: Manifest, config: CaeNetConfig) -> Scores:
     Raises:  ManifestError: an image can't be used and may not be skipped. ArtifactError: there is no such
              detector.
     """
-    from tellsign.systems.cae_net.fusion import fused_scores, image_means
+    from tellsign.nn.fusion import fused_scores, image_means
     from tellsign.systems.cae_net.system import CaeNetSystem
     from tellsign.systems.cae_net.training import crop_scores
 

@@ -20,7 +20,7 @@ from tellsign.engine.scores import log_odds
 from tellsign.features.wavelet import haar
 from tellsign.nn.backbones import SCRATCH, backbone
 from tellsign.nn.spectra import KINDS, LogSpectrum
-from tellsign.systems.cae_net.fusion import fused
+from tellsign.nn.fusion import fused
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Branches' scores → one score: weighted mean of probabilities, majority vote, weights fitted on validation.
+"""Branches' scores → one score: weighted mean of probabilities or of log-odds, majority vote, fitted weights.
 
 A crop's branches are fused; the fused scores of an image's crops are averaged.
 
@@ -39,15 +39,18 @@ def fused(parts: Tensor, fusion: str, weights: Tensor) -> Tensor:
 
     "weights" and "fit": logit of p = Σ w p, the published rule. It is taken in the space of logarithms, where
     nothing is rounded to 0 or 1 and each score keeps its gradient, however sure the branches are. "vote": the
-    median of an odd number of log-odds, which is above 0 exactly where most branches are.
+    median of an odd number of log-odds, which is above 0 exactly where most branches are. "logits": Σ w z,
+    the mean of the log-odds themselves.
 
     Args:    parts: (M, n).
-             fusion: "weights", "fit" or "vote".
+             fusion: "weights", "fit", "vote" or "logits".
              weights: (n,), adding up to 1; not used by a vote.
     Returns: (M,).
     """
     if fusion == "vote":
         return parts.sort(dim=1).values[:, parts.shape[1] // 2]
+    if fusion == "logits":
+        return (parts * weights).sum(dim=1)
     logs = weights.clamp(min=LEAST_WEIGHT).log()
     fake = torch.logsumexp(logs + functional.logsigmoid(parts), dim=1)
     real = torch.logsumexp(logs + functional.logsigmoid(-parts), dim=1)

@@ -1,4 +1,4 @@
-"""The fusion of CAE-Net: the published mean of probabilities, the vote, and fitted weights.
+"""The fusion of branches: the mean of probabilities or of log-odds, the vote, and fitted weights.
 
 Shapes: B images, M crops, n branches.
 """
@@ -15,7 +15,7 @@ from tellsign.data import Manifest
 from tellsign.types import ConfigError, ManifestError, Sample
 
 torch = pytest.importorskip("torch")
-from tellsign.systems.cae_net.fusion import (  # noqa: E402 - needs PyTorch
+from tellsign.nn.fusion import (  # noqa: E402 - needs PyTorch
     STEPS,
     CropScores,
     fitted_weights,
@@ -38,6 +38,11 @@ def test_weights_give_the_logit_of_the_mean_probability():
     p = 1 / (1 + np.exp(-parts)) @ np.array(WEIGHTS)
     for fusion in ("weights", "fit"):
         assert np.allclose(fused_scores(parts, fusion, WEIGHTS), np.log(p / (1 - p)), atol=1e-9)
+
+
+def test_logits_are_averaged_as_they_are():
+    parts = np.random.default_rng(0).normal(0, 3, (200, 3))
+    assert np.allclose(fused_scores(parts, "logits", WEIGHTS), parts @ np.array(WEIGHTS), atol=1e-12)
 
 
 def test_single_precision_stays_near_where_probabilities_would_round_to_1():
@@ -163,7 +168,7 @@ def test_frames_of_a_video_do_not_make_the_standard_error_smaller():
 
 
 def test_groups_of_one_image_change_nothing(monkeypatch):
-    monkeypatch.setattr("tellsign.systems.cae_net.fusion.differences", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr("tellsign.nn.fusion.differences", lambda *_, **__: pytest.fail("drawn"))
     rng = np.random.default_rng(8)
     labels = np.repeat([0, 1], 30)
     parts = rng.normal(0, 1, (60, 2)) + 0.5 * (2 * labels - 1)[:, None]
