@@ -1,0 +1,1 @@
+"""Detection by re-synthesis; see README.md in this folder."""
