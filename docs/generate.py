@@ -62,6 +62,7 @@ def configuration() -> str:
     from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.systems.baselines import config as baselines
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
+    from tellsign.systems.resynthesis import config as resynthesis
     from tellsign.systems.sfcl_hcmf import config as sfcl
     from tellsign.systems.sfcl_hcmf.sida_config import SidaConfig
     from tellsign.systems.spectrum.config import SpectrumConfig
@@ -90,6 +91,12 @@ def configuration() -> str:
         ('[config] with system = "fft2d"', baselines.Fft2dConfig),
         ('[config] with system = "dct2d"', baselines.Dct2dConfig),
         ('[config] with system = "gramnet"', baselines.GramNetConfig),
+        ('[config] with system = "resynthesis"', resynthesis.ResynthesisConfig),
+        ('[config.network] with system = "resynthesis"', resynthesis.NetworkConfig),
+        ('[config.perceptual] with system = "resynthesis"', resynthesis.PerceptualConfig),
+        ('[config.classifier] with system = "resynthesis"', resynthesis.ClassifierConfig),
+        ('[config.reconstruction] with system = "resynthesis"', resynthesis.ReconstructionConfig),
+        ('[config.joint] with system = "resynthesis"', resynthesis.JointConfig),
         ("[config.training] of networks", TrainingConfig),
         ("Benchmark", benchmark.BenchmarkConfig),
         ("Benchmark: [[detector]]", benchmark.DetectorConfig),

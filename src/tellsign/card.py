@@ -62,7 +62,10 @@ def trained_card(spec: Mapping[str, Any], groups: Groups) -> str:
             f"# {_one_line(spec['name'])}",
             "",
             *([_one_line(spec["summary"]), ""] if spec.get("summary") else []),
-            *_paragraph(f"A detector of the system `{_one_line(system)}`."),
+            *_paragraph(
+                f"A detector of the system `{_one_line(system)}`.",
+                *(_one_line(remark) for remark in spec.get("remarks", ())),  # of the system itself
+            ),
             MARK,  # never broken into two lines
             "",
             *_data(spec, groups),

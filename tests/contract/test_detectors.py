@@ -81,6 +81,28 @@ SMALL = {
             },
         },
     },
+    "resynthesis": {
+        "pixel": {
+            "size": 32,
+            "stages": (0,),
+            "network": {"features": 8, "growth": 8, "blocks": 1, "layers": 2},
+            "perceptual": {"network": "none"},
+            "classifier": {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)},
+            "reconstruction": {
+                "patch": 32,
+                "training": {"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "workers": 0},
+            },
+            "training": {
+                "epochs": 24,
+                "batch_size": 8,
+                "learning_rate": 6e-3,
+                "optimiser": "adamw",
+                "weight_decay": 0.0,
+                "schedule": "cosine",
+                "workers": 0,
+            },
+        },
+    },
     "sida": {
         "logistic_regression": {},
         "gradient_boosting": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -27,6 +27,12 @@ Downsampling = Literal["avgpool", "bicubic"]
 Degradation = Literal["none", "colour", "noise"]
 Fusion = Literal["weights", "logits", "fit"]
 Table = TypeVar("Table")
+
+# The first phase halves its rate three times in 750 epochs as published; here it falls along a cosine.
+PUBLISHED_RECONSTRUCTION = TrainingConfig(epochs=750, batch_size=12, learning_rate=1e-4, schedule="cosine")
+PUBLISHED_TRAINING = TrainingConfig(
+    epochs=20, batch_size=10, learning_rate=1e-2, optimiser="sgd", weight_decay=1e-4, schedule="step"
+)
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "downsampling": FILTERS,
@@ -107,9 +113,10 @@ class ReconstructionConfig:
 
     patch: int = 96  # side in pixels of the crops that it is trained on
     loss_weights: Sequence[float] = LOSS_WEIGHTS  # of the pixels and the five stages; 0: not computed
+    views: int = 1  # crops of each image in an epoch, each of another place
     turns: bool = True  # augmentation: upside down, and turned by 90 degrees, with probability 0.5 each
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(epochs=750, batch_size=12, learning_rate=1e-4)
+        default_factory=lambda: PUBLISHED_RECONSTRUCTION
     )  # the table [config.reconstruction.training]
 
     def __post_init__(self) -> None:
@@ -123,10 +130,11 @@ class ReconstructionConfig:
                 f"found {list(weights)}"
             )
         object.__setattr__(self, "loss_weights", weights)
+        check_whole("views", self.views, 1)
         if not isinstance(self.turns, bool):
             raise ConfigError(f"turns is true or false, found {self.turns!r}")
-        where = "[config.reconstruction.training]"
-        object.__setattr__(self, "training", training_config(self.training, where=where))
+        own = _training(self.training, PUBLISHED_RECONSTRUCTION, "[config.reconstruction.training]")
+        object.__setattr__(self, "training", own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +176,7 @@ class ResynthesisConfig:
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)  # phase 1
     flip: bool = True  # augmentation of all phases: mirrored left to right, with probability 0.5
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(epochs=20, learning_rate=1e-2)
+        default_factory=lambda: PUBLISHED_TRAINING
     )  # phase 2, of the classifiers: [config.training]
     joint: JointConfig = field(default_factory=JointConfig)  # phase 3: [config.joint]
 
@@ -180,7 +188,9 @@ class ResynthesisConfig:
             raise ConfigError(f"flip is true or false, found {self.flip!r}")
         for name, record in TABLES.items():
             object.__setattr__(self, name, _table(getattr(self, name), record, f"[config.{name}]"))
-        object.__setattr__(self, "training", training_config(self.training))
+        object.__setattr__(
+            self, "training", _training(self.training, PUBLISHED_TRAINING, "[config.training]")
+        )
         object.__setattr__(self, "stages", _stages(self.stages))
         object.__setattr__(self, "fusion_weights", _fusion_weights(self))
         if self.stages[-1] and self.perceptual.network == "none":
@@ -215,6 +225,19 @@ class ResynthesisConfig:
         """How many stages the loss of the first phase needs, from the first on."""
         return max((stage for stage, weight in enumerate(self.loss_weights) if weight), default=0)
 
+    @property
+    def joint_training(self) -> TrainingConfig:
+        """The options of the third phase: those of the second, at its own rates."""
+        own = self.joint
+        return replace(
+            self.training,
+            epochs=max(1, own.epochs),
+            learning_rate=own.classifier_rate,
+            optimiser="sgd",
+            momentum=0.9,
+            schedule="step",
+        )
+
     def perceptual_identity(self) -> str:
         """Which perceptual network it is, in a text that says what its weights hold and not where they lie.
 
@@ -233,10 +256,6 @@ class ResynthesisConfig:
             return f"{artifacts.load(Path(own.detector)).name}{more}"
         except ArtifactError as error:
             raise ConfigError(f"[config.perceptual] detector: {error}") from error
-
-    def from_scratch(self) -> ResynthesisConfig:
-        """The same networks with weights that mean nothing, to load a detector's into."""
-        return replace(self, network=replace(self.network, weights=SCRATCH))
 
 
 TABLES: dict[str, type[Any]] = {
@@ -278,6 +297,13 @@ def _table(given: object, record: type[Table], where: str) -> Table:
     if not isinstance(given, record):
         raise ConfigError(f"{where} is a table of options, found {given!r}")
     return given
+
+
+def _training(given: object, published: TrainingConfig, where: str) -> TrainingConfig:
+    """The options of a table on top of the published ones."""
+    if isinstance(given, Mapping):
+        return training_config({**asdict(published), **given}, where=where)
+    return training_config(given, where=where)
 
 
 def _is_number(value: object) -> bool:

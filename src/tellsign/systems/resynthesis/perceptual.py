@@ -13,6 +13,8 @@ Shapes: B batch, C channels of a stage, H W pixels, h w of its map.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +27,6 @@ from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from tellsign.systems.resynthesis.config import PerceptualConfig
 
@@ -184,6 +185,18 @@ def perceptual_network(config: PerceptualConfig, n_stages: int, *, weights: str 
     return Perceptual(stages, normalise=config.normalise)
 
 
+def with_architecture(config: PerceptualConfig) -> PerceptualConfig:
+    """A configuration that says how the network of its detector is built, so that it can be built without it.
+
+    Args:    config: as a user gives it.
+    Returns: the same, where no detector is named.
+    Raises:  ConfigError: as for `detector_network`.
+    """
+    if config.network != "detector" or config.architecture:
+        return config
+    return replace(config, architecture=detector_network(Path(config.detector))[0])
+
+
 def _vgg19_state(weights: str) -> dict[str, Tensor]:
     if weights == SCRATCH:
         return {}
@@ -199,16 +212,12 @@ def _vgg19_state(weights: str) -> dict[str, Tensor]:
                 'trained here: network = "detector" and detector = FOLDER'
             ) from error
         return state
-    from pathlib import Path
-
     return read_tensors(Path(weights))
 
 
 def _detector_state(config: PerceptualConfig, weights: str) -> dict[str, Tensor]:
     if weights == SCRATCH:
         return {}
-    from pathlib import Path
-
     return detector_network(Path(config.detector))[1]
 
 
