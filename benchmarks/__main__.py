@@ -27,6 +27,7 @@ MODULES = (
     "audit",
     "wavelet",
     "dct",
+    "prnu",
     "loading",
     "training",
     "inference",

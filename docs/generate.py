@@ -61,6 +61,7 @@ def configuration() -> str:
     from tellsign.engine.config import TrainingConfig
     from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.systems.baselines import config as baselines
+    from tellsign.systems.baselines.prnu import PrnuConfig
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.resynthesis import config as resynthesis
     from tellsign.systems.sfcl_hcmf import config as sfcl
@@ -97,6 +98,7 @@ def configuration() -> str:
         ('[config.classifier] with system = "resynthesis"', resynthesis.ClassifierConfig),
         ('[config.reconstruction] with system = "resynthesis"', resynthesis.ReconstructionConfig),
         ('[config.joint] with system = "resynthesis"', resynthesis.JointConfig),
+        ('[config] with system = "prnu"', PrnuConfig),
         ("[config.training] of networks", TrainingConfig),
         ("Benchmark", benchmark.BenchmarkConfig),
         ("Benchmark: [[detector]]", benchmark.DetectorConfig),

@@ -17,6 +17,7 @@ SYSTEMS = {
     "cae-net": "tellsign.systems.cae_net.system:CaeNetSystem",
     "sfcl-hcmf": "tellsign.systems.sfcl_hcmf.system:SfclHcmfSystem",
     "resynthesis": "tellsign.systems.resynthesis.system:ResynthesisSystem",
+    "prnu": "tellsign.systems.baselines.prnu:PrnuSystem",
     "sida": "tellsign.systems.sfcl_hcmf.sida_system:SidaSystem",
     "image": "tellsign.systems.baselines.system:ImageSystem",
     "fft2d": "tellsign.systems.baselines.system:Fft2dSystem",

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pictures import natural, upsampled, write_split_dataset
+from pictures import natural, stamped, upsampled, write_split_dataset
 from tellsign import artifacts, detectors, hub
 from tellsign.data import read
 from tellsign.detectors.preprocessing import ProfileInput, profile
@@ -102,6 +103,9 @@ SMALL = {
                 "workers": 0,
             },
         },
+    "prnu": {
+        "intensity": {"crop": 32, "levels": 2},
+        "mean": {"crop": 32, "max_crops": 1, "levels": 1, "sigma": 3.0, "fingerprint": "mean"},
     },
     "sida": {
         "logistic_regression": {},
@@ -133,6 +137,7 @@ SMALL = {
         "cnn": {"classifier": "cnn", "size": 32, "training": BRIEF},
     },
 }
+STAMPED = ("prnu",)  # these look for what is the same in all fakes, which up-sampling alone does not leave
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
 SLOW = ("sfcl-hcmf",)  # the export of its graph takes a quarter of a minute, and some tests make two
@@ -168,10 +173,11 @@ class Subject:
     artifact: artifacts.Artifact
     detector: object
     side: int  # smallest image that it takes
+    fake: Callable = upsampled  # makes what it was trained on as fakes
 
     def images(self, n, extra=0):
         side = max(self.side, SIZE) + extra
-        return [make(900 + i, side, side + 7) for i in range(n) for make in (natural, upsampled)]
+        return [make(900 + i, side, side + 7) for i in range(n) for make in (natural, self.fake)]
 
     def batch(self, images):
         inputs = [self.detector.preprocess(image) for image in images]
@@ -185,13 +191,19 @@ class Subject:
     scope="module", params=[*TRAINED, *SHIPPED], ids=lambda p: p if isinstance(p, str) else "-".join(p)
 )
 def subject(request, data, tmp_path_factory):
+    fake = stamped if request.param[0] in STAMPED else upsampled
     if isinstance(request.param, str):
         path = hub.shipped_detectors()[request.param]
     else:
-        path = fitted(*request.param, data, tmp_path_factory.mktemp("detector") / "d")
+        folder = tmp_path_factory.mktemp("detector")
+        if fake is not upsampled:
+            data = read(write_split_dataset(folder / "data", train=16, valid=4, size=SIZE, fake=fake))
+        path = fitted(*request.param, data, folder / "d")
     artifact = artifacts.load(path)
     look = artifact.spec["preprocessing"]
-    return Subject(artifact, detectors.from_artifact(artifact), look.get("crop") or look.get("size") or 16)
+    return Subject(
+        artifact, detectors.from_artifact(artifact), look.get("crop") or look.get("size") or 16, fake
+    )
 
 
 def test_scores_are_one_finite_number_an_image(subject):

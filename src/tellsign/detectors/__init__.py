@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NETWORK = "graph"  # the kind of a network
 TREES = "trees"  # the kind without a gradient
+FINGERPRINT = "fingerprint"  # the kind of what compares noise
 DECISIONS = {
     "linear": "tellsign.detectors.linear",
     "kernel": "tellsign.detectors.kernel",
@@ -36,14 +37,15 @@ def from_artifact(
              ConfigError: it can't be run by this engine.
     """
     from tellsign.detectors.engines import ENGINES
+    from tellsign.detectors.fingerprint import FingerprintDetector
     from tellsign.detectors.graph import GraphDetector
     from tellsign.detectors.vector import VectorDetector
 
     kind = artifact.spec["kind"]
-    if kind not in (*DECISIONS, NETWORK):
+    kinds = (*DECISIONS, NETWORK, FINGERPRINT)
+    if kind not in kinds:
         raise ArtifactError(
-            f"{artifact.path}: unknown kind of detector {kind!r}; this version runs "
-            f"{', '.join([*DECISIONS, NETWORK])}"
+            f"{artifact.path}: unknown kind of detector {kind!r}; this version runs {', '.join(kinds)}"
         )
     if engine not in ENGINES:
         raise ConfigError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
@@ -53,4 +55,6 @@ def from_artifact(
         raise ConfigError(
             f"the engine {engine} runs networks, and {artifact.name} is none: leave --engine out"
         )
+    if kind == FINGERPRINT:
+        return FingerprintDetector(artifact)
     return VectorDetector(artifact, import_module(DECISIONS[kind]))
