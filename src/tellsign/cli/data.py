@@ -250,5 +250,6 @@ def split(
 
 app.command("harmonise")(images.harmonise)
 app.command("faces")(images.faces)
+app.command("resynthesise")(images.resynthesise)
 app.command("perturb")(images.perturb)
 app.command("equalisation")(images.equalisation)

@@ -1,4 +1,4 @@
-"""Commands of `tellsign data` that write images: harmonised, perturbed, or cut to faces."""
+"""Commands of `tellsign data` that write images: harmonised, restored, perturbed, or cut to faces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tellsign.types import ConfigError
 if TYPE_CHECKING:
     from tellsign.data.face_export import Export
     from tellsign.data.harmonise import Harmonised
+    from tellsign.data.resynthesise import Pairs, Restore
     from tellsign.perturb.files import Perturbed
+
+RESYNTHESIS = "resynthesis"  # the system whose detectors restore images
 
 
 def harmonise(
@@ -125,6 +128,63 @@ def _describe_faces(result: Export) -> None:
         )
 
 
+def resynthesise(
+    source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest of real images.")],
+    detector: Annotated[
+        Path,
+        typer.Option("--detector", "-d", help="A folder of the system resynthesis, whose network restores."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A folder; a run that was stopped in it goes on.")
+    ],
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Write JPEG of this quality, 4:2:0, instead of PNG."),
+    ] = None,
+    split: options.Split = None,
+    only_real: Annotated[
+        bool, typer.Option("--only-real", help="Leave out rows that are not real instead of refusing them.")
+    ] = False,
+) -> None:
+    """Write each real image beside its re-synthesis: pairs that differ in a network's trace alone."""
+    from tellsign import terminal
+    from tellsign.data.resynthesise import resynthesise as run
+    from tellsign.types import REAL
+
+    manifest = options.read_manifest(source, split)
+    if only_real:
+        manifest = manifest.filter(label=REAL)
+    restore, name, identity = _restorer(detector)
+    try:
+        with terminal.progress("resynthesise", len(manifest), wanted=True) as step:
+            result = run(
+                manifest, output, restore, name=name, identity=identity, quality=quality, on_pair=step
+            )
+    except KeyboardInterrupt:
+        terminal.complain(f"interrupted; the same command goes on in {output}")
+        raise typer.Exit(130) from None
+    if result.n_unchanged:
+        terminal.complain(f"{result.n_unchanged} pairs were done already")
+    _finish(result, output)
+
+
+def _restorer(detector: Path) -> tuple[Restore, str, str]:
+    """The network of a detector that re-synthesises, its name, and what tells it from others."""
+    from tellsign import artifacts, hub
+
+    artifact = artifacts.load(hub.detector_path(detector))
+    system = artifact.spec.get("system")
+    if system != RESYNTHESIS:
+        raise ConfigError(
+            f"{artifact.name} is a detector of the system {system!r}, and a re-synthesiser is in those of "
+            f"{RESYNTHESIS!r}: train one (tellsign train configs/resynthesis-small.toml)"
+        )
+    found = hub.system(RESYNTHESIS)  # names what is missing
+    from tellsign.systems.resynthesis.restoring import restorer
+
+    return restorer(found().residuals(artifact.path)), str(artifact.spec["name"]), artifact.digest
+
+
 def perturb(
     source: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest.")],
     output: Annotated[
@@ -172,7 +232,7 @@ def equalisation(
     terminal.complain(f"wrote {output}, from {fitted.counts[0]} fake and {fitted.counts[1]} real images")
 
 
-def _finish(result: Harmonised | Perturbed, output: Path) -> None:
+def _finish(result: Harmonised | Pairs | Perturbed, output: Path) -> None:
     """Write the manifest of what was written, and say what was not."""
     from tellsign import terminal
     from tellsign.data import write
