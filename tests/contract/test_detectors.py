@@ -103,6 +103,7 @@ SMALL = {
                 "workers": 0,
             },
         },
+    },
     "prnu": {
         "intensity": {"crop": 32, "levels": 2},
         "mean": {"crop": 32, "max_crops": 1, "levels": 1, "sigma": 3.0, "fingerprint": "mean"},
