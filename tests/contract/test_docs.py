@@ -148,8 +148,8 @@ def test_commands_in_the_documentation_are_taken_as_they_stand(page: Path) -> No
 
 def test_the_readme_and_the_guides_show_commands() -> None:
     """A reader of code blocks that finds nothing would pass everything."""
-    pages = ("docs/guide", "docs/training", "docs/reproduce-cae-net", "docs/reproduce-sfcl-hcmf", "docs/reproduced")
-    for name in ("README", *pages):
+    pages = ("guide", "training", "reproduce-cae-net", "reproduce-sfcl-hcmf", "reproduced")
+    for name in ("README", *(f"docs/{page}" for page in pages)):
         assert len(typed_commands((ROOT / f"{name}.md").read_text(encoding="utf-8"))) >= 5, name
 
 

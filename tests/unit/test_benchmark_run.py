@@ -617,7 +617,7 @@ def test_what_scores_depend_on_is_in_a_table_s_name(root: Path, monkeypatch: pyt
     monkeypatch.setattr(grid, "library_versions", lambda: {"code": "other"})
     assert ran(config(root)).runs[0]["file"] != first.runs[0]["file"]
     asked: list[list[str]] = []
-    monkeypatch.setattr(grid, "installed", lambda names: asked.append(names) or {})
+    monkeypatch.setattr(grid, "package_versions", lambda names: asked.append(names) or {})
     plain = {"perturbation": "none", "perturbation_identity": "none", "seed": 0, "folder": root}
     found = sets.data_set("a", read(config(root)), root)
     contestant = contestants.contestant(read(config(root)).detector[0], read(config(root)), None, root)

@@ -25,7 +25,6 @@ from tellsign.data import read
 from tellsign.detectors.preprocessing import (
     DescriptorInput,
     ProfileInput,
-    crop_corners,
     descriptor,
     profile,
     vector_input,
@@ -110,7 +109,6 @@ def test_several_crops_are_averaged():
     options = DescriptorInput(crop=32, max_crops=2)
     halves = [descriptor(part, DescriptorInput()) for part in (picture[..., :32], picture[..., 32:])]
     assert descriptor(picture, options) == pytest.approx(np.mean(halves, axis=0), rel=1e-12)
-    assert crop_corners(32, 64, options) == (((0, 0), (0, 32)), (32, 32))
     uneven = DescriptorInput(crop=20)  # two blocks and a half
     assert np.array_equal(descriptor(picture, uneven), descriptor(picture[:, 6:22, 22:38], DescriptorInput()))
 

@@ -8,7 +8,6 @@ Shapes: C channels, H W pixels, N crops, K features: frequency bins of a profile
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -183,26 +182,6 @@ def native_crops(image: FloatArray, options: VectorInput) -> FloatArray:
             )
         return image[None]
     return np.asarray(seen(image, NetworkInput(options.crop, options.max_crops, region=options.region)).crops)
-
-
-@lru_cache(maxsize=8)
-def crop_corners(
-    height: int, width: int, options: VectorInput
-) -> tuple[tuple[tuple[int, int], ...], tuple[int, int]]:
-    """Where native crops begin.
-
-    Read off an image whose pixels hold their own row and column, so that the rule is written once.
-
-    Args:    height, width: of the image. options: crop and max_crops.
-    Returns: (top, left) of each crop, and their height and width.
-    Raises:  TooSmallError: the image is smaller than one crop.
-    """
-    grid = np.stack(
-        np.broadcast_arrays(np.arange(height)[:, None], np.arange(width), np.zeros((height, width)))
-    )
-    crops = native_crops(grid.astype(np.float64), options)
-    corners = tuple((int(top), int(left)) for top, left in crops[:, :2, 0, 0])
-    return corners, (crops.shape[2], crops.shape[3])
 
 
 def features(image: FloatArray, options: VectorInput) -> FloatArray:

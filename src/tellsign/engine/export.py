@@ -25,6 +25,7 @@ from tellsign.detectors import NETWORK
 from tellsign.detectors.engines import DESCRIPTOR, INPUT, PARTS, SCORE, onnx_run
 from tellsign.detectors.graph import GraphInput
 from tellsign.types import ArtifactError, ConfigError
+from tellsign.versions import package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 OPSET = 18  # of every graph; the exporter's own, so that nothing is converted
 LIMIT = 1e-4  # largest difference of a score to PyTorch's; of scores beyond 1, of their size
 MAX_BYTES = 2_000_000_000  # of weights; a graph is one message of protobuf, which ends at 2 GiB
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")  # that a graph depends on
 PREFIX = "network."  # of the names of weights among a detector's arrays
 
 
@@ -133,7 +135,7 @@ def save_network(
                 "parts": list(parts),
                 # To two digits: the rest may change from one run to the next, and with it the digest.
                 "parity": {"n": len(examples), "largest": float(f"{difference:.1e}"), "limit": LIMIT},
-                "versions": _versions(),
+                "versions": package_versions(PACKAGES),
             },
         },
         arrays={**network_arrays(network.network), **(arrays or {})},
@@ -319,12 +321,6 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")}
 
 
 def _cause(error: BaseException) -> str:

@@ -12,12 +12,13 @@ import numpy as np
 
 from tellsign.detectors import kernel, linear
 from tellsign.systems.spectrum.config import SpectrumConfig
-from tellsign.systems.spectrum.model import Fitted, fit
+from tellsign.systems.spectrum.model import fit
 from tellsign.types import FAKE, REAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tellsign.detectors.fitting import Fitted
     from tellsign.evaluate.upconv_features import Features
     from tellsign.types import FloatArray
 

@@ -42,7 +42,8 @@ class RegionScore(nn.Module):
         """(B, 3, H, W) in [0, 1] → (B,). Raises ImageError, and TooSmallError as the detector does."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
-        crops = _resized(images, self.look.size) if self.look.fit == "resize" else _crops(images, self.look)
+        S = self.look.size
+        crops = _resized(images, S) if self.look.fit == "resize" else crops_of(images, S, self.look.max_crops)
         beside = [] if self.look.descriptor == "none" else [_statistics(images)]
         n_crops = crops.shape[1]
         more = (one.repeat_interleave(n_crops, dim=0) for one in beside)
@@ -51,13 +52,25 @@ class RegionScore(nn.Module):
         return scores.reshape(len(images), n_crops).mean(dim=1)
 
 
-def _crops(images: Tensor, look: NetworkInput) -> Tensor:
-    """(B, 3, H, W) → (B, N, 3, S, S)"""
-    S, (height, width) = look.size, images.shape[-2:]
-    if min(height, width) < S:
-        raise TooSmallError(f"images of {width} × {height} pixels, smaller than a crop of {S} × {S}")
-    corners = crop_corners(height, width, S, look.max_crops)
-    return torch.stack([images[:, :, top : top + S, left : left + S] for top, left in corners], dim=1)
+def crops_of(images: Tensor, size: int | None, max_crops: int) -> Tensor:
+    """The native crops of images, as detectors of arrays take them.
+
+    Args:    images: (B, 3, H, W).
+             size: S; None: the whole, of any shape.
+             max_crops: of a large image.
+    Returns: (B, N, 3, S, S), or (B, 1, 3, H, W).
+    Raises:  TooSmallError: the images are smaller than a crop, or than the 16 pixels of the least whole.
+    """
+    height, width = images.shape[-2:]
+    least = size or SMALLEST
+    if min(height, width) < least:
+        raise TooSmallError(
+            f"images of {width} × {height} pixels, smaller than the {least} × {least} that are looked at"
+        )
+    if size is None:
+        return images[:, None]
+    corners = crop_corners(height, width, size, max_crops)
+    return torch.stack([images[:, :, top : top + size, left : left + size] for top, left in corners], dim=1)
 
 
 def _resized(images: Tensor, size: int) -> Tensor:

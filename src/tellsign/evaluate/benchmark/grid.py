@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tellsign.evaluate.benchmark.config import NONE
-from tellsign.evaluate.benchmark.sets import installed, library_versions
+from tellsign.evaluate.benchmark.sets import library_versions
 from tellsign.evaluate.benchmark.worker import GridScorer, Task
 from tellsign.scoring.names import escape
 from tellsign.scoring.predictions import Predictions, from_rows, read
 from tellsign.scoring.workers import NO_MEMORY, Job, Limits, Pool
 from tellsign.types import ConfigError, ManifestError
+from tellsign.versions import package_versions
 
 if TYPE_CHECKING:
     from tellsign.evaluate.benchmark.contestants import Contestant
@@ -75,7 +76,7 @@ class Cell:
             return {}
         from tellsign.perturb.attacks import parse
 
-        return installed(["torch"]) if parse(self.attack).needs_gradient else {}
+        return package_versions(["torch"]) if parse(self.attack).needs_gradient else {}
 
     @property
     def place(self) -> str:

@@ -8,7 +8,6 @@ import shutil
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,10 @@ from tellsign.data.harmonise import harmonise
 from tellsign.data.index import index_csv
 from tellsign.data.manifest import COLUMNS, LABELS
 from tellsign.types import FAKE, ConfigError, ManifestError
+from tellsign.versions import package_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tellsign.evaluate.benchmark.config import BenchmarkConfig, DataConfig, SourceConfig
     from tellsign.types import Sample
@@ -155,18 +155,7 @@ def verified(manifest: Manifest, name: str) -> Manifest:
 @lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
     """Of this package, its code included, and of what pixels and scores depend on."""
-    return {"tellsign": __version__, "code": code_digest()[:12], **installed(PIXEL_PACKAGES)}
-
-
-def installed(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those packages that are there."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"tellsign": __version__, "code": code_digest()[:12], **package_versions(PIXEL_PACKAGES)}
 
 
 @lru_cache(maxsize=1)

@@ -6,12 +6,12 @@ Shapes: B samples, K features, N nodes, T trees.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign.detectors import trees
+from tellsign.detectors.fitting import Fitted, check_examples
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -27,15 +27,6 @@ MAX_STEPS = 10_000  # of logistic regression
 TOLERANCE = 1e-9  # between a score of the arrays and scikit-learn's
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
-    """A classifier as a detector stores it."""
-
-    kind: str  # linear or trees
-    arrays: dict[str, NDArray[Any]]
-    estimator: Any  # the fitted scikit-learn estimator, on standardised features
-
-
 def fit(features: FloatArray, labels: Labels, config: SidaConfig, *, seed: int = 0) -> Fitted:
     """Fit one classifier to standardised features.
 
@@ -46,12 +37,7 @@ def fit(features: FloatArray, labels: Labels, config: SidaConfig, *, seed: int =
     Returns: kind, arrays and the estimator they were taken from.
     Raises:  ConfigError: features or labels can't be fitted.
     """
-    if len(features) != len(labels) or set(np.unique(labels)) != {0, 1}:
-        raise ConfigError(
-            f"need both labels and one per row, found {np.unique(labels)} for {len(features)} rows"
-        )
-    if not np.isfinite(features).all():
-        raise ConfigError("the features hold values that are not finite; look at the images they came from")
+    check_examples(features, labels)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     scale = np.where(deviation > LEAST_STD, deviation, 1.0)
     fitter = _boosting if config.classifier == "gradient_boosting" else _logistic

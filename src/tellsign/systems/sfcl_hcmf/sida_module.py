@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from tellsign.detectors import from_artifact
-from tellsign.detectors.preprocessing import DescriptorInput, crop_corners
+from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.features.colour import ycbcr
 from tellsign.features.dct import block_dct, whole_blocks
 from tellsign.features.sida import sida
+from tellsign.nn.region import crops_of
 from tellsign.types import ArtifactError, ImageError
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ class SidaModule(torch.nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
-        corners, (height, width) = crop_corners(*images.shape[2:], self.input)
-        crops = [images[:, :, top : top + height, left : left + width] for top, left in corners]
-        pixels = torch.stack(crops, dim=1).flatten(0, 1).to(self.get_buffer("mean").dtype)
-        rows = sida(block_dct(ycbcr(whole_blocks(pixels))))
-        return rows.reshape(len(images), len(corners), rows.shape[1]).mean(dim=1)
+        crops = crops_of(images, self.input.crop, self.input.max_crops).to(self.get_buffer("mean").dtype)
+        rows = sida(block_dct(ycbcr(whole_blocks(crops.flatten(0, 1)))))
+        return rows.reshape(*crops.shape[:2], rows.shape[1]).mean(dim=1)

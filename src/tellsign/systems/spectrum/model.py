@@ -5,27 +5,17 @@ Shapes: B samples, S support vectors, K features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.types import ConfigError
+from tellsign.detectors.fitting import Fitted, check_examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tellsign.systems.spectrum.config import SpectrumConfig
     from tellsign.types import FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
-    """A classifier as a detector stores it."""
-
-    kind: str  # linear or kernel
-    arrays: dict[str, FloatArray]
-    estimator: Any  # the fitted scikit-learn estimator, on standardised features
 
 
 def fit(
@@ -44,12 +34,7 @@ def fit(
     Returns: kind, arrays and the estimator they were taken from.
     Raises:  ConfigError: features or labels can't be fitted.
     """
-    if len(features) != len(labels) or set(np.unique(labels)) != {0, 1}:
-        raise ConfigError(
-            f"need both labels and one per row, found {np.unique(labels)} for {len(features)} rows"
-        )
-    if not np.isfinite(features).all():
-        raise ConfigError("the features hold values that are not finite; look at the images they came from")
+    check_examples(features, labels)
     mean, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
     if config.standardise:
         mean, deviation = features.mean(axis=0), features.std(axis=0)

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from tellsign.detectors import from_artifact
-from tellsign.detectors.preprocessing import ProfileInput, crop_corners
+from tellsign.detectors.preprocessing import ProfileInput
 from tellsign.features import spectrum
+from tellsign.nn.region import crops_of
 from tellsign.types import ArtifactError, ImageError
 
 if TYPE_CHECKING:
@@ -76,10 +77,7 @@ class SpectrumModule(torch.nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
-        height, width = images.shape[2:]
-        corners, size = crop_corners(height, width, self.input)
-        parts = [images[:, :, top : top + size[0], left : left + size[1]] for top, left in corners]
-        crops = torch.stack(parts, dim=1).to(self.get_buffer("mean").dtype)
+        crops = crops_of(images, self.input.crop, self.input.max_crops).to(self.get_buffer("mean").dtype)
         rows = spectrum.profile(
             255 * spectrum.grey(crops.flatten(0, 1)),
             preset=self.input.preset,
@@ -87,4 +85,4 @@ class SpectrumModule(torch.nn.Module):
             normalise=self.input.normalise,
             square=self.input.crop is not None,
         )
-        return rows.reshape(len(images), len(corners), rows.shape[1]).mean(dim=1)
+        return rows.reshape(*crops.shape[:2], rows.shape[1]).mean(dim=1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from tellsign import artifacts
-from tellsign.detectors.rows import examples
-from tellsign.detectors.vector import class_bands
+from tellsign.detectors.fitting import fit_detector
 from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.systems.spectrum.model import fit
 from tellsign.types import ConfigError
@@ -53,22 +51,7 @@ class SpectrumSystem:
         Raises:  ManifestError: an image cannot be used; a training set is not shrunk in silence.
                  ConfigError: the features can't be fitted.
         """
-        found = examples(train, self.config.input, say=say)
-        fitted = fit(found.values, found.labels, self.config, seed=seed)
-        artifacts.save(
-            out,
-            spec={
-                "name": self.name,
-                "kind": fitted.kind,
-                "system": self.name,
-                "config": asdict(self.config),
-                "preprocessing": self.config.input.to_spec(),
-                "seed": seed,
-                **found.spec,
-            },
-            arrays={**fitted.arrays, **class_bands(found.values, found.labels)},
-        )
-        return out
+        return fit_detector(self.name, self.config, fit, train, out=out, seed=seed, say=say)
 
     def module(self, artifact: Path) -> Module:
         """The detector in PyTorch, from the pixels on.
