@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -395,6 +396,24 @@ def test_no_bad_file_is_allowed_unless_said(own_manifest):
     spoil(own_manifest, 1)
     with pytest.raises(ManifestError, match="max_bad is 0"):
         list(Loader(own_manifest, NATIVE, seed=0, on_bad="skip").epoch(np.arange(6), epoch=0, batch_size=3))
+
+
+def warned(manifest, workers):
+    """What is said of an epoch in a process that may use one processor."""
+    with (
+        warnings.catch_warnings(record=True) as said,
+        Loader(manifest, NATIVE, seed=0, workers=workers) as own,
+    ):
+        warnings.simplefilter("always")
+        list(own.epoch(np.arange(2), epoch=0, batch_size=2))
+    return [str(one.message) for one in said]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="where PyTorch asks another way")
+def test_two_workers_are_few_even_for_one_processor(manifest, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert warned(manifest, 2) == []
+    assert any("excessive worker creation" in text for text in warned(manifest, 3))
 
 
 def test_a_worker_that_dies_ends_the_epoch_with_a_word(manifest):

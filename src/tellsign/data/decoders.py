@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from tellsign.data.augment import Pixels
 
 PREFETCH = 2  # batches that a worker is ahead
+FEW = 2  # workers that a single processor can do with: the default, where PyTorch warns of freezing
 PRELOADED = ["__main__", "tellsign.data.loading"]  # by the process that workers are forked from
 
 # An image and its seed → its crops (N, 3, S, S), and its descriptor (D,) where there is one.
@@ -170,7 +173,7 @@ class DecoderPool:
         if not self.workers:
             return map(self.work.__getitem__, tasks)
         self._tasks.next = tasks
-        with one_thread(), deaf_to_interrupts():
+        with one_thread(), deaf_to_interrupts(), _unwarned(self.workers):
             if self._loader is None:
                 self._loader = self._started()
             return iter(self._loader)
@@ -188,6 +191,15 @@ class DecoderPool:
             multiprocessing_context=_start_method(),
             generator=torch.Generator(),  # else PyTorch draws from the run's own random state
         )
+
+
+@contextmanager
+def _unwarned(workers: int) -> Iterator[None]:
+    """Without PyTorch's word that workers outnumber processors, where they are few and wait for files too."""
+    with warnings.catch_warnings():
+        if workers <= FEW:
+            warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        yield
 
 
 def _unchanged(result: Result) -> Result:
