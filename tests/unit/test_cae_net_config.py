@@ -135,12 +135,16 @@ def test_the_input_is_what_the_detector_stores():
         ({"branches": {"a": "resnet18"}}, r"\[config.branches.a\] is a table of options"),
         ({"branches": {"A.b": {"backbone": "x"}}}, "a branch is named with small letters"),
         (
-            {"branches": {"a": {"backbone": "x", "epochs": 3}}},
-            r"branches.a\]: unknown key 'epochs'; there are",
+            {"branches": {"a": {"backbone": "x", "epoch": 3}}},
+            r"branches.a\]: unknown key 'epoch'; there are",
         ),
         ({"branches": {n: {"backbone": "x"} for n in "ab"}, "fusion": "vote"}, "can end in a draw"),
         ({"training": {"epochs": -1}}, "epochs is a whole number of at least 1, found -1"),
         ({"training": {"epochs": 3}}, r"with strategy = 'multistage' the epochs .* as stage_epochs in"),
+        (
+            {"branches": {"a": {"backbone": "x", "epochs": 3}}, "fusion_weights": [1.0]},
+            "epochs are those of a training without stages.* say stage_epochs",
+        ),
         ({"training": {"epoch": 1}}, r"\[config.training\]: unknown key 'epoch'"),
         ({"training": 3}, r"\[config.training\] is a table"),
         ({"training": {"balance": "over"}}, "of this system say it as strategy = 'over'"),
@@ -162,6 +166,7 @@ def test_what_is_refused(options, message):
         ({"options": "depth=3"}, "options is a table"),
         ({"stage_epochs": -4}, "stage_epochs is a whole number of at least 1, found -4"),
         ({"stage_epochs": 1.5}, "stage_epochs is a whole"),
+        ({"epochs": -1}, "epochs is a whole number of at least 0, found -1"),
         ({"flip": 1}, "flip is true or false"),
         ({"rotation": -10}, "rotation is a number from 0 to 180"),
         ({"rotation": math.nan}, "rotation is a number"),
@@ -180,6 +185,7 @@ def test_what_a_branch_refuses(options, message):
 TWO = {"a": {"backbone": "x", "options": {"depth": 2}}, "b": {"backbone": "y", "input": "dwt"}}
 PLAIN = {"branches": TWO, "fusion_weights": [0.3, 0.7], "strategy": "plain", "weights": "scratch"}
 STAGED = {**PLAIN, "strategy": "multistage"}
+OWN_EPOCHS = {"a": {**TWO["a"], "epochs": 2}, "b": {**TWO["b"], "epochs": 4}}
 
 
 def decisive(**options):
@@ -203,6 +209,7 @@ def decisive(**options):
         (PLAIN, {"branches": {**TWO, "a": {**TWO["a"], "flip": True}}}),
         (PLAIN, {"branches": {"c": TWO["a"], "b": TWO["b"]}}),
         (PLAIN, {"branches": {"b": TWO["b"], "a": TWO["a"]}}),
+        (PLAIN, {"branches": {**TWO, "a": {**TWO["a"], "epochs": 2}}}),
         (STAGED, {"stages": 3}),
         (STAGED, {"subsets": "generator"}),
         (STAGED, {"reals": "disjoint"}),
@@ -221,6 +228,8 @@ def test_an_option_with_an_effect_decides(given, changes):
         (PLAIN, {"subsets": "generator"}),
         (PLAIN, {"reals": "disjoint"}),
         (PLAIN, {"branches": {**TWO, "a": {**TWO["a"], "stage_epochs": 2}}}),
+        (PLAIN, {"branches": {name: {**one, "epochs": 20} for name, one in TWO.items()}}),
+        ({**PLAIN, "branches": OWN_EPOCHS}, {"training": {"epochs": 3}}),
         (PLAIN, {"training": {"workers": 7, "cache": True, "on_bad": "skip", "max_bad": 3}}),
         (PLAIN, {"branches": {name: {**one, "weights": "scratch"} for name, one in TWO.items()}}),
         ({**PLAIN, "fusion": "fit"}, {"fusion_weights": [0.7, 0.3]}),

@@ -318,6 +318,12 @@ def test_where_the_spectrum_detector_cannot_be_fitted_its_row_says_why(trained, 
 # strategies
 
 
+def test_tables_look_at_whole_images(tmp_path):
+    config = write_config(tmp_path, {"[config]\n": '[config]\nregion = "face"\n'})
+    with pytest.raises(ConfigError, match=r'region = "face": .* look at whole images; cut the faces first'):
+        reproduce("cae-net-singles", manifest=made(n=20), out=tmp_path / "cells", config=config)
+
+
 def test_every_strategy_shows_as_many_images(tmp_path):
     training = thinned(made(n=100), ratio=5, seed=0)
     assert (training.labels.count(REAL), training.labels.count(FAKE)) == (20, 100)
@@ -340,7 +346,10 @@ def test_a_multistage_configuration_keeps_its_own_schedule_and_sets_the_measure(
     same = strategies.strategy_config(config, training, strategies.REPEAT)
     assert same == config
     plain = strategies.strategy_config(config, training, "plain")
-    assert plain.training.epochs == round(5 * (5 * 20 + 100) / 120)
+    # 120 images are 200 views in five stages, since the reals are shown in each of them.
+    epochs = {name: plain.stage_training(name).epochs for name in plain.branches}
+    assert epochs == {"efficientnet": 8, "deit": 8, "convnext": round(4 * 200 / 120)}
+    assert strategies.strategy_config(plain, training, strategies.DISJOINT).branches["convnext"].epochs == 0
     disjoint = strategies.strategy_config(config, training, strategies.DISJOINT)
     # 120 fakes and reals are 200 views in five stages with all reals, and 120 where the reals are parted.
     epochs = {name: branch.stage_epochs for name, branch in disjoint.branches.items()}
@@ -348,25 +357,27 @@ def test_a_multistage_configuration_keeps_its_own_schedule_and_sets_the_measure(
     assert epochs["convnext"] == 7
 
 
-def test_branches_of_other_epochs_are_said_to_see_more():
-    """ConvNeXt with its 4 epochs a stage is shown 800 images, and 960 where all branches have 8 epochs."""
+def test_branches_of_other_epochs_keep_their_share_in_every_strategy():
+    """ConvNeXt with its 4 epochs a stage is shown 800 images, the others with 5 a thousand."""
     training, config = thinned(made(n=100), ratio=5, seed=0), CaeNetConfig()
     shown = {name: strategies.strategy_views(config, training, name) for name in strategies.STRATEGIES}
     own = strategies.own_views(config, training)
     assert {name: views.total for name, views in own.items()} == {
         "efficientnet": 1000, "deit": 1000, "convnext": 800,
     }  # fmt: skip
-    assert {views.total for views in shown["plain"].values()} == {960}
-    note = strategies.views_note(own, shown, config.stages)
-    assert "plain to convnext 1.20 times" in note
-    assert "plain to deit" not in note
-    assert "multistage" not in note.partition("But these show")[2].replace("multistage, reals disjoint", "")
+    assert {name: views.total for name, views in shown["plain"].items()} == {
+        "efficientnet": 960, "deit": 960, "convnext": 840,
+    }  # fmt: skip
+    assert "But these" not in strategies.views_note(own, shown, config.stages), "all within a twentieth"
+    longer = {**shown, "plain": dict.fromkeys(own, strategies.Views(120, 8))}
+    note = strategies.views_note(own, longer, config.stages)
+    assert note.endswith("But these show, of the configuration's own: plain to convnext 1.20 times.")
     choices = strategies.choices_note(shown, config.stages)
     assert (
         "5 of efficientnet and 5 of deit and 4 of convnext in each of 5 stages (multistage, reals repeat)"
         in choices
     )
-    assert "8 (plain; weighted; focal)" in choices
+    assert "8 of efficientnet and 8 of deit and 7 of convnext (plain; weighted; focal)" in choices
 
 
 def test_balancing_compares_the_multistage_schedule_with_every_other(trained, tmp_path):

@@ -37,12 +37,12 @@ def described(given: Study, cells: Sequence[Finished], *, compared: bool = False
 
 def scheduled(config: CaeNetConfig) -> str:
     """The strategy and how many epochs it has, in words."""
-    if config.strategy != MULTISTAGE:
-        return f"strategy {config.strategy}, {config.training.epochs} epochs"
-    epochs = {name: branch.stage_epochs for name, branch in config.branches.items()}
+    epochs = {name: config.stage_training(name).epochs for name in config.branches}
     words = ", ".join(f"{n} of {name}" for name, n in epochs.items())
     if len(set(epochs.values())) == 1:
         words = str(next(iter(epochs.values())))
+    if config.strategy != MULTISTAGE:
+        return f"strategy {config.strategy}, epochs: {words}"
     return (
         f"strategy {config.strategy}, reals {config.reals}, epochs in each of {config.stages} stages: {words}"
     )

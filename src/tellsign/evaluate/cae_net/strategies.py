@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tellsign.engine.config import TrainingConfig
@@ -152,14 +151,13 @@ def views_note(own: Mapping[str, Views], shown: Mapping[str, Mapping[str, Views]
     off = []
     for strategy, branches in shown.items():
         for name, views in branches.items():
-            ratio = views.total / own[name].total
-            if abs(ratio - 1) > TOLERANCE:
-                off.append(f"{strategy} to {name} {ratio:.2f} times")
+            wanted = own[name].total
+            if abs(views.total - wanted) > TOLERANCE * wanted:
+                off.append(f"{strategy} to {name} {views.total / wanted:.2f} times")
     exceptions = f" But these show, of the configuration's own: {'; '.join(off)}." if off else ""
     return (
         "Every strategy shows about as many images as the configuration's own; the multistage schedule "
-        f"divides them among {stages} stages. Without stages all branches have the same number of epochs."
-        f"{exceptions}"
+        f"divides them among {stages} stages.{exceptions}"
     )
 
 
@@ -188,13 +186,14 @@ def strategy_config(config: CaeNetConfig, training: Manifest, strategy: str) -> 
     shown = strategy_views(config, training, strategy)
     if options["strategy"] == MULTISTAGE:
         branches = {
-            name: replace(one, stage_epochs=shown[name].epochs) for name, one in config.branches.items()
+            name: replace(one, stage_epochs=shown[name].epochs, epochs=0)
+            for name, one in config.branches.items()
         }
         # Of all stages together there are none: the configuration refuses what it would ignore.
         own = replace(config.training, epochs=TrainingConfig().epochs)
         return replace(config, branches=branches, training=own, **options)
-    (epochs,) = {views.epochs for views in shown.values()}
-    return replace(config, training=replace(config.training, epochs=epochs), **options)
+    branches = {name: replace(one, epochs=shown[name].epochs) for name, one in config.branches.items()}
+    return replace(config, branches=branches, **options)
 
 
 def own_views(config: CaeNetConfig, training: Manifest) -> dict[str, Views]:
@@ -210,17 +209,13 @@ def own_views(config: CaeNetConfig, training: Manifest) -> dict[str, Views]:
 def strategy_views(config: CaeNetConfig, training: Manifest, strategy: str) -> dict[str, Views]:
     """What an epoch of a strategy shows, and the epochs that come nearest to what the configuration shows.
 
-    Without stages all branches have as many epochs: those nearest to the mean of what the branches are shown.
-
     Args:    config: the given one, whose own strategy and epochs say how many images are shown.
              training: the part that is trained on. strategy: a key of `STRATEGIES`.
     Returns: branch → images of an epoch, of the multistage schedule one in every stage; and epochs.
     """
-    shown: dict[str, float] = {name: views.total for name, views in own_views(config, training).items()}
-    if STRATEGIES[strategy]["strategy"] != MULTISTAGE:
-        shown = dict.fromkeys(shown, fmean(shown.values()))
     epoch = _epoch_views(config, training, STRATEGIES[strategy])
-    return {name: Views(epoch, max(1, round(images / epoch))) for name, images in shown.items()}
+    own = own_views(config, training)
+    return {name: Views(epoch, max(1, round(views.total / epoch))) for name, views in own.items()}
 
 
 def _by_branch(shown: Mapping[str, Views]) -> str:

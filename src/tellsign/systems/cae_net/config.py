@@ -40,7 +40,8 @@ class BranchConfig:
     input: Literal["rgb", "dwt", "fft", "dct"] = "rgb"  # pixels, Haar sub-bands, or a log spectrum
     weights: str = ""  # as for the system; empty: the system's own
     options: Mapping[str, Any] = field(default_factory=dict)  # further arguments of timm's constructor
-    stage_epochs: int = 5  # of every stage; the other strategies take training.epochs
+    stage_epochs: int = 5  # of every stage, where there are stages
+    epochs: int = 0  # where there are no stages; 0: as many as [config.training] says
     flip: bool = False  # augmentation: mirrored left to right, with probability 0.5
     rotation: float = 0.0  # augmentation: by up to so many degrees, which interpolates; 0 never does
     jitter: float = 0.0  # augmentation: brightness, contrast, saturation times 1 - j to 1 + j
@@ -55,6 +56,7 @@ class BranchConfig:
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"options is a table of arguments of timm, found {self.options!r}")
         check_whole("stage_epochs", self.stage_epochs, 1)
+        check_whole("epochs", self.epochs, 0)
         if not isinstance(self.flip, bool):
             raise ConfigError(f"flip is true or false, found {self.flip!r}")
         for name, most in (("rotation", 180.0), ("jitter", 1.0)):
@@ -116,12 +118,22 @@ class CaeNetConfig:
                 f"[config.training] epochs = {self.training.epochs}: with strategy = {MULTISTAGE!r} the "
                 "epochs of a stage are each branch's own; say them as stage_epochs in [config.branches.NAME]"
             )
+        if self.strategy == MULTISTAGE and any(branch.epochs for branch in self.branches.values()):
+            raise ConfigError(
+                "[config.branches.NAME] epochs are those of a training without stages; with strategy = "
+                f"{MULTISTAGE!r} say stage_epochs"
+            )
         spectra = [name for name, branch in self.branches.items() if branch.input in {"fft", "dct"}]
         if self.training.attention_weight and spectra:
             raise ConfigError(
                 f"[config.training] attention_weight = {self.training.attention_weight:g} needs maps that "
                 f"lie over the picture, and those of {', '.join(spectra)} lie over a spectrum; set it to 0, "
                 "or leave these branches out"
+            )
+        if self.training.attention_weight and self.region == "face":
+            raise ConfigError(
+                f"[config.training] attention_weight = {self.training.attention_weight:g} draws attention to "
+                'the face of a whole picture, and region = "face" shows nothing else; set it to 0'
             )
 
     @property
@@ -142,7 +154,8 @@ class CaeNetConfig:
         """The options of one training of a branch: of a stage, or of all where there are no stages."""
         if self.strategy == MULTISTAGE:
             return replace(self.training, epochs=self.branches[name].stage_epochs)
-        return replace(self.training, balance=cast("Balance", self.strategy))
+        epochs = self.branches[name].epochs or self.training.epochs
+        return replace(self.training, epochs=epochs, balance=cast("Balance", self.strategy))
 
     def decisive(self) -> dict[str, Any]:
         """The options that the detector depends on, as plain values.
@@ -152,11 +165,16 @@ class CaeNetConfig:
         Raises:  ConfigError: a file of weights can't be read.
         """
         is_staged = self.strategy == MULTISTAGE
+        epochs = {name: self.stage_training(name).epochs for name in self.branches}
+        # Told once where all branches have the same, as they all had before a branch could have its own.
+        is_shared = not is_staged and len({*epochs.values()}) == 1
+        left_out = {"epochs"} if is_staged else {"stage_epochs", *(("epochs",) if is_shared else ())}
         branches = []
         for name, branch in self.branches.items():
             own = asdict(branch) | {"weights": weights_identity(self.branch_weights(name))}
-            branches.append({"name": name, **_without(own, () if is_staged else ("stage_epochs",))})
-        training = _without(self.training.decisive(), ("epochs",) if is_staged else ())
+            branches.append({"name": name, **_without(own | {"epochs": epochs[name]}, left_out)})
+        training = _without(self.training.decisive(), ("epochs",))
+        training |= {"epochs": next(iter(epochs.values()))} if is_shared else {}
         idle = {"weights", *(() if is_staged else ("stages", "subsets", "reals"))}
         if self.fusion == "fit":
             idle.add("fusion_weights")
