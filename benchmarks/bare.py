@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,39 @@ class Loop:
         loss.backward()
         self.optimiser.step()
         return loss.detach()
+
+
+def modules_step(
+    network: torch.nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    labels: torch.Tensor,
+    *,
+    optimiser: str,
+    learning_rate: float,
+    weight_decay: float,
+    channels_last: bool,
+    bf16: bool,
+) -> Callable[[], torch.Tensor]:
+    """The same loop over modules that timm does not have: a call makes a step → its loss.
+
+    The first of the inputs are images; `bf16` is mixed precision.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = network.to(memory_format=layout).train()
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimiser]
+    steps = kind(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+    def step() -> torch.Tensor:
+        steps.zero_grad(set_to_none=True)
+        images, *beside = inputs
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            logits = network(images.contiguous(memory_format=layout), *beside)
+            loss = functional.cross_entropy(logits.float(), labels)
+        loss.backward()
+        steps.step()
+        return loss.detach()
+
+    return step
 
 
 def memory() -> tuple[float, float]:

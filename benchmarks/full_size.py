@@ -1,12 +1,13 @@
-"""CAE-Net at full size on real images, as far as minutes show it; prints a page for docs/results.
+"""A network at full size on real images, as far as minutes show it; prints a page for docs/results.
 
 A few images of stylegan140k, or made ones where there is no such data. Weights are from scratch and steps are
 few, so nothing is learnt: what is shown is that every part of the training runs at this size, and what it
-takes. First a few steps of each branch with the configuration's batch, each branch in a process of its own.
-Then `tellsign train` with two stages, once without a break and once killed in the middle and resumed, whose
-weights must be the same; and `tellsign evaluate` on images that neither saw.
+takes. First a few steps of each network with the configuration's batch, each in a process of its own. Then
+`tellsign train` with two stages of CAE-Net or two epochs of SFCL-HCMF, once without a break and once killed
+in the middle and resumed, whose weights must be the same; and `tellsign evaluate` on images that neither saw.
 
     python -m benchmarks.full_size [CONFIG] > docs/results/cae-net-full-size.md
+    python -m benchmarks.full_size configs/sfcl-hcmf.toml > docs/results/sfcl-hcmf-full-size.md
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from benchmarks.decoding import photographs
+from tellsign import hub
 from tellsign.data import Manifest, read, write
 from tellsign.data.index import index_csv
 from tellsign.groups import sources
@@ -38,20 +40,70 @@ from tellsign.types import FAKE, REAL, Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 TELLSIGN = Path(sys.executable).with_name("tellsign")
-STEPS = 3  # of each branch, after one that doesn't count
-N = {"train": (16, 32), "valid": (24, 24), "test": (16, 16)}  # reals and fakes of the training in stages
-SCHEDULE = {  # of that training, in place of what the configuration says
-    "config.weights": '"scratch"',
-    "config.strategy": '"multistage"',
-    "config.stages": "2",
-    "config.training.batch_size": "8",
+STEPS = 3  # of each network, after one that doesn't count
+N = {"train": (16, 32), "valid": (24, 24), "test": (16, 16)}  # reals and fakes of the short training
+BATCH = 8  # of it
+SHORT = {  # of that training, in place of what the configuration says
+    "config.training.batch_size": f"{BATCH}",
     "config.training.checkpoint_seconds": "0",  # after every step
     "calibration.fpr": "0.25",  # what twelve images of a class support
     "calibration.fnr": "0.25",
     "calibration.domain_quantile": "0.9",
 }
-KILLED = "stage-2/checkpoints/00000-00000002"  # the second step of the second stage
 POLL = 0.05  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is particular to a system."""
+
+    name: str  # of the page
+    networks: tuple[str, ...]  # that are trained one by one
+    settings: dict[str, str]  # of every training, in place of what the configuration says
+    short: dict[str, str]  # of the short one besides
+    title: str  # of the short one
+    schedule: str  # what it is, behind the number of images
+    killed: str  # checkpoint below the run folder at which it is killed
+    where: str  # that is
+
+
+def subject(config: Path) -> Subject:
+    """What a configuration is of."""
+    given = read_config(config)
+    if given.system == "sfcl-hcmf":
+        return Subject(
+            name="SFCL-HCMF",
+            networks=("sfcl-hcmf",),
+            # The images show faces already: what is measured is not the search for them.
+            settings={
+                "config.spatial.weights": '"scratch"',
+                "config.local.weights": '"scratch"',
+                "config.region": '"image"',
+            },
+            short={"config.training.epochs": "2", "config.training.balance": '"plain"'},
+            title="Two epochs",
+            schedule="in two epochs",
+            killed=f"training/checkpoints/00001-{sum(N['train']) // BATCH + 2:08d}",  # its second step
+            where="the second epoch",
+        )
+    names = tuple(given.config["branches"])
+    victim = names[len(names) // 2]
+    return Subject(
+        name="CAE-Net",
+        networks=names,
+        settings={"config.weights": '"scratch"'},
+        short={"config.strategy": '"multistage"', "config.stages": "2"}
+        | {f"config.branches.{name}.stage_epochs": "1" for name in names},
+        title="Two stages",
+        schedule="in two stages of one epoch",
+        killed=f"{victim}/stage-2/checkpoints/00000-00000002",
+        where=f"the second stage of {victim}",
+    )
+
+
+def overrides(settings: Mapping[str, str]) -> list[str]:
+    """As `--set` takes them."""
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 def say(text: str) -> None:
@@ -90,18 +142,41 @@ def staged(reals: list[Path], fakes: list[Path]) -> Manifest:
     return Manifest(tuple(samples))
 
 
-def branch_steps(config_path: str, name: str, data: str, run: str) -> None:
-    """Steps of one branch on files, in this process; prints what they took."""
-    from benchmarks import bare
+def configured(config: Path) -> Any:
+    """The system's configuration, as it is measured."""
+    given = read_config(config, overrides(subject(config).settings))
+    return hub.system(given.system).config_class(**given.config)
+
+
+def built(own: Any, name: str) -> tuple[Any, Any, int]:
+    """A network before its training, what it sees, and how many parameters it has."""
     from tellsign.data.augment import View
     from tellsign.engine import classifier
     from tellsign.systems.cae_net.config import CaeNetConfig
+    from tellsign.systems.sfcl_hcmf.config import SfclHcmfConfig
+
+    if isinstance(own, SfclHcmfConfig):
+        from tellsign.systems.sfcl_hcmf.counts import parameter_counts
+        from tellsign.systems.sfcl_hcmf.training import new_network
+
+        look, network = own.input.look, new_network(own, seed=0)
+        view = View(own.size, flip=own.flip, fit=look.fit, descriptor=look.descriptor)
+        return network, view, parameter_counts(network)["total"]
     from tellsign.systems.cae_net.counts import count
     from tellsign.systems.cae_net.model import new_branch
 
-    config = CaeNetConfig(**read_config(Path(config_path), ['config.weights="scratch"']).config)
-    options, branch = config.branches[name], new_branch(config, name)
-    view = View(config.size, flip=options.flip, rotation=options.rotation, jitter=options.jitter)
+    options, branch = own.branches[name], new_branch(own, name)
+    view = View(own.size, flip=options.flip, rotation=options.rotation, jitter=options.jitter)
+    return branch, view, count(branch, own.size).parameters
+
+
+def network_steps(config: str, name: str, data: str, run: str) -> None:
+    """Steps of one network on files, in this process; prints what they took."""
+    from benchmarks import bare
+    from tellsign.engine import loop
+
+    own = configured(Path(config))
+    network, view, n_parameters = built(own, name)
     images, seconds = read(data), []
 
     def timed(*arguments: Any, step: Callable[..., Any] = classifier.training_step, **more: Any) -> Any:
@@ -113,10 +188,13 @@ def branch_steps(config_path: str, name: str, data: str, run: str) -> None:
     with mock.patch.object(classifier, "training_step", timed):
         result = classifier.train_network(
             branch,
+    with mock.patch.object(loop, "training_step", timed):
+        result = loop.train_network(
+            network,
             images,
             Manifest((images[0], images[-1])),
             view,
-            replace(config.training, epochs=1),
+            replace(own.training, epochs=1),
             run=Path(run),
             seed=0,
             identity={"detector": "full-size"},
@@ -125,21 +203,21 @@ def branch_steps(config_path: str, name: str, data: str, run: str) -> None:
         "seconds": seconds,
         "waiting": result.waiting,
         "peak": bare.memory()[1],
-        "batch": config.training.batch_size,
-        "parameters": count(branch, config.size).parameters,
+        "batch": own.training.batch_size,
+        "parameters": n_parameters,
     }
     print(json.dumps(found))
 
 
 def step_table(config: Path, names: Sequence[str], data: Path, work: Path) -> list[str]:
-    """A row for each branch."""
+    """A row for each network."""
     lines = [
-        "| branch | parameters, M | batch | a step, s | the first, s | images/s | most memory, MiB |",
+        "| network | parameters, M | batch | a step, s | the first, s | images/s | most memory, MiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name in names:
         say(f"{name}: {STEPS + 1} steps")
-        code = "import sys; from benchmarks.full_size import branch_steps; branch_steps(*sys.argv[1:])"
+        code = "import sys; from benchmarks.full_size import network_steps; network_steps(*sys.argv[1:])"
         command = [sys.executable, "-c", code, config, name, data, work / name]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         found = json.loads(done.stdout.splitlines()[-1])
@@ -154,12 +232,12 @@ def step_table(config: Path, names: Sequence[str], data: Path, work: Path) -> li
 
 
 class Training:
-    """`tellsign train` with two stages, as a process with a log of what it says."""
+    """The short `tellsign train`, as a process with a log of what it says."""
 
-    def __init__(self, config: Path, names: Sequence[str], data: Path, out: Path, *more: str) -> None:
-        settings = SCHEDULE | {f"config.branches.{name}.stage_epochs": "1" for name in names}
-        overrides = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
-        command = [TELLSIGN, "train", config, "--data", data, "-o", out, *overrides, *more]
+    def __init__(self, config: Path, own: Subject, data: Path, out: Path, *more: str) -> None:
+        texts = overrides(SHORT | own.settings | own.short)
+        options = [word for text in texts for word in ("--set", text)]
+        command = [TELLSIGN, "train", config, "--data", data, "-o", out, *options, *more]
         self.log = out.with_name(f"{out.name}{len(more)}.log")
         self.began = time.perf_counter()
         with self.log.open("wb") as file:
@@ -206,17 +284,16 @@ def retention_table(run: Path, names: Sequence[str]) -> list[str]:
     return lines
 
 
-def schedule_page(config: Path, names: Sequence[str], data: Path, work: Path) -> list[str]:
-    """Two stages, a kill and a resume, an evaluation."""
+def schedule_page(config: Path, own: Subject, data: Path, work: Path) -> list[str]:
+    """The short training, a kill and a resume, an evaluation."""
     whole, broken = work / "whole", work / "broken"
-    say("two stages, without a break")
-    seconds, peak = Training(config, names, data, whole).done()
-    victim = names[len(names) // 2]
-    say(f"the same, killed in the second stage of {victim}")
+    say(f"{own.title}, without a break")
+    seconds, peak = Training(config, own, data, whole).done()
+    say(f"the same, killed in {own.where}")
     run = Path(f"{broken}.run") / "0.run"
-    before = Training(config, names, data, broken).killed_at(run / victim / KILLED)
+    before = Training(config, own, data, broken).killed_at(run / own.killed)
     say("resumed")
-    training = Training(config, names, data, broken, "--resume")
+    training = Training(config, own, data, broken, "--resume")
     after, _ = training.done()
     resumed = re.findall(r"goes on at epoch \d+, after step \d+ of \d+", training.said)
     if not resumed:
@@ -243,19 +320,20 @@ def schedule_page(config: Path, names: Sequence[str], data: Path, work: Path) ->
     text = f"""\
 - Without a break: {seconds:.0f} s from images to a calibrated detector, a checkpoint after every step and the
   graph's export included; {peak:.0f} MiB at most.
-- Killed (SIGKILL) after {before:.0f} s, in the second stage of {victim}; resumed ({resumed[0]}) and done
+- Killed (SIGKILL) after {before:.0f} s, in {own.where}; resumed ({resumed[0]}) and done
   after {after:.0f} s more. Weights of both detectors, bit for bit: {same}.
 - Evaluation of {result["n"]} images in ONNX Runtime, one worker, its start included: {evaluated:.0f} s,
   AUROC {auroc:.2f} (no more than chance is expected of so few steps).
-
-Shares of images called right after each stage, from the table that the training keeps:
 """
-    return [text, *retention_table(Path(f"{whole}.run") / "0.run", names)]
+    if own.name != "CAE-Net":
+        return [text]
+    kept = "Shares of images called right after each stage, from the table that the training keeps:\n"
+    return [text, kept, *retention_table(Path(f"{whole}.run") / "0.run", own.networks)]
 
 
 def main(config: Path) -> None:
     """Measure, and print the page."""
-    names = list(read_config(config).config["branches"])
+    own = subject(config)
     packages = ("torch", "timm", "onnxruntime", "numpy")
     versions = ", ".join(
         [f"Python {platform.python_version()}", *(f"{one} {version(one)}" for one in packages)]
@@ -263,16 +341,16 @@ def main(config: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         reals, fakes, what = found_images(work)
-        n = (STEPS + 1) * read_config(config).config["training"].get("batch_size", 32) // 2
+        n = (STEPS + 1) * configured(config).training.batch_size // 2
         write(manifest(reals[:n], fakes[:n], "train"), work / "steps.csv")
         write(staged(reals, fakes), work / "stages.csv")
-        steps = "\n".join(step_table(config, names, work / "steps.csv", work))
-        schedule = "\n".join(schedule_page(config, names, work / "stages.csv", work))
+        steps = "\n".join(step_table(config, own.networks, work / "steps.csv", work))
+        schedule = "\n".join(schedule_page(config, own, work / "stages.csv", work))
     (n_real, n_fake), (n_valid, _) = N["train"], N["valid"]
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     where = f"{os.cpu_count()} cores of {platform.machine()}, OMP_NUM_THREADS {threads}"
     page = f"""\
-# CAE-Net at full size: {config.name}
+# {own.name} at full size: {config.name}
 
 Written by `python -m benchmarks.full_size`, on a processor alone: {where}, {versions}.
 {what}; weights from scratch, seed 0. Nothing is learnt in so few steps: this is about what runs, and what it
@@ -285,10 +363,10 @@ process, imports, validation and checkpoints included.
 
 {steps}
 
-## Two stages, a kill, an evaluation
+## {own.title}, a kill, an evaluation
 
-{n_real} reals and {n_fake} fakes in two stages of one epoch, batch {SCHEDULE["config.training.batch_size"]};
-{n_valid} images of each class for validation and calibration.
+{n_real} reals and {n_fake} fakes {own.schedule}, batch {BATCH}; {n_valid} images of each class for validation
+and calibration.
 
 {schedule}"""
     print(page)

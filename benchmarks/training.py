@@ -7,8 +7,8 @@ into which the engine puts 2 % of its time at most, are no part of a step. Memor
 its own, which counts everything, imports included, up to its last step. Waiting: as the engine itself tells
 it, from files of 256 × 256 pixels, in the epochs after the one that starts the workers.
 
-The full configuration's steps are longer, and wait the less for files. `python -m benchmarks.training`
-prints the rows.
+The full configuration's steps are longer, and wait the less for files. SFCL-HCMF's bare loop is one over the
+very same modules, which timm does not have. `python -m benchmarks.training` prints the rows.
 """
 
 from __future__ import annotations
@@ -38,14 +38,20 @@ from tellsign.data.loading import Batch
 from tellsign.engine import classifier
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.systems.cae_net.model import Branch, entry_side, new_branch
+from tellsign.systems.sfcl_hcmf.config import SfclHcmfConfig
+from tellsign.systems.sfcl_hcmf.training import new_network
 from tellsign.train_config import read_config
 from tellsign.types import Sample
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from tellsign.engine.config import TrainingConfig
     from tellsign.engine.folder import TrainingResult
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STEPS = {"cae-net-small": 30, "cae-net": 3}  # in turn, after one of each that doesn't count
+SFCL_STEPS = {"sfcl-hcmf-small": 30, "sfcl-hcmf": 3}
 PEAK_STEPS = 2  # the second has the optimiser's state
 PEAK_REPEATS = {"cae-net-small": 5, "cae-net": 1}  # fragments of the heap make some 3 % of difference
 FILES, EPOCHS, SIDE = 640, 4, 256  # of the wait: files, of their side; the first epoch starts the workers
@@ -91,12 +97,10 @@ class InMemory:
 
     waited = 0.0
 
-    def __init__(
-        self, manifest: Manifest, images: torch.Tensor, labels: torch.Tensor, before: Callable[[], None]
-    ) -> None:
+    def __init__(self, manifest: Manifest, batch: Batch, before: Callable[[], None]) -> None:
         self.manifest = manifest
         self.bad: dict[int, str] = {}
-        self.batch = Batch(images, labels, torch.arange(len(labels)), len(labels))
+        self.batch = batch
         self.before = before  # called before each batch
         self.seconds: list[float] = []
         self.memory = [0.0, 0.0]  # before the first step, and at most when the last was made
@@ -136,57 +140,129 @@ def labelled(paths: list[Path]) -> Manifest:
 
 
 def trained(
-    branch: Branch, training: Manifest, valid: Manifest, config: CaeNetConfig, run: Path, **options: Any
+    network: nn.Module,
+    training: Manifest,
+    valid: Manifest,
+    view: View,
+    given: TrainingConfig,
+    run: Path,
+    **options: Any,
 ) -> TrainingResult:
-    """The engine's training of a branch, with a constant rate and without checkpoints."""
-    settings = replace(config.training, schedule="constant", checkpoint_seconds=NO_CHECKPOINTS, **options)
-    view = View(config.size, flip=True)
+    """The engine's training of a network, with a constant rate and without checkpoints."""
+    settings = replace(given, schedule="constant", checkpoint_seconds=NO_CHECKPOINTS, **options)
     identity = {"detector": "benchmark"}
     return classifier.train_network(
         branch, training, valid, view, settings, run=run, seed=0, identity=identity
     )
+    return loop.train_network(network, training, valid, view, settings, run=run, seed=0, identity=identity)
 
 
 def in_memory(
-    branch: Branch,
-    config: CaeNetConfig,
+    network: nn.Module,
+    view: View,
+    given: TrainingConfig,
     *,
-    batch: tuple[torch.Tensor, torch.Tensor],
+    batch: Batch,
     steps: int,
     before: Callable[[], None] = lambda: None,
 ) -> tuple[InMemory, float]:
     """The engine's steps on one batch in memory → its loader, which timed them, and the mean loss."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_images(Path(folder), config.size, steps * config.training.batch_size)
+        paths = write_images(Path(folder), view.size, steps * given.batch_size)
         training, valid = labelled(paths), labelled(paths[:2])
         loader = InMemory(training, *batch, before)
         with mock.patch.object(classifier, "new_loader", return_value=loader):
             result = trained(branch, training, valid, config, Path(folder) / "run", epochs=1, workers=0)
+        loader = InMemory(training, batch, before)
+        with mock.patch.object(loop, "new_loader", return_value=loader):
+            result = trained(network, training, valid, view, given, Path(folder) / "run", epochs=1, workers=0)
     return loader, result.history[0]["loss"]
 
 
+def batch_of(images: torch.Tensor, labels: torch.Tensor, descriptors: torch.Tensor | None = None) -> Batch:
+    """A batch as the engine's loader gives it, of the first images of a manifest."""
+    return Batch(images, labels, torch.arange(len(labels)), len(labels), descriptors=descriptors)
+
+
 def step_row(config_name: str, name: str) -> dict[str, Any]:
-    """The time of a bare step over that of the engine's, as the median over pairs."""
+    """The engine's rate over a bare loop's, of a branch of CAE-Net."""
     config = configuration(config_name)
     branch = new(config, name)
     task = work(config, name, branch)
     images, labels = bare.batch(task)
-    bare_loop, seconds, losses = bare.Loop(task, deepcopy(branch.network)), [], []
+    bare_loop = bare.Loop(task, deepcopy(branch.network))
+    return rate_row(
+        f"{config_name}, {name}",
+        branch,
+        View(config.size, flip=True),
+        config.training,
+        batch_of(images, labels),
+        lambda: bare_loop(images, labels),
+        steps=STEPS[config_name],
+    )
+
+
+def sfcl_configuration(name: str) -> SfclHcmfConfig:
+    """A configuration of configs/, from scratch, looking at images as they are."""
+    scratch = [f'config.{stream}.weights="scratch"' for stream in ("spatial", "local")]
+    given = read_config(CONFIGS / f"{name}.toml", [*scratch, 'config.region="image"'])
+    return SfclHcmfConfig(**given.config)
+
+
+def sfcl_row(name: str, config: SfclHcmfConfig, *, steps: int) -> dict[str, Any]:
+    """The engine's rate over a bare loop's, of SFCL-HCMF; both have the same modules and statistics."""
+    network, options = new_network(config, seed=0), config.training
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(options.batch_size, 3, config.size, config.size, generator=random)
+    descriptors = torch.rand(options.batch_size, config.input.look.n_descriptor, generator=random)
+    labels = torch.arange(options.batch_size) % 2
+    look = config.input.look
+    return rate_row(
+        name,
+        network,
+        View(config.size, flip=config.flip, fit=look.fit, descriptor=look.descriptor),
+        options,
+        batch_of(images, labels, descriptors),
+        bare.modules_step(
+            deepcopy(network),
+            (images, descriptors),
+            labels,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            optimiser=options.optimiser,
+            channels_last=options.channels_last,
+            bf16=options.precision == "bf16",
+        ),
+        steps=steps,
+    )
+
+
+def rate_row(
+    what: str,
+    network: nn.Module,
+    view: View,
+    given: TrainingConfig,
+    batch: Batch,
+    bare_loop: Callable[[], torch.Tensor],
+    *,
+    steps: int,
+) -> dict[str, Any]:
+    """The time of a bare step over that of the engine's, as the median over pairs."""
+    seconds: list[float] = []
+    losses: list[float] = []
 
     def bare_step() -> None:
         began = time.perf_counter()
-        losses.append(float(bare_loop(images, labels)))
+        losses.append(float(bare_loop()))
         seconds.append(time.perf_counter() - began)
 
-    steps = STEPS[config_name] + 1
-    loader, loss = in_memory(branch, config, batch=(images, labels), steps=steps, before=bare_step)
+    loader, loss = in_memory(network, view, given, batch=batch, steps=steps + 1, before=bare_step)
     # What is compared does the same work.
     assert abs(loss - statistics.mean(losses)) < 1e-3 * loss, (loss, losses)
     pairs = list(zip(seconds, loader.seconds, strict=True))[1:]
     each = statistics.median(ours for _, ours in pairs)
     return {
-        "name": f"training step, {config_name}, {name} (batch {task.batch_size}, {each:.2f} s), rate over a "
-        "bare loop",
+        "name": f"training step, {what} (batch {len(batch.labels)}, {each:.2f} s), rate over a bare loop",
         "value": statistics.median(theirs / ours for theirs, ours in pairs),
         "target": 0.97,
         "unit": "×",
@@ -197,8 +273,9 @@ def engine_memory(config_name: str, name: str, steps: int) -> None:
     """The engine's steps in this process; prints its memory before the first, and at most."""
     config = configuration(config_name)
     branch = new(config, name)
-    batch = bare.batch(work(config, name, branch))
-    print(json.dumps(in_memory(branch, config, batch=batch, steps=steps)[0].memory))
+    batch = batch_of(*bare.batch(work(config, name, branch)))
+    view = View(config.size, flip=True)
+    print(json.dumps(in_memory(branch, view, config.training, batch=batch, steps=steps)[0].memory))
 
 
 def memory_of(*command: str) -> list[float]:
@@ -242,7 +319,8 @@ def waiting_row(config_name: str, name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder), max(SIDE, config.size), FILES)
         training, valid = labelled(paths), labelled(paths[:16])
-        result = trained(new(config, name), training, valid, config, Path(folder) / "run", epochs=EPOCHS)
+        view, run = View(config.size, flip=True), Path(folder) / "run"
+        result = trained(new(config, name), training, valid, view, config.training, run, epochs=EPOCHS)
     rate = statistics.median(row["images_per_second"] for row in result.history[1:])
     first = result.history[0]["waiting"]
     return {
@@ -256,7 +334,7 @@ def waiting_row(config_name: str, name: str) -> dict[str, Any]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """Time and memory of both configurations' branches, the wait of the small one's."""
+    """Time and memory of both CAE-Nets' branches, the wait of the small one's; time of both SFCL-HCMF."""
     found = []
     for config_name in STEPS:
         names = list(configuration(config_name).branches)
@@ -264,7 +342,7 @@ def rows() -> list[dict[str, Any]]:
         found += [memory_row(config_name, name) for name in names]
         if config_name == "cae-net-small":
             found += [waiting_row(config_name, name) for name in names]
-    return found
+    return found + [sfcl_row(name, sfcl_configuration(name), steps=n) for name, n in SFCL_STEPS.items()]
 
 
 if __name__ == "__main__":
