@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+from tellsign.data import Manifest
 from tellsign.evaluate import notes
 from tellsign.evaluate.reproduce import Row
+from tellsign.types import Sample
 
 
 def test_the_machine_is_what_the_run_folders_say(tmp_path):
@@ -37,3 +40,13 @@ def test_verdicts_are_counted_where_there_are_several():
     assert notes.multiplicity([judged, *others]) == ()
     (sentence,) = notes.multiplicity([judged, judged, *others])
     assert sentence.startswith("2 differences, each judged at 95 %")
+
+
+def test_other_images_that_were_trained_on_are_counted():
+    images, others = (
+        Manifest(tuple(Sample(Path(f"{place}/{name}.png"), 0, sha256=name) for name in names))
+        for place, names in (("a", "xyz"), ("b", "zw"))
+    )
+    (sentence,) = notes.seen_before(images, others)
+    assert sentence.startswith("1 images of the other sources are in the manifest too")
+    assert notes.seen_before(images, others.filter(sha256="w")) == notes.seen_before(images, None) == ()

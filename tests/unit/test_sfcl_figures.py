@@ -98,3 +98,7 @@ def test_curves_that_cannot_be_drawn(tmp_path):
         reproduce("sfcl-sida-plot", manifest=fakes)
     with pytest.raises(ConfigError, match="trains no network"):
         reproduce("sfcl-sida-plot", manifest=fakes, others=fakes)
+    with pytest.raises(ConfigError, match="sfcl-sida-plot has no use for image, repeats"):
+        reproduce("sfcl-sida-plot", manifest=fakes, image=tmp_path / "a.png", repeats=3)
+    with pytest.raises(ConfigError, match="sfcl-dct-heatmap has no use for manifest; leave out"):
+        reproduce("sfcl-dct-heatmap", manifest=fakes, image=tmp_path / "a.png")

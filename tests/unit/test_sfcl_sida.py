@@ -169,6 +169,8 @@ def test_without_splits_every_image_is_judged_by_a_fold_that_has_not_seen_it(uns
         labels += test.labels
     expected = auroc(labels, np.concatenate(scores))
     assert rows[BOOSTING, "AUROC, test images"].reproduced == pytest.approx(expected)
+    means = [auroc(test.labels, own) for (_, test), own in zip(parts, scores, strict=True)]
+    assert rows[BOOSTING, "AUROC, mean of folds"].reproduced == pytest.approx(np.mean(means))
     assert rows[LOGISTIC, "AUROC, jpeg:30"].ci is not None
     assert "12 of the test images" in " ".join(result.notes)
     assert sum("fitted on" in line for line in said) == 6
@@ -188,7 +190,11 @@ def test_other_sources_are_judged_by_the_detectors_of_the_first_part(split, tmp_
     fakes = read(write_dataset(tmp_path / "b", 4, seed=8, size=SIZE, dataset="b")).filter(label=FAKE)
     reals = read(write_dataset(tmp_path / "c", 2, seed=9, size=SIZE, dataset="c")).filter(label=REAL)
     others = Manifest((*own, *fakes, *reals))
-    rows, _, _ = table(split, tmp_path / "cells", others=others, samples=(16,))
+    rows, _, result = table(split, tmp_path / "cells", others=others, samples=(16,))
+    (note,) = [
+        note for note in result.notes if note.startswith("Other sources are judged by these detectors")
+    ]
+    assert "There are 8 of these reals." in note
     train = split.filter(split="train")
     scores = by_hand(train, [decode(one.path).array for one in own], tmp_path)
     expected = {name: auroc(own.labels, values) for name, values in scores.items()}

@@ -25,7 +25,7 @@ from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
 
 pytest.importorskip("torch")
 pytest.importorskip("timm")
-from tellsign.evaluate.sfcl_hcmf import ablations, study, tables
+from tellsign.evaluate.sfcl_hcmf import ablations, notes, study, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = [f"sfcl-table{n}" for n in (1, 2, 3, 4)]
@@ -165,6 +165,15 @@ def test_the_papers_contradictions_are_notes(name, words):
 def test_what_is_trained_without_a_configuration_is_the_committed_small_one():
     assert study.SMALL.read_text() == (ROOT / "configs" / "sfcl-hcmf-small.toml").read_text()
     assert study.configuration(None).fusion == "hcmf"
+
+
+def test_what_a_configuration_lacks_is_said():
+    full = study.configuration(None)
+    assert "without" not in notes.networks(full)
+    assert "fusion" not in notes.networks(full)
+    less = notes.networks(replace(full, sbcm=False, sida=False, fusion="concat"))
+    assert "weights scratch; without SBCM and SIDA; fusion = concat; image at 128 pixels" in less
+    assert "no CNN-F" in notes.networks(replace(full, sbcm=False, sida=False, fusion="spatial"))
 
 
 def test_configurations_and_inputs_that_do_not_do(tmp_path):

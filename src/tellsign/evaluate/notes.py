@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from tellsign.data import Manifest
     from tellsign.evaluate.cells import Finished
     from tellsign.evaluate.reproduce import Row
     from tellsign.evaluate.study import Study
@@ -65,6 +66,24 @@ def head(file: Path, name: str) -> str:
     if not text:
         return f"The configuration, {name}, does not say on which images it was chosen."
     return f"The configuration, {name}, says of itself: {text}"
+
+
+def seen_before(manifest: Manifest, others: Manifest | None) -> tuple[str, ...]:
+    """A warning where images of other sources are among those that are trained and tested on.
+
+    Args:    manifest: the latter. others: of other sources; both with checksums.
+    Returns: one sentence, or none.
+    """
+    known = {sample.sha256 for sample in manifest}
+    n = sum(sample.sha256 in known for sample in others or ())
+    if not n:
+        return ()
+    return (
+        (
+            f"{n} images of the other sources are in the manifest too, where detectors may have learnt "
+            "them: their rows flatter. Take them out of --others."
+        ),
+    )
 
 
 def multiplicity(rows: Iterable[Row]) -> tuple[str, ...]:

@@ -71,6 +71,10 @@ REGISTRY = {
 }
 _LOOK_AT_OTHERS = ("cae-net-robustness", "sfcl-table2", "sfcl-sida")
 _WITHOUT_NETWORK = ("sfcl-sida",)  # of those that train
+_NO_USE = {  # figure → what it is not made from
+    "sfcl-dct-heatmap": ("manifest", "features", "samples", "repeats"),
+    "sfcl-sida-plot": ("features", "image", "repeats"),
+}
 _TRAIN_EXTRA = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn", "torch": "torch", "timm": "timm"}
 
 
@@ -197,11 +201,13 @@ def reproduce(
     trains = REGISTRY[name][1].startswith(_TRAINING) and not draws
     if not trains and (config is not None or others is not None):
         raise ConfigError(f"{name} trains no network: leave out the configuration and the other images")
-    idle: dict[str, Any] = {"features": features, "image": image, "repeats": repeats} if trains else {}
-    idle |= {} if name in _LOOK_AT_OTHERS else {"others": others}
-    idle |= {"config": config} if name in _WITHOUT_NETWORK else {}
-    if given := [option for option, value in idle.items() if value is not None]:
-        raise ConfigError(f"{name} has no use for {', '.join(given)}; leave out what would do nothing")
+    idle: tuple[str, ...] = ("features", "image", "repeats") if trains else _NO_USE.get(name, ())
+    idle += () if name in _LOOK_AT_OTHERS else ("others",)
+    idle += ("config",) if name in _WITHOUT_NETWORK else ()
+    given: dict[str, Any] = {"manifest": manifest, "features": features, "image": image, "samples": samples}
+    given |= {"repeats": repeats, "config": config, "others": others}
+    if useless := [option for option in idle if given[option] is not None]:
+        raise ConfigError(f"{name} has no use for {', '.join(useless)}; leave out what would do nothing")
     if out is not None and not trains and not draws:
         raise ConfigError(
             f"{name} draws no picture that could be written to {printable(str(out))}; use --json"

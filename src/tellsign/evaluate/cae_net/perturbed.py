@@ -9,6 +9,7 @@ from tellsign.evaluate.cae_net.notes import chosen, described
 from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.cae_net.tables import PAPER
 from tellsign.evaluate.comparisons import DECISION, INTERVALS, NOT_IN_PAPER
+from tellsign.evaluate.notes import seen_before
 from tellsign.evaluate.perturbed import ELSEWHERE, OTHERS, Looks, other_sources, score_rows
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import evenly
@@ -54,6 +55,7 @@ def robustness(name: str, inputs: Inputs) -> Result:
             "that has become smaller than a crop is left out."
         ),
         ELSEWHERE,
+        *seen_before(given.manifest, given.others),
         described(given, [cell]),
         chosen(inputs),
         INTERVALS,

@@ -31,6 +31,8 @@ from tellsign.systems.spectrum.config import SpectrumConfig
 from tellsign.types import ImageError, ManifestError, TooSmallError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tellsign.data import Manifest
     from tellsign.detectors.preprocessing import VectorInput
     from tellsign.evaluate.cells import Say
@@ -147,7 +149,12 @@ class Judges:
 
 
 def detector(
-    name: str, config: SidaConfig | SpectrumConfig, values: FloatArray, labels: FloatArray, *, seed: int
+    name: str,
+    config: SidaConfig | SpectrumConfig,
+    values: FloatArray,
+    labels: NDArray[np.integer[Any]],
+    *,
+    seed: int,
 ) -> Any:
     """A detector of vectors, as it would run from its folder.
 

@@ -45,10 +45,17 @@ def described(given: Study, cells: Sequence[Finished]) -> str:
 def networks(config: SfclHcmfConfig) -> str:
     """The networks of a configuration, what they start from and how long they learn, in a sentence."""
     spatial, local = config.spatial, config.local
+    cnn_f = (
+        f"CNN-F of width {local.width:g} with {local.middle} middle blocks, weights {local.weights}"
+        if config.has_local
+        else "no CNN-F"
+    )
+    absent = [name for name, there in (("SBCM", config.sbcm), ("SIDA", config.sida)) if not there]
+    less = f"; without {' and '.join(absent)}" if absent else ""
+    fusion = "" if config.fusion == "hcmf" else f"; fusion = {config.fusion}"
     return (
-        f"Spatial stream {spatial.backbone}, weights {spatial.weights}; CNN-F of width {local.width:g} with "
-        f"{local.middle} middle blocks, weights {local.weights}; {config.region} at {config.size} pixels, "
-        f"fit = {config.fit}; {config.training.epochs} epochs."
+        f"Spatial stream {spatial.backbone}, weights {spatial.weights}; {cnn_f}{less}{fusion}; "
+        f"{config.region} at {config.size} pixels, fit = {config.fit}; {config.training.epochs} epochs."
     )
 
 

@@ -25,11 +25,12 @@ from tellsign.evaluate.comparisons import (
     NOT_IN_PAPER,
     POOLING,
     difference_row,
+    fold_mean_row,
     joined,
     labelled,
 )
 from tellsign.evaluate.folds import folds
-from tellsign.evaluate.notes import multiplicity
+from tellsign.evaluate.notes import multiplicity, seen_before
 from tellsign.evaluate.perturbed import ELSEWHERE, OTHERS, Looks, other_sources, score_rows
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import content, evenly
@@ -54,7 +55,7 @@ BESIDE = ((LOGISTIC, SPECTRUM), (BOOSTING, SPECTRUM))
 PAIRS = (*BESIDE, (BOOSTING, LOGISTIC))
 SETTINGS = (
     f"SIDA has the default options of its system: logistic regression with C = {SidaConfig().c:g}, or "
-    f"{SidaConfig().trees} trees of up to {SidaConfig().leaves} leaves. Nothing is chosen on these images."
+    f"{SidaConfig().trees} trees of up to {SidaConfig().leaves} leaves. Nothing is chosen by this table."
 )
 
 
@@ -123,7 +124,7 @@ def sida(name: str, inputs: Inputs) -> Result:
             "pixels, the median of the shorter sides, for the fit and after the change of size. Native: as "
             "it comes; what is smaller than a detector's crop can't be used."
         ),
-        ELSEWHERE,
+        *_others_notes(manifest, others, some),
         INTERVALS,
         *multiplicity(rows),
         DECISION,
@@ -202,7 +203,37 @@ def _joined(found: Iterable[Columns]) -> Columns:
 
 def _whole_rows(bench: Bench) -> list[Row]:
     images, columns = bench.images, bench.untouched()
-    return [*score_rows(columns, images, WHOLE, by_class=NAMES), *paired(columns, images, PAIRS, WHOLE)]
+    return [
+        *score_rows(columns, images, WHOLE, by_class=NAMES),
+        *_fold_means(bench, columns),
+        *paired(columns, images, PAIRS, WHOLE),
+    ]
+
+
+def _fold_means(bench: Bench, columns: Columns) -> list[Row]:
+    """Beside what is pooled, where there are folds, of the detectors that can use every image."""
+    if len(bench.parts) == 1:
+        return []
+    images, sizes = bench.images, [len(part.test) for part in bench.parts]
+    whole = labelled(images, range(len(images)))
+    table = replace(whole, folds=np.repeat(np.arange(len(sizes)), sizes))
+    return [
+        fold_mean_row(name, table, np.array(scores, dtype=np.float64))
+        for name, scores in columns.items()
+        if None not in scores
+    ]
+
+
+def _others_notes(manifest: Manifest, others: Manifest | None, bench: Bench) -> tuple[str, ...]:
+    """Who judges the other sources, and beside which reals."""
+    if others is None:
+        return ()
+    which = "the detectors of the first fold" if len(bench.parts) > 1 else "these detectors"
+    n = bench.parts[0].test.labels.count(REAL)
+    return (
+        f"Other sources are judged by {which}. {ELSEWHERE} There are {n} of these reals.",
+        *seen_before(manifest, others),
+    )
 
 
 def _other_rows(bench: Bench, others: Manifest | None) -> list[Row]:

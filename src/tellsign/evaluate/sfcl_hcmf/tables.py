@@ -21,7 +21,7 @@ from tellsign.evaluate.comparisons import (
     joined,
     pooled,
 )
-from tellsign.evaluate.notes import multiplicity
+from tellsign.evaluate.notes import multiplicity, seen_before
 from tellsign.evaluate.perturbed import ELSEWHERE, OTHERS, other_sources, score_rows, slug
 from tellsign.evaluate.published import records, share_of
 from tellsign.evaluate.reproduce import Result, Row
@@ -81,6 +81,8 @@ def table1(name: str, inputs: Inputs) -> Result:
     ]
     notes = [COMPARISON, *contradictions("Table 1"), INTERVALS, *multiplicity(rows), DECISION]
     notes += [] if spectrum is None else [MARGIN]
+    if spectrum is not None and given.config.region == "face":
+        notes.append(f"{METHOD} looks at faces, and the spectrum detector at whole images.")
     notes += [described(given, cells), chosen(inputs)]
     notes.append(
         f"{POOLING} The spectrum detector is fitted on the training parts, {METHOD} on these and, for its "
@@ -168,6 +170,7 @@ def table2(name: str, inputs: Inputs) -> Result:
         *contradictions("Table 2"),
         "One detector, of fold 1; nothing is trained on the other sources, and none was chosen by them.",
         ELSEWHERE,
+        *seen_before(given.manifest, given.others),
         INTERVALS,
         DECISION,
         described(given, [cell]),
