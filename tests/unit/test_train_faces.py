@@ -225,12 +225,61 @@ def test_calibrating_again_leaves_faceless_images_out(tmp_path: Path) -> None:
         local.calibrate_on_reals(artifact, reals[:4], LOOSE, tmp_path / "none")
 
 
-def test_a_network_of_faces_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from tellsign.systems.cae_net.config import CaeNetConfig
-    from tellsign.systems.cae_net.system import CaeNetSystem
+NETWORK = replace(
+    CONFIG,
+    system="cae-net",
+    calibration=replace(LOOSE, fpr=0.45, fnr=0.45),
+    config={
+        "region": "face",
+        "size": 48,
+        "dwt": "native",
+        "weights": "scratch",
+        "stages": 2,
+        "fusion_weights": [1.0],
+        "branches": {
+            "bands": {
+                "backbone": "test_vit",
+                "input": "dwt",
+                "options": {"patch_size": 4, "depth": 1},
+                "stage_epochs": 4,
+            }
+        },
+        "training": {"batch_size": 8, "learning_rate": 3e-3, "optimiser": "adamw", "workers": 0},
+    },
+)
 
-    nothing = Manifest(())
-    with pytest.raises(ConfigError, match=r'region = "face": .* cut the faces first \(tellsign data faces\)'):
-        CaeNetSystem(CaeNetConfig(region="face")).fit(nothing, nothing, out=tmp_path / "out", seed=0)
-    assert not list(tmp_path.iterdir())
+
+def test_a_network_in_stages_learns_on_the_faces_too(tmp_path: Path) -> None:
+    """One picture of each class shows no face, and is left out of stages, retention table and scores."""
+    pytest.importorskip("onnxscript")
+    from tellsign.scoring.attention import Attention
+    from tellsign.systems.cae_net.stages import TABLE, read_retention
+
+    said: list[str] = []
+    data = write_data(tmp_path, odd=NONE, n_odd=1)
+    artifact = train(NETWORK, data, tmp_path / "toy", say=said.append)
+    assert [line for line in said if "images of the training split show none" in line]
+    assert artifact.spec["preprocessing"]["region"] == "face"
+    # By their surroundings reals and fakes would change places.
+    assert artifact.spec["metrics"]["auroc_calibrate"] > 0.8
+    half = validation_halves(data.filter(split="valid"), seed=0)["calibrate"]
+    for name, label in (("real", REAL), ("fake", FAKE)):
+        own = scanned(artifact.path, half.filter(label=label))
+        known = np.sort(own[np.isfinite(own)])
+        assert artifact.arrays[f"scores.{name}"] == pytest.approx(known, abs=1e-4)
+    (table,) = tmp_path.rglob(TABLE)
+    rows = read_retention(table)
+    assert [(row.n_reals, sum(row.n_subsets)) for row in rows] == [(7, 7), (7, 7)]
+    region = faces.crop(decode(data[2].path).array, FIRST).image.copy()
+    region[:, 0, 0] = NONE * 10 / 255  # the finder of these tests looks there
+    evidence, grounds = Attention(Scorer(artifact.path)).evidence(region)
+    (name,) = grounds
+    assert name == "attention of bands"
+    assert "of the face" in next(one.caption for one in evidence if one.name == name)
+
+
+def test_attention_cannot_be_drawn_to_a_face_that_is_all_there_is() -> None:
+    from tellsign.systems.cae_net.config import CaeNetConfig
+
+    with pytest.raises(ConfigError, match=r'attention_weight = 1 .* region = "face" shows nothing else'):
+        CaeNetConfig(region="face", training={"attention_weight": 1.0})  # type: ignore[arg-type]

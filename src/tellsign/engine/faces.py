@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tellsign.engine.config import TrainingConfig
     from tellsign.engine.distributed import Process
     from tellsign.engine.folder import Say
+    from tellsign.image.network_input import NetworkInput
 
 FACES = "faces.jsonl"  # in the run folder, where no other file is given
 
@@ -44,6 +45,21 @@ def with_faces(
     if at.is_first and len(shown) < len(manifest):
         say(f"faces: {len(manifest) - len(shown)} images of the {name} split show none, and are left out")
     return shown, faces.of(kept)
+
+
+def known_faces(
+    images: Manifest, look: NetworkInput, config: TrainingConfig, *, file: Path | None, cache: Path | None
+) -> FaceBoxes | None:
+    """Where images are looked at that `with_faces` left: their faces, from its file.
+
+    Args:    images: some of them. look: at them.
+             config: of the training. file: of the faces. cache: folder of decoded images, or none.
+    Returns: a box an image; None where whole images are looked at.
+    Raises:  ConfigError: dlib is missing, or the file can't be read.
+    """
+    if look.region == "image" or file is None:
+        return None
+    return face_boxes(images, file, workers=config.workers, cache=cache)
 
 
 def found_faces(

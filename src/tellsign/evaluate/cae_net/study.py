@@ -29,8 +29,14 @@ SMALL = Path(__file__).with_name("small.toml")  # what is trained where --config
 
 
 def study(inputs: Inputs) -> Study | None:
-    """What is to be trained and tested; see `evaluate.study.study`."""
-    return studies.study(inputs, system=SYSTEM, small=SMALL, scorer=scores_on)
+    """What is to be trained and tested; see `evaluate.study.study`. Raises ConfigError of faces, too."""
+    found = studies.study(inputs, system=SYSTEM, small=SMALL, scorer=scores_on)
+    if found is not None and found.config.region == "face":
+        raise ConfigError(
+            '[config] region = "face": the tables of CAE-Net look at whole images; cut the faces first '
+            '(tellsign data faces), and take region = "image" for the crops'
+        )
+    return found
 
 
 def configuration(file: Path | None) -> CaeNetConfig:

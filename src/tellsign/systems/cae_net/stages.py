@@ -21,6 +21,7 @@ import numpy as np
 from tellsign.data.manifest import Manifest
 from tellsign.data.splitting import parts_by_source
 from tellsign.durable import write_file
+from tellsign.engine.faces import known_faces
 from tellsign.engine.scores import network_scores
 from tellsign.groups import n_groups, sources
 from tellsign.metrics import auroc
@@ -163,6 +164,7 @@ def retention(
     config: CaeNetConfig,
     weights: str = "",
     cache: Path | None = None,
+    faces: Path | None = None,
 ) -> Retention:
     """What a branch knows after a stage.
 
@@ -173,18 +175,21 @@ def retention(
              valid: the images on which checkpoints are chosen.
              config: size, number of crops, workers.
              weights: digest of the branch's. cache: folder of decoded images, or none.
+             faces: file of the faces in the images, where faces are looked at.
     Returns: accuracies. Images that can't be used don't count.
     """
     parts = [part.evenly(RETENTION_IMAGES) for part in (*subsets, *reals)] + [valid]
     together = Manifest(tuple(sample for part in parts for sample in part))
+    look, options = config.input.look, config.training
     scores, _ = network_scores(
         branch,
         together,
-        config.input.look,
-        batch_size=config.training.batch_size,
-        workers=config.training.workers,
+        look,
+        batch_size=options.batch_size,
+        workers=options.workers,
         cache=cache,
-        precision=config.training.precision,
+        precision=options.precision,
+        faces=known_faces(together, look, options, file=faces, cache=cache),
     )
     edges = np.cumsum([len(part) for part in parts])[:-1]
     *trained, own_valid = np.split(scores, edges)

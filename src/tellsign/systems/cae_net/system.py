@@ -43,7 +43,8 @@ class CaeNetSystem:
         """Train every branch, fuse them, and write the detector, uncalibrated.
 
         What is learnt so far lies beside `out` in a folder of its name and ".run": a second call with the
-        same arguments goes on there, and one with others is refused.
+        same arguments goes on there, and one with others is refused. A detector of faces is trained on the
+        face in each image, in native crops as ever; images that show none are left out.
 
         Args:    train: labelled images.
                  valid: labelled images; one half chooses checkpoints, the other fits and judges the fusion.
@@ -52,30 +53,29 @@ class CaeNetSystem:
                  say: told what happens.
         Returns: `out`.
         Raises:  ManifestError: images or labels don't do. ConfigError: backbones, weights or the run folder
-                 don't, or region is face. ArtifactError: the graph does not compute what PyTorch does, or
+                 don't. ArtifactError: the graph does not compute what PyTorch does, or
                  can't be written.
         """
         from tellsign.engine.distributed import gathered, this_process
         from tellsign.engine.memory import memory_errors_explained
-        from tellsign.systems.cae_net.training import cache_of, trained_branches, validation_parts
+        from tellsign.systems.cae_net.training import (
+            cache_of,
+            looked_at,
+            trained_branches,
+            validation_parts,
+        )
 
-        if self.config.region == "face":
-            raise ConfigError(
-                'region = "face": this system trains on pictures as they are, and a scan would then look at '
-                "faces that it never saw as such; cut the faces first (tellsign data faces), train on the "
-                'crops with region = "image", and scan with --faces'
-            )
         at = this_process(self.config.training.device)
         gathered(None, at)  # until the first process has made its folder ready, none writes into it
         artifacts.check_target(out)
         for name, part in (("training", train), ("validation", valid)):
             require_both_classes(part, name)
-        halves = validation_parts(valid, seed=seed)
         run = out.with_name(out.name + RUN_SUFFIX)
         with memory_errors_explained("around the trainings", lambda: _rest(run)):
-            branches = trained_branches(
-                self.config, train, halves["checkpoints"], run=run, seed=seed, say=say
-            )
+            options: Any = {"run": run, "say": say}
+            halves = validation_parts(looked_at(valid, "validation", self.config, **options), seed=seed)
+            shown = looked_at(train, "training", self.config, **options)
+            branches = trained_branches(self.config, shown, halves["checkpoints"], seed=seed, **options)
             if at.is_first:
                 self._write(branches, halves["weights"], out, run=run, seed=seed, say=say)
         gathered(None, at)  # so that every process finds the detector, and none needs the decoded images
@@ -153,13 +153,18 @@ class CaeNetSystem:
     ) -> None:
         """Fuse trained branches, and save them."""
         from tellsign.engine.export import save_network
+        from tellsign.engine.faces import FACES
         from tellsign.systems.cae_net.counts import cost_table
         from tellsign.systems.cae_net.model import CaeNet
         from tellsign.systems.cae_net.training import cache_of, chosen_fusion, example_crops
 
-        config, cache = self.config, cache_of(run, self.config)
-        left_out = LeftOut.of(config.training, say=say)
-        weights, report = chosen_fusion(branches, valid, config, left_out=left_out, cache=cache)
+        config = self.config
+        options: Any = {
+            "left_out": LeftOut.of(config.training, say=say),
+            "cache": cache_of(run, config),
+            "faces": run / FACES,
+        }
+        weights, report = chosen_fusion(branches, valid, config, **options)
         say(f"fusion {config.fusion}: {_weights_text(config, weights)}, AUROC {report['auroc']['fused']:.3f}")
         ensemble = CaeNet(branches, fusion=config.fusion, weights=weights)
         save_network(
@@ -175,7 +180,7 @@ class CaeNetSystem:
                 "fusion": report,
                 "cost": cost_table(branches, config.size),
             },
-            examples=example_crops(valid, config, left_out=left_out, cache=cache),
+            examples=example_crops(valid, config, **options),
             parts=tuple(config.branches),
         )
 

@@ -21,7 +21,7 @@ from tellsign.data.manifest import require_both_classes
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.classifier import train_network
 from tellsign.engine.distributed import this_process
-from tellsign.engine.faces import FACES
+from tellsign.engine.faces import FACES, known_faces, with_faces
 from tellsign.engine.folder import CACHE
 from tellsign.engine.scores import evaluating
 from tellsign.groups import sources
@@ -112,11 +112,25 @@ def trained_branches(
     left_out = LeftOut.of(config.training, say=say)
     # All of them first: what can't be built is known before an image is read.
     branches = {name: _begun(name, config, seed=seed) for name in config.branches}
-    statistics = _input_statistics(config, training, left_out, cache_of(run, config))
+    statistics = _input_statistics(config, training, left_out, cache=cache_of(run, config), faces=run / FACES)
     for name, branch in branches.items():
         if known := statistics.get(config.branches[name].input):
             branch.standardise_with(known)
     return {name: _trained(branch, name, plan) for name, branch in branches.items()}
+
+
+def looked_at(manifest: Manifest, name: str, config: CaeNetConfig, *, run: Path, say: Say) -> Manifest:
+    """The images of a split that the branches can look at.
+
+    Args:    manifest: the split. name: of it, for messages.
+             config: of the system. run: folder of all trainings. say: told of what is left out.
+    Returns: all of them, or those that show a face, which is then known in the file `FACES` of the folder.
+    Raises:  ConfigError: dlib is missing, or found faces can't be kept. ManifestError: a class has no face.
+    """
+    if config.region == "image":
+        return manifest
+    at, cache = this_process(config.training.device), cache_of(run, config)
+    return with_faces(manifest, name, run, config.training, at, file=run / FACES, cache=cache, say=say)[0]
 
 
 def cache_of(run: Path, config: CaeNetConfig) -> Path | None:
@@ -135,19 +149,20 @@ def chosen_fusion(
     *,
     left_out: LeftOut | None = None,
     cache: Path | None = None,
+    faces: Path | None = None,
 ) -> tuple[tuple[float, ...], dict[str, Any]]:
     """The weights of the fusion, and how branches and fused score do on the images that chose no checkpoint.
 
     Args:    branches: trained.
              valid: that half of the validation images.
              config: of the system.
-             left_out, cache: as for `crop_scores`.
+             left_out, cache, faces: as for `crop_scores`.
     Returns: the weights, and plain values: kind, weights, n, how many were left out, and AUROC and accuracy
              of each branch and of the fused score. Where the weights are fitted, the last ones flatter, and
              "fitted" holds the AUROC of the weights that were chosen and of the best point of the grid.
     Raises:  ManifestError: a class is missing, or an image can't be used and may not be skipped.
     """
-    crops = crop_scores(branches, valid, config, left_out=left_out, cache=cache)
+    crops = crop_scores(branches, valid, config, left_out=left_out, cache=cache, faces=faces)
     labels = np.array(valid.labels)[crops.rows]
     weights, fitted = tuple(config.fusion_weights), {}
     if config.fusion == "fit":
@@ -176,6 +191,7 @@ def crop_scores(
     *,
     left_out: LeftOut | None = None,
     cache: Path | None = None,
+    faces: Path | None = None,
 ) -> CropScores:
     """The branches' log-odds of every crop that the detector looks at.
 
@@ -183,7 +199,8 @@ def crop_scores(
              manifest: the images.
              config: size, number of crops, and what happens at a bad image.
              left_out: takes those that can't be used, of several calls; None: of this one.
-             cache: folder of decoded images, or none.
+             cache: folder of decoded images, or none. faces: file of the faces in the images, where faces
+             are looked at.
     Returns: the scores, and which image each belongs to.
     Raises:  ManifestError: an image can't be used and may not be skipped, or none is left.
     """
@@ -194,7 +211,7 @@ def crop_scores(
     rows: list[int] = []
     images: list[int] = []
     with evaluating(network), torch.inference_mode():
-        for own, crops in _usable(manifest, config, config.max_crops, left_out, cache):
+        for own, crops in _usable(manifest, config, config.max_crops, left_out, cache=cache, faces=faces):
             found = network(crops.flatten(0, 1).to(device))["parts"]
             parts.append(found.double().cpu().numpy())
             images += np.repeat(np.arange(len(own)) + len(rows), crops.shape[1]).tolist()
@@ -206,16 +223,21 @@ def crop_scores(
 
 
 def example_crops(
-    manifest: Manifest, config: CaeNetConfig, *, left_out: LeftOut, cache: Path | None
+    manifest: Manifest,
+    config: CaeNetConfig,
+    *,
+    left_out: LeftOut,
+    cache: Path | None,
+    faces: Path | None = None,
 ) -> FloatArray:
     """Real crops on which a graph is compared with PyTorch.
 
     Args:    manifest: the images. config: size of a crop.
-             left_out, cache: as for `crop_scores`.
+             left_out, cache, faces: as for `crop_scores`.
     Returns: (M, 3, S, S) in [0, 1], evenly over the manifest.
     Raises:  ManifestError: an image can't be used and may not be skipped.
     """
-    batches = _usable(manifest.evenly(EXAMPLES), config, 1, left_out, cache)
+    batches = _usable(manifest.evenly(EXAMPLES), config, 1, left_out, cache=cache, faces=faces)
     return np.concatenate([crops[:, 0].numpy() for _, crops in batches])
 
 
@@ -262,7 +284,13 @@ def _train(branch: Branch, name: str, stage: Stage, plan: Plan, *, seed: int) ->
         branch,
         stage.training,
         plan.valid,
-        View(config.size, flip=options.flip, rotation=options.rotation, jitter=options.jitter),
+        View(
+            config.size,
+            flip=options.flip,
+            rotation=options.rotation,
+            jitter=options.jitter,
+            region=config.region,
+        ),
         config.stage_training(name),
         run=plan.run / name / (f"stage-{stage.number}" if several else "training"),
         seed=seed,
@@ -301,19 +329,20 @@ def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None
             config=plan.config,
             weights=digest,
             cache=cache_of(plan.run, plan.config),
+            faces=plan.run / FACES,
         )
     ]
     write_retention(table, rows, title=f"{name}: what is kept after each stage")
 
 
 def _input_statistics(
-    config: CaeNetConfig, training: Manifest, left_out: LeftOut, cache: Path | None
+    config: CaeNetConfig, training: Manifest, left_out: LeftOut, *, cache: Path | None, faces: Path
 ) -> dict[str, Statistics]:
     """The statistics of the training images' sub-bands and spectra, as far as branches look at them."""
     sample = training.evenly(STATISTICS_IMAGES)
     found: dict[str, Statistics] = {}
     for kind in sorted({branch.input for branch in config.branches.values()} - {"rgb"}):
-        crops = (crops[:, 0] for _, crops in _usable(sample, config, 1, left_out, cache))
+        crops = (crops[:, 0] for _, crops in _usable(sample, config, 1, left_out, cache=cache, faces=faces))
         if kind == "dwt":
             found[kind] = band_statistics(crops, config.dwt)
         else:
@@ -322,13 +351,24 @@ def _input_statistics(
 
 
 def _usable(
-    manifest: Manifest, config: CaeNetConfig, max_crops: int, left_out: LeftOut, cache: Path | None
+    manifest: Manifest,
+    config: CaeNetConfig,
+    max_crops: int,
+    left_out: LeftOut,
+    *,
+    cache: Path | None,
+    faces: Path | None,
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Rows and crops (B, N, 3, S, S) of the images that can be used; ManifestError where more must be."""
     options = config.training
     look = replace(config.input.look, max_crops=max_crops)
     for batch in evaluation_batches(
-        manifest, look, batch_size=options.batch_size, workers=options.workers, cache=cache
+        manifest,
+        look,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        cache=cache,
+        faces=known_faces(manifest, look, options, file=faces, cache=cache),
     ):
         for row, reason in batch.bad.items():
             left_out.add(manifest[row].path, reason)
