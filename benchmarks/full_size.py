@@ -151,8 +151,6 @@ def configured(config: Path) -> Any:
 def built(own: Any, name: str) -> tuple[Any, Any, int]:
     """A network before its training, what it sees, and how many parameters it has."""
     from tellsign.data.augment import View
-    from tellsign.engine import classifier
-    from tellsign.systems.cae_net.config import CaeNetConfig
     from tellsign.systems.sfcl_hcmf.config import SfclHcmfConfig
 
     if isinstance(own, SfclHcmfConfig):
@@ -173,7 +171,7 @@ def built(own: Any, name: str) -> tuple[Any, Any, int]:
 def network_steps(config: str, name: str, data: str, run: str) -> None:
     """Steps of one network on files, in this process; prints what they took."""
     from benchmarks import bare
-    from tellsign.engine import loop
+    from tellsign.engine import classifier
 
     own = configured(Path(config))
     network, view, n_parameters = built(own, name)
@@ -187,9 +185,6 @@ def network_steps(config: str, name: str, data: str, run: str) -> None:
 
     with mock.patch.object(classifier, "training_step", timed):
         result = classifier.train_network(
-            branch,
-    with mock.patch.object(loop, "training_step", timed):
-        result = loop.train_network(
             network,
             images,
             Manifest((images[0], images[-1])),

@@ -152,9 +152,8 @@ def trained(
     settings = replace(given, schedule="constant", checkpoint_seconds=NO_CHECKPOINTS, **options)
     identity = {"detector": "benchmark"}
     return classifier.train_network(
-        branch, training, valid, view, settings, run=run, seed=0, identity=identity
+        network, training, valid, view, settings, run=run, seed=0, identity=identity
     )
-    return loop.train_network(network, training, valid, view, settings, run=run, seed=0, identity=identity)
 
 
 def in_memory(
@@ -170,11 +169,8 @@ def in_memory(
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder), view.size, steps * given.batch_size)
         training, valid = labelled(paths), labelled(paths[:2])
-        loader = InMemory(training, *batch, before)
-        with mock.patch.object(classifier, "new_loader", return_value=loader):
-            result = trained(branch, training, valid, config, Path(folder) / "run", epochs=1, workers=0)
         loader = InMemory(training, batch, before)
-        with mock.patch.object(loop, "new_loader", return_value=loader):
+        with mock.patch.object(classifier, "new_loader", return_value=loader):
             result = trained(network, training, valid, view, given, Path(folder) / "run", epochs=1, workers=0)
     return loader, result.history[0]["loss"]
 

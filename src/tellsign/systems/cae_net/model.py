@@ -19,8 +19,8 @@ from torch.nn import functional
 from tellsign.engine.scores import log_odds
 from tellsign.features.wavelet import haar
 from tellsign.nn.backbones import SCRATCH, backbone
-from tellsign.nn.spectra import KINDS, LogSpectrum
 from tellsign.nn.fusion import fused
+from tellsign.nn.spectra import KINDS, LogSpectrum
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from tellsign.engine.folder import CACHE
 from tellsign.engine.scores import evaluating
 from tellsign.groups import sources
 from tellsign.metrics import auroc
-from tellsign.nn.spectra import LogSpectrum
 from tellsign.nn.fusion import CropScores, fitted_weights, fused_scores, image_means
+from tellsign.nn.spectra import LogSpectrum
 from tellsign.systems.cae_net.config import MULTISTAGE
 from tellsign.systems.cae_net.model import Branch, CaeNet, band_statistics, channel_statistics, new_branch
 from tellsign.systems.cae_net.stages import (
