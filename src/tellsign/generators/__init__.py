@@ -1,0 +1,1 @@
+"""Generators and their spectra: a loss and a discriminator that correct them, and how far they are off."""

@@ -1,0 +1,94 @@
+"""What a generator gives → grey images in [0, 1], checked: what both spectral terms look at.
+
+The range of the values is stated and never guessed; whether they keep to it is measured on every batch.
+
+Shapes: B batch, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from tellsign.features.spectrum import grey
+from tellsign.types import ConfigError, ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Range = tuple[float, float]  # lowest and highest value
+
+UNIT = (0.0, 1.0)
+SLACK = 0.01  # of the range's width, by which rounding and resampling may overshoot it
+
+
+def luma(images: Tensor, value_range: Range | None) -> Tensor:
+    """Grey images in [0, 1], in float32 or float64.
+
+    Half precision becomes float32, because there is no Fourier transform of it.
+
+    Args:    images: (B, C, H, W) floating point, C = 1 or 3, square, B at least 1.
+             value_range: of the images, mapped to [0, 1]; None: unbounded, taken as they are.
+    Returns: (B, H, W), with the gradient of the images.
+    Raises:  ImageError: the images have another shape or type, are not square, are not finite, leave the
+                 range, or one is constant and so has no spectrum.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ImageError(
+            f"expected images of shape (B, 3, H, W) or (B, 1, H, W), found {tuple(images.shape)}: colour "
+            "channels come before rows, and a single image needs a batch axis, images[None]"
+        )
+    if not images.is_floating_point():
+        raise ImageError(f"expected floating-point images, found {images.dtype}: divide 8-bit levels by 255")
+    height, width = images.shape[2:]
+    if height != width:
+        raise ImageError(
+            f"images of {height} x {width} pixels are not square, so that a ring of the spectrum would join "
+            "unequal frequencies: crop them to a square"
+        )
+    values = images if images.dtype == torch.float64 else images.float()
+    plane = grey(values) if values.shape[1] == 3 else values[:, 0]
+    _check_values(values.detach(), plane.detach(), value_range)
+    if value_range is None:
+        return plane
+    low, high = value_range
+    return (plane - low) / (high - low)
+
+
+def check_range(value_range: Range | None) -> None:
+    """Raises ConfigError where a range is none: two finite numbers, the smaller first."""
+    if value_range is None:
+        return
+    if len(value_range) != 2 or not all(map(math.isfinite, value_range)) or value_range[0] >= value_range[1]:
+        raise ConfigError(
+            f"value_range is (lowest, highest), such as (0, 1) or (-1, 1), or None; found {value_range}"
+        )
+
+
+def _check_values(images: Tensor, plane: Tensor, value_range: Range | None) -> None:
+    least, most = images.aminmax()
+    darkest, lightest = plane.flatten(1).aminmax(dim=1)
+    constant = darkest == lightest
+    # In one transfer: on a GPU each of them waits for all that was asked of it before.
+    low, high, n_constant = torch.stack((least, most, constant.sum().to(least.dtype))).tolist()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError(
+            f"the images hold values that are not finite (smallest {low}, largest {high}): the network that "
+            "made them has diverged; lower its learning rate or the weight of the loss"
+        )
+    if value_range is not None:
+        slack = SLACK * (value_range[1] - value_range[0])
+        if low < value_range[0] - slack or high > value_range[1] + slack:
+            raise ImageError(
+                f"the images hold values from {low:g} to {high:g}, outside of the stated range "
+                f"{value_range[0]:g} to {value_range[1]:g}: state the generator's own range, such as "
+                "value_range=(-1, 1) behind a tanh, or value_range=None where its output is unbounded"
+            )
+    if n_constant:
+        first = int(constant.nonzero()[0, 0])
+        raise ImageError(
+            f"{n_constant:g} of {len(images)} images are constant, the first is number {first}: they have no "
+            "spectrum; expected pictures. A generator that gives such images has collapsed"
+        )

@@ -1,0 +1,195 @@
+"""Spectral regularisation: a loss that moves the spectrum of generated images to that of real ones.
+
+Durall, Keuper and Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are Failing
+to Reproduce Spectral Distributions", CVPR 2020, section 4.2. One line in a training loop:
+
+    spectral = SpectralLoss.from_images(reals, weight=0.5)
+    loss = adversarial + spectral(generator(z))
+
+The paper adds the binary cross-entropy between the profile of an image and the mean profile of real ones.
+Its authors' code does something else: it takes both profiles from detached arrays, exchanges the two sides of
+the cross-entropy, and multiplies the adversarial loss by the result, so that the gradient only becomes a
+little longer. That form is in tests/reference; this is the paper's, with a gradient.
+
+A profile is that of `tellsign.features.spectrum`, preset "official", scaled to [0, 1] for each image. So the
+loss sees neither the brightness nor the contrast of an image, but the shape of its spectrum alone. Scaling
+has a price: the lowest ring of an image is 0 wherever it lies, and has no gradient of its own. So what can be
+reached is not 0 but what real images have, `terms(reals).kl`; and an image whose lowest ring is not at the
+end of the spectrum needs small steps to leave it. Where a frequency is empty, as after pixels were repeated
+and nothing else, its logarithm is that of rounding errors, and its gradient is large.
+
+Shapes: B batch, C channels, H W pixels, K rings, N images.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from tellsign.features.spectrum import n_rings, profile
+from tellsign.generators.luma import UNIT, Range, check_range, luma
+from tellsign.types import ConfigError, ImageError, TooSmallError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+MIN_REALS = 100  # images that a real profile is the mean of; the paper takes 1000
+MIN_RINGS = 3  # scaling makes one ring 0 and one 1 whatever the image: fewer rings say nothing
+# Each scaled profile has an exact 0 and an exact 1, of which the logarithms are infinite.
+CLAMP = 1e-6
+
+
+class SpectralTerms(NamedTuple):
+    """The loss before its weight, and what of it can be gained."""
+
+    bce: Tensor  # () mean binary cross-entropy between profiles and the real profile
+    kl: Tensor  # () bce less the real profile's own entropy: 0 where each profile is the real one
+
+
+class SpectralLoss(torch.nn.Module):
+    """(B, C, H, W) images of a generator → how far their spectrum is from that of real images, times λ.
+
+    Implements Durall et al. (2020), section 4.2. Deviates: the mean is over all K rings of the official
+    profile, where the paper sums M/2 rings and divides by M/2 - 1; profiles are clamped to [1e-6, 1 - 1e-6].
+
+    It has no parameters; the real profile is a buffer, moves with `.to(device)` and is saved with the module.
+    Computes in float32 at least, whatever autocast says. Under `torch.compile` it runs as it is, between the
+    compiled parts.
+    """
+
+    target: Tensor  # (K,) float32, the real profile
+
+    def __init__(self, real_profile: Any, *, weight: float = 1.0, value_range: Range | None = UNIT) -> None:
+        """Take a real profile over.
+
+        Args:    real_profile: (K,) mean of profiles of real images, each scaled to [0, 1], as `from_images`
+                     computes it.
+                 weight: λ. The paper has 0.5 for auto-encoders and for LSGAN, and 2 for DCGAN.
+                 value_range: lowest and highest value of the generator's images, (-1, 1) behind a tanh; None
+                     where they are unbounded. The loss doesn't depend on it: it is there to be held against
+                     what is measured, since values beyond it are lost when an image is saved.
+        Raises:  ConfigError: λ is negative or not finite, the range or the profile is none.
+        """
+        super().__init__()
+        _check_weight(weight)
+        check_range(value_range)
+        target = torch.as_tensor(real_profile).detach().to(torch.float32, copy=True)
+        if target.ndim != 1 or len(target) < MIN_RINGS:
+            raise ConfigError(
+                f"a real profile is (K,) with K at least {MIN_RINGS}, found shape {tuple(target.shape)}"
+            )
+        if not ((target >= 0) & (target <= 1)).all():
+            raise ConfigError(
+                "a real profile lies between 0 and 1, found values from "
+                f"{target.min():g} to {target.max():g}: take the mean of profiles with normalise='minmax'"
+            )
+        self.weight = float(weight)
+        self.value_range = value_range
+        self.register_buffer("target", target)
+
+    @classmethod
+    def from_images(
+        cls,
+        real_images: Tensor | Iterable[Tensor],
+        *,
+        weight: float = 1.0,
+        value_range: Range | None = UNIT,
+    ) -> SpectralLoss:
+        """The loss for a set of real images.
+
+        Args:    real_images: (N, C, H, W), or such batches one after the other; at least 100 images of the
+                     size, the range and the origin that the generator is to have. The paper takes 1000.
+                 weight, value_range: as for the constructor; the range is that of the real images too.
+        Returns: the loss.
+        Raises:  ConfigError: there are fewer than 100 images, or an option is none.
+                 ImageError: images are not square, not of one size, constant, or leave the range.
+                 TooSmallError: they are too small for a profile.
+        """
+        _check_weight(weight)  # before the long work
+        check_range(value_range)
+        batches = (real_images,) if isinstance(real_images, torch.Tensor) else real_images
+        total: Tensor | None = None
+        n = 0
+        with torch.no_grad():
+            for batch in batches:
+                rows = scaled_profiles(batch, value_range).double()
+                if total is not None and len(total) != rows.shape[1]:
+                    raise ImageError(
+                        f"real images behind the first {n} have profiles of {rows.shape[1]} rings, those "
+                        f"before of {len(total)}: crop all to one size"
+                    )
+                total = rows.sum(dim=0) if total is None else total + rows.sum(dim=0)
+                n += len(rows)
+        if total is None or n < MIN_REALS:
+            raise ConfigError(
+                f"a real profile is the mean of at least {MIN_REALS} images, found {n}: the profiles of "
+                "single images differ more than those of real and generated ones; give more, 1000 if you can"
+            )
+        return cls(total / n, weight=weight, value_range=value_range)
+
+    @property
+    def entropy(self) -> Tensor:
+        """() the least value that the cross-entropy can take, where a profile equals the real one."""
+        target = self.target
+        return (torch.special.entr(target) + torch.special.entr(1 - target)).mean()
+
+    @torch.compiler.disable
+    def forward(self, images: Tensor) -> Tensor:
+        """λ times the cross-entropy, to be added to a generator's loss.
+
+        Args:    images: (B, C, H, W) floating point, C = 1 or 3, of the size of the real ones.
+        Returns: () with a gradient to the images.
+        Raises:  ImageError: the images are not square, of another size than the real ones, not finite,
+                 constant, or leave the range. TooSmallError: they are too small for a profile.
+        """
+        return self.weight * self.terms(images).bce
+
+    @torch.compiler.disable
+    def terms(self, images: Tensor) -> SpectralTerms:
+        """What to log: the cross-entropy has a floor, the Kullback-Leibler part goes down to 0.
+
+        Args:    images: as for `forward`.
+        Returns: both without λ; `weight * terms.bce` is what `forward` gives.
+        Raises:  ImageError, TooSmallError: as for `forward`.
+        """
+        found = scaled_profiles(images, self.value_range)
+        if found.shape[1] != len(self.target):
+            raise ImageError(
+                f"images of {images.shape[2]} x {images.shape[3]} pixels have a profile of {found.shape[1]} "
+                f"rings, the real one has {len(self.target)}: real and generated images must have one size"
+            )
+        target = self.target.to(found)
+        clamped = found.clamp(CLAMP, 1 - CLAMP)
+        # Autocast would refuse the cross-entropy.
+        with torch.autocast(images.device.type, enabled=False):
+            bce = functional.binary_cross_entropy(clamped, target.expand_as(clamped))
+        return SpectralTerms(bce, bce - self.entropy.to(found))
+
+
+def scaled_profiles(images: Tensor, value_range: Range | None) -> Tensor:
+    """The profile of each image, scaled to [0, 1].
+
+    Args:    images: (B, C, H, W) floating point, C = 1 or 3, square. value_range: of them, or None.
+    Returns: (B, K) float32 or float64, with the gradient of the images.
+    Raises:  ImageError: as for `luma`. TooSmallError: the images are too small.
+    """
+    # Outside of autocast, which would take halves for the weighted sum of the channels.
+    with torch.autocast(images.device.type, enabled=False):
+        plane = luma(images, value_range)
+        height, width = plane.shape[1:]
+        if min(height, width) < 4 or n_rings(height, width) < MIN_RINGS:
+            raise TooSmallError(
+                f"images of {height} x {width} pixels have fewer than {MIN_RINGS} rings in their spectrum: "
+                "take images of 7 x 7 pixels or more"
+            )
+        return profile(plane, preset="official", normalise="minmax")
+
+
+def _check_weight(weight: float) -> None:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        raise ConfigError(f"the weight of the loss is 0 or more and finite, found {weight!r}")
