@@ -31,6 +31,7 @@ MODULES = (
     "loading",
     "training",
     "inference",
+    "spectral_loss",
 )
 PACKAGES = ("numpy", "pillow", "simplejpeg", "scipy", "torch", "timm", "onnxruntime")
 HEAD = """# Speed

@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROO
 COMMAND = re.compile(r"(?:^|[|;&] *|\$ |-m |/)tellsign\s")  # in a line that is typed
 REDIRECTION = re.compile(r"\d?[<>]+&?\s*[^\s|;&]+")
 OPERATORS = "|;&"
+GROUPS = ("data", "generators")  # commands of commands
 OWN_FILE = re.compile(r"`((?:benchmarks|configs|docs|examples|src|tests)/[\w./-]+)`")
 
 
@@ -72,7 +73,7 @@ def used_commands(text: str) -> list[tuple[str, list[str]]]:
     for block in code:
         for line in re.findall(r"tellsign ([^\n`|#<]*)", block):
             words = line.split()
-            name = " ".join(words[: 2 if words[:1] == ["data"] else 1])
+            name = " ".join(words[: 2 if words[:1] and words[0] in GROUPS else 1])
             found.append((name, [word for word in words if re.fullmatch(r"-{1,2}[a-z0-9][a-z0-9-]*", word)]))
     return found
 
@@ -81,7 +82,7 @@ def used_commands(text: str) -> list[tuple[str, list[str]]]:
 def test_commands_in_the_documentation_exist(page: Path) -> None:
     known = commands()
     for name, options in used_commands(page.read_text(encoding="utf-8")):
-        if not name or not name.replace(" ", "").isalpha() or name.isupper() or name == "data":
+        if not name or not name.replace(" ", "").isalpha() or name.isupper() or name in GROUPS:
             continue
         assert name in known, f"{page.name}: there is no `tellsign {name}`"
         unknown = set(options) - known[name] - {"--help"}
@@ -123,7 +124,7 @@ def typed_commands(text: str) -> list[list[str]]:
 
 def refusal(words: list[str]) -> str:
     """Why the command line does not take these words; empty where it does. Nothing is run."""
-    n_names = 2 if words[:1] == ["data"] else 1
+    n_names = 2 if words[:1] and words[0] in GROUPS else 1
     name, rest = " ".join(words[:n_names]), words[n_names:]
     if name not in parsers():
         return f"there is no command {name}"
