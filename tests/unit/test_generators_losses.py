@@ -85,9 +85,9 @@ def test_points_lie_between_real_and_fake_or_around_the_reals():
 
 
 def test_the_penalty_reaches_the_weights_and_not_the_generator():
-    discriminator = Discriminator(GanConfig(size=8, base=2), batch_norm=False).double()
-    real = torch.rand(3, 3, 8, 8, dtype=torch.float64)
-    fake = torch.rand(3, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    discriminator = Discriminator(GanConfig(size=16, base=2), batch_norm=False).double()
+    real = torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    fake = torch.rand(3, 3, 16, 16, dtype=torch.float64, requires_grad=True)
     gradient_penalty(discriminator, real, fake, where="line").backward()
     assert fake.grad is None
     weights = discriminator.body[0].weight
@@ -96,8 +96,8 @@ def test_the_penalty_reaches_the_weights_and_not_the_generator():
 
 def test_the_gradient_of_the_penalty_is_that_of_small_differences():
     torch.manual_seed(0)
-    discriminator = Discriminator(GanConfig(size=8, base=2), batch_norm=False).double()
-    real, fake = torch.rand(2, 2, 3, 8, 8, dtype=torch.float64)
+    discriminator = Discriminator(GanConfig(size=16, base=2), batch_norm=False).double()
+    real, fake = torch.rand(2, 2, 3, 16, 16, dtype=torch.float64)
 
     def penalty():
         return gradient_penalty(discriminator, real, fake, where="line", rng=torch.Generator().manual_seed(1))

@@ -45,10 +45,10 @@ def test_parameters_are_those_of_the_published_networks(options, generator, disc
 def test_widths_double_up_to_the_cap():
     assert GanConfig(size=128, base=32).widths == [32, 64, 128, 256, 512]
     assert GanConfig(size=128, base=64).widths == [64, 128, 256, 512, 512]
-    assert GanConfig(size=8).widths == [32]
+    assert GanConfig(size=16).widths == [32, 64]
 
 
-@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize("size", [16, 32])
 @pytest.mark.parametrize(("last_up", "topology"), [*itertools.product(("transposed", "nearest"), TOPOLOGIES)])
 def test_every_topology_gives_images_of_its_size(size, last_up, topology):
     layers, inner = TOPOLOGIES[topology]
@@ -91,8 +91,8 @@ def test_weights_begin_small():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"size": 48}, "power of two from 8, found 48"),
-        ({"size": 4}, "size is a whole number of at least 8"),
+        ({"size": 48}, "power of two from 16, found 48"),
+        ({"size": 8}, "size is a whole number of at least 16, found 8"),
         ({"last_up": "bilinear"}, "last_up is one of transposed, nearest"),
         ({"last_up": "nearest"}, "head_layers is a whole number from 1 to 3, found 0"),
         ({"head_layers": 4}, "head_layers"),

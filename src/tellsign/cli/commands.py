@@ -25,6 +25,7 @@ class Commands(LazyGroup):
         "models": Command("learn", "models", "What is installed, with its card."),
         "data": Command("data", "app", "Make, check and prepare manifests of images."),
         "generators": Command("generators", "app", "Measure and correct the spectra of generators."),
+        "generators": Command("generators", "app", "Train generators, have them make images."),
     }
 
 

@@ -109,3 +109,13 @@ def _write_picture(path: Path, result: Distance) -> None:
         path.write_bytes(png(plot(result)))
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+"""`tellsign generators`: make fakes whose spectrum is right, or wrong in a known way, and measure it."""
+
+
+
+from tellsign.cli import generate
+
+app = typer.Typer(no_args_is_help=True, **PLAIN, help="Train generators, have them make images.")
+
+app.command("train")(generate.train)
+app.command("sample")(generate.sample)

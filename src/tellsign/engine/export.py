@@ -170,6 +170,22 @@ def graph_bytes(network: ScoredNetwork, size: int, *, n_descriptor: int = 0) -> 
              (batch, D), outputs "score" (batch,) and, where there are parts, "parts" (batch, P).
     Raises:  ArtifactError: it can't be exported, or is too large. ConfigError: a package is missing.
     """
+    inputs = {INPUT: torch.linspace(0, 1, 2 * 3 * size * size).reshape(2, 3, size, size)}
+    if n_descriptor:
+        inputs[DESCRIPTOR] = torch.linspace(0, 1, 2 * n_descriptor).reshape(2, n_descriptor)
+    return exported(network, inputs, [SCORE, PARTS] if network.n_parts else [SCORE])
+
+
+def exported(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> bytes:
+    """The ONNX graph of any network, weights included; nothing in it depends on where it was made.
+
+    Args:    network: in evaluation mode, on the CPU, float32.
+             inputs: name → example (2, ...). Two of them: what one image is traced with is taken for a
+             network of one image.
+             outputs: names of what it gives.
+    Returns: content of a graph whose inputs take any batch.
+    Raises:  ArtifactError: it can't be exported, or is too large. ConfigError: a package is missing.
+    """
     n_bytes = sum(tensor.nbytes for tensor in network.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ArtifactError(
@@ -183,10 +199,6 @@ def graph_bytes(network: ScoredNetwork, size: int, *, n_descriptor: int = 0) -> 
         raise ConfigError(
             f"saving a network needs {error.name}; install it with: pip install 'tellsign[train]'"
         ) from error
-    # Two of them: what one image is traced with is taken for a network of one image.
-    inputs = {INPUT: torch.linspace(0, 1, 2 * 3 * size * size).reshape(2, 3, size, size)}
-    if n_descriptor:
-        inputs[DESCRIPTOR] = torch.linspace(0, 1, 2 * n_descriptor).reshape(2, n_descriptor)
     batch = torch.export.Dim("batch")
     with torch.no_grad():
         network(*inputs.values())  # what it gives is checked before it is traced
@@ -198,7 +210,7 @@ def graph_bytes(network: ScoredNetwork, size: int, *, n_descriptor: int = 0) -> 
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
-                output_names=[SCORE, PARTS] if network.n_parts else [SCORE],
+                output_names=list(outputs),
                 dynamic_shapes={name: {0: batch} for name in inputs},
                 external_data=False,
                 verbose=False,

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 UpConvolution = Literal["transposed", "nearest", "bilinear"]
 
 KERNEL = 3  # of encoder and up-convolution
+SMALLEST = 16  # side of an image, of which a spectrum says something
 
 
 @dataclass(frozen=True, slots=True)
 class AutoEncoderConfig:
-    """The table [config.network] of an auto-encoder."""
+    """The table [network] of an auto-encoder."""
 
+    size: int = 64  # side of the crops that it learns from, in pixels, even; it takes images of any
     up: UpConvolution = "transposed"  # zeros and a convolution; or interpolation and a convolution
     filters: int = 32  # of the encoder, and of the up-convolution where a head follows
     head_layers: int = 0  # convolutions behind the up-convolution, 0 to 3
@@ -39,6 +41,9 @@ class AutoEncoderConfig:
     head_activation: Activation = "relu"  # between them; none: they are one linear filter
 
     def __post_init__(self) -> None:
+        check_whole("size", self.size, SMALLEST)
+        if self.size % 2:
+            raise ConfigError(f"size is even, since images are halved; found {self.size}")
         if self.up not in get_args(UpConvolution):
             raise ConfigError(f"up is one of {', '.join(get_args(UpConvolution))}, found {self.up!r}")
         check_whole("filters", self.filters, 1)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LastUp = Literal["transposed", "nearest"]
 Inner = Literal["none", "last", "all"]
 
-SMALLEST = 8  # side of an image: what is doubled once from 4 × 4
+SMALLEST = 16  # side of an image, of which a spectrum says something
 DEVIATION = 0.02  # of all weights at the beginning
 SLOPE = 0.2  # of a discriminator's activation below 0
 # Figure 22: layers of the head, and inner stages with a layer; the paper chose v4.
@@ -49,7 +49,7 @@ TOPOLOGIES: dict[str, tuple[int, Inner]] = {
 
 @dataclass(frozen=True, slots=True)
 class GanConfig:
-    """The table [config.network] of a GAN."""
+    """The table [network] of a GAN."""
 
     size: int = 64  # side of an image in pixels, a power of two; 64 and 128 were studied
     latents: int = 128  # numbers that an image is made from

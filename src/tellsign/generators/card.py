@@ -1,0 +1,71 @@
+"""The card of a generator: what it learnt from, how far it is from real images, what nobody measured."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WIDTH = 116  # of a line, in characters
+MEASURES = {
+    "spectral_distance": "distance of the mean spectrum from that of the reals, dB",
+    "pair_distance": "mean distance of two images, in pixels of [0, 1]",
+    "near_duplicates": "share of images that are near duplicates of another",
+    "frechet": "Fréchet distance",
+    "mse": "mean squared error of the restored images",
+}
+LIMITS = """\
+## What it is for, and what was not measured
+
+- Its images are fakes, to test detectors with. Nothing says that they look real to people.
+- A small spectral distance says nothing of the pictures themselves: look at them, and at the near duplicates.
+- Whether it gives back images that it learnt from was {memory}
+- The licences of the images that it learnt from apply to the weights as well, as far as they reach; Tellsign
+  does not know them.
+"""
+UNKNOWN = "not looked at here."
+
+
+def generator_card(spec: Mapping[str, Any]) -> str:
+    """The card of a generator.
+
+    Args:    spec: of its detector.json, with its size.
+    Returns: Markdown.
+    """
+    data, config = spec["data"], spec["config"]
+    source = f"Tuned from `{spec['source']['name']}`." if spec["source"] else ""
+    what = {"gan": f"A GAN ({config['loss']})", "autoencoder": "An auto-encoder"}.get(
+        spec["network"], "A generator of somebody else's making"
+    )
+    numbers = [
+        f"| {text} | {spec['metrics'][name]:.4g} |"
+        for name, text in MEASURES.items()
+        if name in spec["metrics"]
+    ]
+    summary = [*wrap(" ".join(spec["summary"].split()), WIDTH), ""] if spec["summary"] else []
+    size, n_reals, digest = spec["size"], data["train"]["n"], data["train"]["manifest"][:12]
+    text = (
+        f"{what} of images of {size} × {size} pixels, trained by Tellsign for {spec['epochs']} epochs on "
+        f"{n_reals} real images (manifest `{digest}`). Weight of the spectral loss: {config['spectral']:g}; "
+        f"layers of a spectral discriminator: {config['spectral_layers']}. {source}"
+    )
+    lines = [f"# {spec['name']}", "", *summary, *wrap(text, WIDTH, break_on_hyphens=False), ""]
+    lines += [
+        "## What was measured",
+        "",
+        *wrap(
+            f"After the last epoch, against {data['valid']['n']} real images (manifest "
+            f"`{data['valid']['manifest'][:12]}`)"
+            + ("." if data["valid"] != data["train"] else ", those that it learnt from."),
+            WIDTH,
+        ),
+        "",
+        "| measure | value |",
+        "|---|---:|",
+        *numbers,
+        "",
+        "",
+    ]
+    return "\n".join(lines) + LIMITS.format(memory=spec.get("memory", UNKNOWN))

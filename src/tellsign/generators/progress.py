@@ -1,0 +1,95 @@
+"""What a generator has come to after an epoch: its spectrum, how alike its images are, and pictures of them.
+
+All of it is measured on the same latents or images in every epoch, and beside real images measured alike.
+Collapse is a number of its own here: a generator of one good image has a good spectrum too.
+
+Shapes: N images, S side in pixels, K rings.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+
+from tellsign.durable import write_file
+from tellsign.generators.collapse import Diversity, diversity
+from tellsign.generators.reals import decibels, spectral_distance
+from tellsign.types import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tellsign.types import FloatArray
+
+    Frechet = Callable[[FloatArray], float]  # images (N, 3, S, S) → distance from the real ones
+
+GRID = 64  # images of a picture, at most
+FOLDER = "samples"  # of the pictures, in the run folder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The real images that a generator is compared with, as numbers."""
+
+    profile: NDArray[np.float64]  # (K,) in dB
+    noise: float  # distance in dB between two halves of them: what no generator need come below
+    diversity: Diversity  # of as many of them as are generated
+    frechet: Frechet | None  # to them, where a network for the features is given
+
+
+def reference(reals: FloatArray, n: int, frechet: Frechet | None = None) -> Reference:
+    """What real images come to.
+
+    Args:    reals: (N, 3, S, S) in [0, 1], two or more.
+             n: images that are generated, as many of which are compared with each other.
+             frechet: distance of images from these, or None.
+    Returns: the numbers.
+    """
+    halves = [decibels(half) for half in (reals[::2], reals[1::2])]
+    return Reference(decibels(reals), spectral_distance(*halves), diversity(reals[:n]), frechet)
+
+
+def measured(images: FloatArray, real: Reference) -> dict[str, float]:
+    """What generated images come to.
+
+    Args:    images: (N, 3, S, S) in [0, 1], two or more. real: what they are compared with.
+    Returns: spectral_distance in dB, mean distance of pairs and share of near duplicates over those of the
+             reals, and frechet where it can be computed.
+    """
+    own = diversity(images, limit=real.diversity.limit)
+    found = {
+        "spectral_distance": spectral_distance(decibels(images), real.profile),
+        "pair_distance": own.mean,
+        "near_duplicates": own.duplicates,
+    }
+    return found if real.frechet is None else {**found, "frechet": real.frechet(images)}
+
+
+def write_grid(path: Path, images: FloatArray) -> None:
+    """Write images as one picture, row after row.
+
+    Args:    path: of the PNG. images: (N, 3, S, S) in [0, 1], of which the first 64 are shown.
+    Raises:  OutputError: it can't be written.
+    """
+    shown = np.asarray(images[:GRID])
+    across = int(np.ceil(np.sqrt(len(shown))))
+    down = -(-len(shown) // across)
+    side = shown.shape[-1]
+    sheet = np.ones((down * side, across * side, 3), dtype=np.float32)
+    for number, image in enumerate(shown):
+        top, left = (side * place for place in divmod(number, across))
+        sheet[top : top + side, left : left + side] = image.transpose(1, 2, 0)
+    stream = io.BytesIO()
+    PIL.Image.fromarray(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, stream.getvalue(), lasting=False)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; make room or mend it") from error

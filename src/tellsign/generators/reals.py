@@ -1,0 +1,107 @@
+"""The real images of a manifest, as a generator's training uses them: to learn from, and to compare with.
+
+Shapes: N images, S side in pixels, K rings.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tellsign.data.loading import evaluation_batches
+from tellsign.features.spectrum import grey, profile
+from tellsign.types import REAL, ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tellsign.data import Manifest
+    from tellsign.image.network_input import NetworkInput
+    from tellsign.types import FloatArray
+
+DECIBEL = 1 / math.log(10)  # of one unit of a profile, which is 20 times a natural logarithm
+
+
+def reals_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
+    """The real images to learn from, and those to compare with.
+
+    Args:    manifest: labelled images, fakes too, which are left alone.
+    Returns: reals of the split train, or all where there are no splits; and those of valid, or the same again
+             where there are none.
+    Raises:  ManifestError: there are no reals to learn from.
+    """
+    reals = manifest.filter(label=REAL)
+    train, valid = reals.filter(split="train"), reals.filter(split="valid")
+    if not any(sample.split for sample in manifest):
+        train = reals
+    if not len(train):
+        raise ManifestError(
+            f"a generator learns from the real images of the split train, and the manifest has none "
+            f"of them: {len(manifest)} rows, {len(reals)} reals; see `tellsign data split`"
+        )
+    return train, valid if len(valid) else train
+
+
+def real_images(
+    manifest: Manifest,
+    look: NetworkInput,
+    n: int,
+    *,
+    workers: int = 0,
+    cache: Path | None = None,
+    left_out: Callable[[str], None] | None = None,
+) -> NDArray[np.float32]:
+    """Pictures of a manifest, as many as are asked for, evenly over it.
+
+    Args:    manifest: the samples. look: how they are looked at.
+             n: number of images, at most.
+             workers: processes that read them. cache: folder of decoded images, or none.
+             left_out: told of images that can't be used; None: the first of them is an error.
+    Returns: (N, 3, S, S) in [0, 1].
+    Raises:  ManifestError: an image can't be used, or none can.
+    """
+    chosen = manifest.evenly(n)
+    found = []
+    for batch in evaluation_batches(chosen, look, batch_size=64, workers=workers, cache=cache):
+        for row, reason in batch.bad.items():
+            text = f"{str(chosen[row].path)!a}: {reason}"
+            if left_out is None:
+                raise ManifestError(
+                    f"a real image can't be used, {text}; mend it or take it out of the manifest, or set "
+                    'on_bad = "skip" and max_bad'
+                )
+            left_out(text)
+        if len(batch.rows):
+            found.append(batch.crops[:, 0])
+    if not found:
+        raise ManifestError(f"none of {len(chosen)} real images can be used")
+    images: NDArray[np.float32] = torch.cat(found).numpy()
+    return images
+
+
+def decibels(images: FloatArray) -> NDArray[np.float64]:
+    """The mean profile of images in dB, without any scaling.
+
+    Args:    images: (N, 3, S, S) in [0, 1].
+    Returns: (K,), the official profile: mean over images of the mean of 20 log10 |F| over each ring.
+    """
+    rows = [
+        profile(grey(part), normalise="none", square=True) for part in np.array_split(images, len(images))
+    ]
+    found: NDArray[np.float64] = DECIBEL * np.concatenate(rows).astype(np.float64).mean(axis=0)
+    return found
+
+
+def spectral_distance(a: FloatArray, b: FloatArray) -> float:
+    """How far two mean profiles are apart: root mean square over rings, in dB.
+
+    Args:    a, b: (K,) of `decibels`.
+    Returns: dB.
+    """
+    return float(np.sqrt(np.square(np.asarray(a) - np.asarray(b)).mean()))

@@ -1,0 +1,192 @@
+"""Trains a generator from a manifest and writes it: GANs, auto-encoders, and generators that are tuned.
+
+The loop, its checkpoints and its record are the engine's (`tellsign.engine.loop`). Beside a generator OUT
+lies `OUT.run`, with the log, the curves and a picture of samples after each epoch.
+
+Shapes: B images of a batch, N images, S side in pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from tellsign import artifacts
+from tellsign.artifacts import RUN_SUFFIX
+from tellsign.data.augment import View
+from tellsign.engine.distributed import this_process
+from tellsign.engine.folder import cache_folder
+from tellsign.engine.loop import train
+from tellsign.generators.artifact import save_generator
+from tellsign.generators.autoencoder import AutoEncoder
+from tellsign.generators.card import generator_card
+from tellsign.generators.gan import Discriminator, Generator
+from tellsign.generators.losses import ADVERSARIAL
+from tellsign.generators.reals import reals_of
+from tellsign.generators.spectral_discriminator import SpectralDiscriminator
+from tellsign.generators.task import Setting, new_task
+from tellsign.types import ConfigError
+from tellsign.versions import package_versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tellsign.artifacts import Artifact
+    from tellsign.data import Manifest
+    from tellsign.engine.folder import TrainingResult
+    from tellsign.generators.config import GeneratorConfig
+    from tellsign.generators.progress import Frechet
+    from tellsign.generators.sources import Source
+    from tellsign.types import FloatArray
+
+Say = Callable[[str], None]
+
+
+def train_generator(
+    config: GeneratorConfig,
+    manifest: Manifest,
+    out: Path,
+    *,
+    resume: bool = False,
+    source: Source | None = None,
+    frechet: Callable[[FloatArray], Frechet] | None = None,
+    say: Say = lambda text: None,
+) -> Artifact:
+    """Train a generator and write it, or go on where an earlier run came to an end.
+
+    Args:    config: what is trained, and how.
+             manifest: images, of whose reals it learns those of the split train and is compared with those of
+             valid; without splits with all.
+             out: the generator's folder; the training is kept in OUT.run beside it.
+             resume: go on with what an earlier run has left there.
+             source: the generator that is tuned, for the kind tune alone.
+             frechet: (N, 3, S, S) reals → the Fréchet distance of images from them; None: not computed.
+             say: told of progress.
+    Returns: the generator's artifact.
+    Raises:  ConfigError: an option can't be carried out, or the training diverges. ManifestError: images
+             can't be used. OutputError: a folder holds something else. Whatever is raised, the last
+             checkpoint is whole.
+    """
+    artifacts.check_target(out)
+    if (source is None) == (config.kind == "tune"):
+        what = "tunes a generator, and none is given" if source is None else "begins anew: leave --from out"
+        raise ConfigError(f"the kind {config.kind} {what}; see `tellsign generators train --help`")
+    at = this_process(config.training.device)
+    if at.world > 1:
+        raise ConfigError(
+            f"generators are trained by one process, found {at.world}: start it without torchrun"
+        )
+    size = image_size(config, source)
+    train_reals, valid_reals = reals_of(manifest)
+    run = out.with_name(out.name + RUN_SUFFIX)
+    if run.exists() and any(run.iterdir()) and not resume:
+        raise ConfigError(
+            f"{run} holds a training: go on with it by --resume, or remove the folder to begin anew"
+        )
+    model = networks(config, source)
+    view = View(size=size, flip=config.flip, fit=config.fit)
+    setting = Setting(
+        config=config,
+        networks=model,
+        frozen=source.network if source else None,
+        view=view,
+        train=train_reals,
+        valid=valid_reals,
+        cache=cache_folder(run) if config.training.cache else None,
+        pictures=run,
+        frechet=frechet,
+        say=say,
+    )
+    result = train(
+        model,
+        lambda process: new_task(setting, process),
+        config.training,
+        run=run,
+        seed=config.seed,
+        identity=_identity(config, view, source),
+        data={"train": train_reals, "valid": valid_reals},
+        say=say,
+    )
+    spec = _spec(config, source, result, {"train": train_reals, "valid": valid_reals})
+    artifact = save_generator(
+        out, model["generator"], size=size, spec=spec, card=generator_card({**spec, "size": size})
+    )
+    say(f"wrote {artifact.name} to {out}")
+    return artifact
+
+
+def networks(config: GeneratorConfig, source: Source | None = None) -> nn.ModuleDict:
+    """All that is trained, with its first weights.
+
+    Args:    config: of the training. source: the generator that is tuned.
+    Returns: "generator" and, where there are some, "discriminator" and "spectral".
+    """
+    network: Any = config.network
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        found: dict[str, nn.Module] = {}
+        if source is not None:
+            found["generator"] = copy.deepcopy(source.network).requires_grad_(True)
+        elif config.kind == "autoencoder":
+            found["generator"] = AutoEncoder(network)
+        else:
+            found["generator"] = Generator(network)
+            batch_norm = ADVERSARIAL[config.loss].batch_norm
+            found["discriminator"] = Discriminator(network, batch_norm=batch_norm)
+        if config.spectral_layers:
+            found["spectral"] = SpectralDiscriminator(
+                image_size(config, source), layers=config.spectral_layers
+            )
+    return nn.ModuleDict(found)
+
+
+def image_size(config: GeneratorConfig, source: Source | None = None) -> int:
+    """The side of the images of a generator.
+
+    Args:    config: of the training. source: the generator that is tuned.
+    Returns: S.
+    """
+    network: Any = config.network
+    return int(network.size) if source is None else source.size
+
+
+def _identity(config: GeneratorConfig, view: View, source: Source | None) -> dict[str, Any]:
+    return {
+        "generator": config.decisive(),
+        "view": asdict(view),
+        "source": None if source is None else source.digest,
+    }
+
+
+def _spec(
+    config: GeneratorConfig,
+    source: Source | None,
+    result: TrainingResult,
+    data: dict[str, Manifest],
+) -> dict[str, Any]:
+    options = config.plain()
+    kind: str | None = config.kind
+    if source is not None:
+        own = source.network
+        kind, options["network"] = ("gan", asdict(own.config)) if isinstance(own, Generator) else (None, None)
+    last = result.history[-1]
+    return {
+        "name": config.name,
+        "summary": config.summary,
+        "network": kind,
+        "config": options,
+        "source": None if source is None else {"name": source.name, "digest": source.digest},
+        "data": {name: {"n": len(part), "manifest": part.digest()} for name, part in data.items()},
+        "metrics": {
+            name.removeprefix("valid_"): value
+            for name, value in last.items()
+            if name.startswith("valid_") and isinstance(value, float)
+        },
+        "epochs": len(result.history),
+        "versions": package_versions(("torch", "numpy", "pillow")),
+    }

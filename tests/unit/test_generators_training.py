@@ -1,0 +1,308 @@
+"""Generators are trained by the engine's loop, resumed bit for bit, written, and sampled without PyTorch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from generator_tiny import N_TRAIN, N_VALID, SIZE, options, write_reals  # noqa: E402
+from tellsign import artifacts  # noqa: E402
+from tellsign.data import read  # noqa: E402
+from tellsign.generators import training as module  # noqa: E402
+from tellsign.generators.artifact import saved_generator  # noqa: E402
+from tellsign.generators.config import config_from  # noqa: E402
+from tellsign.generators.gan import GanConfig, Generator  # noqa: E402
+from tellsign.generators.restoring import write_restored  # noqa: E402
+from tellsign.generators.sampling import latents_of, write_samples  # noqa: E402
+from tellsign.generators.sources import Source, source_of, source_run  # noqa: E402
+from tellsign.generators.training import networks, train_generator  # noqa: E402
+from tellsign.image import decode  # noqa: E402
+from tellsign.types import ArtifactError, ConfigError, ManifestError, OutputError  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+@pytest.fixture(scope="module")
+def reals(tmp_path_factory):
+    return read(write_reals(tmp_path_factory.mktemp("reals")))
+
+
+@pytest.fixture(scope="module")
+def no_graphs():
+    """Trainings whose graph is of no interest: an export takes longer than they do."""
+    patch = pytest.MonkeyPatch()
+
+    def without_graph(out, network, *, size, spec, card=""):
+        arrays = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
+        content = {**spec, "kind": "generator", "preprocessing": {}, "size": size}
+        return artifacts.save(out, spec=content, arrays=arrays, card=card)
+
+    patch.setattr(module, "save_generator", without_graph)
+    yield
+    patch.undo()
+
+
+def trained(out, reals, kind, *, say=lambda text: None, **more):
+    return train_generator(config_from(options(kind, **more), where="the test"), reals, out, say=say)
+
+
+@pytest.fixture(scope="module")
+def gan(reals, tmp_path_factory):
+    """With everything that a GAN can have: five turns, a penalty, the spectral loss and discriminator."""
+    out = tmp_path_factory.mktemp("gan") / "g"
+    more = {"loss": "wgan-gp", "spectral": 0.5, "spectral_layers": 2}
+    return trained(out, reals, "gan", **more, training={"batch_size": 10})
+
+
+@pytest.fixture(scope="module")
+def auto_encoder(reals, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ae") / "a"
+    return trained(out, reals, "autoencoder", training={"epochs": 12, "learning_rate": 0.02, "batch_size": 8})
+
+
+def test_a_gan_is_written_with_its_record(gan):
+    run = gan.path.with_name("g.run")
+    assert {path.name for path in (run / "samples").iterdir()} == {"epoch-00001.png", "epoch-00002.png"}
+    assert gan.spec["kind"] == "generator"
+    assert gan.spec["network"] == "gan"
+    assert gan.spec["data"]["train"]["n"] == N_TRAIN
+    assert gan.spec["metrics"].keys() == {"spectral_distance", "pair_distance", "near_duplicates"}
+    assert gan.spec["metrics"]["spectral_distance"] > 1  # two epochs teach nothing
+    assert gan.graph is not None
+    card = (gan.path / "CARD.md").read_text(encoding="utf-8")
+    assert "A GAN (wgan-gp) of images of 16 × 16 pixels" in card
+    assert "| distance of the mean spectrum" in card
+    log = (run / "log.csv").read_text().splitlines()[0]
+    for name in ("penalty", "generator", "discriminator", "spectral_discriminator", "spectral_kl"):
+        assert name in log
+    assert not {name for name in gan.arrays if not name.startswith("network.body")}
+
+
+def test_an_image_depends_on_its_seed_alone(gan, tmp_path):
+    first = write_samples(gan, tmp_path / "a", 20, seed=3)
+    second = write_samples(gan, tmp_path / "b", 2, seed=21)
+    assert [sample.path.name for sample in second] == ["0000000021.png", "0000000022.png"]
+    digests = {sample.path.name: sample.sha256 for sample in first}
+    assert digests["0000000021.png"] == second[0].sha256
+    assert len(set(digests.values())) == 20
+    assert {sample.label for sample in first} == {1}
+    assert {sample.generator for sample in first} == {gan.name}
+    assert read(tmp_path / "a" / "manifest.csv").digest() == first.digest()
+    image = decode(first[0].path).array
+    network = saved_generator(gan)
+    with torch.inference_mode():
+        expected = network.images(torch.from_numpy(latents_of(3, 4))[None])[0].numpy()
+    np.testing.assert_allclose(image, expected, atol=0.5 / 255 + 1e-4)
+
+
+def test_sampling_goes_on_where_it_was_stopped(gan, tmp_path):
+    calls = []
+    whole = write_samples(gan, tmp_path / "whole", 40)
+    write_samples(gan, tmp_path / "part", 20)
+    kept = tmp_path / "part" / "0000000007.png"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "part" / "0000000009.png").unlink()
+    found = write_samples(gan, tmp_path / "part", 40, on_image=lambda: calls.append(1))
+    assert [sample.sha256 for sample in found] == [sample.sha256 for sample in whole]
+    assert kept.stat().st_mtime_ns == before
+    assert len(calls) == 40
+
+
+def test_a_folder_of_other_images_is_left_alone(gan, auto_encoder, tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(OutputError, match="holiday.jpg"):
+        write_samples(gan, tmp_path, 1)
+    out = tmp_path / "out"
+    write_samples(gan, out, 1)
+    (out / "samples.json").write_text((out / "samples.json").read_text().replace(gan.name, "other@1"))
+    with pytest.raises(OutputError, match="holds images of 'other@1'"):
+        write_samples(gan, out, 1)
+    (out / "samples.json").write_text("{")
+    with pytest.raises(OutputError, match="damaged"):
+        write_samples(gan, out, 1)
+    with pytest.raises(ConfigError, match="--data MANIFEST"):
+        write_samples(auto_encoder, tmp_path / "new", 1)
+    with pytest.raises(ConfigError, match="seed is a whole number from 0"):
+        write_samples(gan, tmp_path / "new", 1, seed=-1)
+
+
+def test_images_of_another_range_are_refused(gan, tmp_path):
+    with pytest.raises(ArtifactError, match=r"from -1 to 0.5, expected \[0, 1\].*tanh"):
+        write_samples(
+            gan,
+            tmp_path / "o",
+            1,
+            run=lambda block: np.linspace(-1, 0.5, len(block) * 3 * 64).reshape(-1, 3, 8, 8),
+        )
+    with pytest.raises(ArtifactError, match=r"shape \(16, 3, 8, 4\)"):
+        write_samples(gan, tmp_path / "o", 1, run=lambda block: np.zeros((len(block), 3, 8, 4)))
+
+
+def test_an_auto_encoder_restores_pairs(auto_encoder, reals, gan, tmp_path):
+    assert auto_encoder.spec["metrics"]["mse"] < 0.02
+    valid = reals.filter(split="valid")
+    found, failed = write_restored(auto_encoder, valid, tmp_path / "pairs")
+    assert not failed
+    assert len(found) == 2 * N_VALID
+    fakes, originals = found.filter(label=1), found.filter(label=0)
+    assert [s.group for s in fakes] == [s.group for s in originals]
+    assert len({s.group for s in found}) == N_VALID
+    assert {s.split for s in found} == {"valid"}
+    for fake, original, source in zip(fakes, originals, valid, strict=True):
+        assert np.array_equal(decode(original.path).array, decode(source.path).array)
+        assert 0 < np.square(decode(fake.path).array - decode(original.path).array).mean() < 0.03
+    again, _ = write_restored(auto_encoder, valid, tmp_path / "pairs")
+    assert again.digest() == found.digest()
+    with pytest.raises(ConfigError, match="takes latents and no images"):
+        write_restored(gan, valid, tmp_path / "none")
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.parametrize("kind", ["gan", "autoencoder"])
+def test_a_killed_training_ends_where_the_uninterrupted_one_does(kind, reals, tmp_path, monkeypatch):
+    more = {"spectral": 0.5, "training": {"checkpoint_seconds": 0}}
+    whole = trained(tmp_path / "whole", reals, kind, **more)
+
+    class KilledError(Exception):
+        pass
+
+    from tellsign.generators import task
+
+    calls, plain = [], task.learn
+
+    def learn(*given, **options):
+        calls.append(1)
+        if len(calls) == 7:
+            raise KilledError
+        plain(*given, **options)
+
+    from tellsign.generators import step
+
+    for place in (task, step):
+        monkeypatch.setattr(place, "learn", learn)
+    with pytest.raises(KilledError):
+        trained(tmp_path / "part", reals, kind, **more)
+    with pytest.raises(ConfigError, match="--resume"):
+        trained(tmp_path / "part", reals, kind, **more)
+    config = config_from(options(kind, **more), where="the test")
+    resumed = train_generator(config, reals, tmp_path / "part", resume=True)
+    assert resumed.arrays.keys() == whole.arrays.keys()
+    for name, array in whole.arrays.items():
+        assert np.array_equal(array, resumed.arrays[name]), name
+    assert resumed.spec["metrics"] == whole.spec["metrics"]
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_the_spectral_loss_lowers_the_spectral_distance(reals, tmp_path):
+    more = {
+        "network": {"head_layers": 1},
+        "training": {"epochs": 6, "learning_rate": 0.02, "batch_size": 8},
+    }
+    plain = trained(tmp_path / "plain", reals, "autoencoder", **more)
+    regular = trained(tmp_path / "regular", reals, "autoencoder", spectral=0.05, **more)
+    without, with_loss = (a.spec["metrics"]["spectral_distance"] for a in (plain, regular))
+    assert with_loss < 0.7 * without
+
+
+@pytest.mark.usefixtures("no_graphs")
+@pytest.mark.parametrize("loss", ["dcgan", "lsgan", "dragan"])
+def test_every_loss_moves_both_networks(loss, reals, tmp_path):
+    found = trained(tmp_path / "g", reals, "gan", loss=loss, training={"epochs": 1, "batch_size": 52})
+    begun = networks(config_from(options("gan", loss=loss), where="the test"))
+    for name, value in begun["generator"].named_parameters():
+        # A bias before a batch normalisation does nothing; there is none.
+        assert not np.array_equal(found.arrays[f"network.{name}"], value.detach().numpy()), name
+
+
+def source(network=None) -> Source:
+    torch.manual_seed(0)
+    network = network or Generator(GanConfig(size=SIZE, base=4, cap=8, latents=4))
+    with torch.no_grad():
+        network.body[-2].weight.mul_(20)  # as of a trained one, whose images are not all grey
+    return Source(network.eval(), "mine", "0", SIZE)
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_tuning_corrects_the_spectrum_and_keeps_the_images(reals, tmp_path):
+    begun = source()
+    more = {"spectral": 1.0, "keep": 0.5, "training": {"epochs": 3, "learning_rate": 0.02, "batch_size": 13}}
+    config = config_from(options("tune", **more), where="the test")
+    before = {name: value.clone() for name, value in begun.network.state_dict().items()}
+    found = train_generator(config, reals, tmp_path / "t", source=begun)
+    assert all(torch.equal(before[name], value) for name, value in begun.network.state_dict().items())
+    assert found.spec["source"] == {"name": "mine", "digest": "0"}
+    assert found.spec["network"] == "gan"
+    assert saved_generator(found).config == begun.network.config
+    import csv
+
+    rows = [row for row in csv.DictReader((tmp_path / "t.run" / "log.csv").open()) if row["event"] == "epoch"]
+    assert float(rows[-1]["spectral_kl"]) < 0.7 * float(rows[0]["spectral_kl"])
+    assert float(rows[-1]["change"]) < 0.05
+    # Statistics of batches are those that it came with.
+    names = [name for name in before if "running" in name]
+    assert names
+    assert all(np.array_equal(found.arrays[f"network.{n}"], before[n].numpy()) for n in names)
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_tuning_against_a_spectral_discriminator(reals, tmp_path):
+    config = config_from(
+        options("tune", spectral_layers=1, loss="lsgan", training={"epochs": 1}), where="the test"
+    )
+    found = train_generator(config, reals, tmp_path / "t", source=source())
+    assert "spectral_discriminator" in (tmp_path / "t.run" / "log.csv").read_text().splitlines()[0]
+    assert not [name for name in found.arrays if "spectral" in name]
+
+
+def test_what_does_not_go_together_is_refused(reals, tmp_path):
+    config = config_from(options("tune", spectral=1.0), where="the test")
+    with pytest.raises(ConfigError, match="none is given"):
+        train_generator(config, reals, tmp_path / "t")
+    with pytest.raises(ConfigError, match="begins anew"):
+        train_generator(config_from(options("gan"), where="x"), reals, tmp_path / "t", source=source())
+    few = config_from(options("gan", spectral=1.0, reals=99), where="x")
+    with pytest.raises(ConfigError, match="at least 100 images, found 99"):
+        train_generator(few, reals, tmp_path / "few")
+    large = config_from(options("gan", network={"size": 32}), where="x")
+    with pytest.raises(ManifestError, match="16 × 16 pixels.*at least 32 × 32"):
+        train_generator(large, reals, tmp_path / "large")
+    with pytest.raises(ManifestError, match="real images of the split train, and the manifest has none"):
+        train_generator(config_from(options("gan"), where="x"), reals.filter(split="valid"), tmp_path / "n")
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "mine.txt").touch()
+    with pytest.raises(ArtifactError, match="mine.txt"):
+        train_generator(config_from(options("gan"), where="x"), reals, tmp_path / "o")
+
+
+def test_a_source_is_named(gan, auto_encoder, tmp_path):
+    with pytest.raises(ConfigError, match="nearly one grey"):  # two epochs have taught it nothing
+        source_of(gan.path, None)
+    last = "network.body.6.weight"
+    bright = artifacts.save(
+        tmp_path / "bright", spec=gan.spec, arrays={**gan.arrays, last: 100 * gan.arrays[last]}
+    )
+    found = source_of(bright.path, None)
+    assert (found.name, found.size) == (bright.name, SIZE)
+    images = source_run(found)(range(16, 32))
+    assert images.shape == (16, 3, SIZE, SIZE)
+    np.testing.assert_allclose(source_run(found)(range(16, 18)), images[:2], atol=1e-6)
+    with pytest.raises(ConfigError, match="is an auto-encoder"):
+        source_of(auto_encoder.path, None)
+    with pytest.raises(ConfigError, match="name the generator"):
+        source_of(None, None)
+
+
+def test_no_detector_is_made_of_a_generator(gan, tmp_path):
+    from tellsign.detectors import from_artifact
+
+    with pytest.raises(ArtifactError, match="unknown kind of detector 'generator'"):
+        from_artifact(gan)
+    copy = shutil.copytree(gan.path, tmp_path / "c")
+    (copy / "graph.onnx").unlink()
+    with pytest.raises(ArtifactError, match="--module"):
+        write_samples(artifacts.load(Path(copy)), tmp_path / "s", 1)
