@@ -266,7 +266,9 @@ def reproduce(
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, for names that train.")] = 5,
     others: Annotated[
         Path | None,
-        typer.Option(help="A manifest of other sources, for cae-net-robustness, sfcl-table2 and sfcl-sida."),
+        typer.Option(
+            help="A manifest of other sources, for cae-net-robustness, sfcl-table2 and sfcl-sida."
+        ),
     ] = None,
     seed: options.Seed = 0,
     json: options.Json = False,
