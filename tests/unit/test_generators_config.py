@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch")
 
-from generator_tiny import options  # noqa: E402
-from tellsign.generators.config import config_from, read_config  # noqa: E402
-from tellsign.types import ConfigError  # noqa: E402
+from generator_tiny import options
+from tellsign.generators.config import config_from, read_config
+from tellsign.types import ConfigError
 
 
 def test_defaults_are_those_of_the_papers():
@@ -22,7 +24,8 @@ def test_defaults_are_those_of_the_papers():
 
 
 def test_a_file_with_overrides(tmp_path):
-    (tmp_path / "g.toml").write_text('kind = "gan"\nname = "g"\n[network]\nsize = 128\n[training]\nepochs = 3\n')
+    text = 'kind = "gan"\nname = "g"\n[network]\nsize = 128\n[training]\nepochs = 3\n'
+    (tmp_path / "g.toml").write_text(text)
     found = read_config(tmp_path / "g.toml", ["network.base=16", "loss=lsgan", "spectral=0.5"])
     assert (found.network.size, found.network.base, found.loss, found.spectral) == (128, 16, "lsgan", 0.5)
     assert found.training.epochs == 3
@@ -65,3 +68,10 @@ def test_only_what_changes_weights_is_decisive():
 def test_what_can_not_be_carried_out_is_refused(given, reason):
     with pytest.raises(ConfigError, match=reason):
         config_from(given, where="the test")
+
+
+@pytest.mark.parametrize("name", ["gan", "autoencoder", "tune"])
+def test_the_configurations_that_ship_are_read(name):
+    found = read_config(Path(__file__).resolve().parents[2] / "configs" / f"{name}.toml")
+    assert found.kind == name
+    assert found.loss == "dcgan"

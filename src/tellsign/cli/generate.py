@@ -31,6 +31,10 @@ def train(
         Path | None, typer.Option("--from", help="A generator that is tuned, for the kind tune.")
     ] = None,
     module: Module = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Network for the Fréchet distance: a name in timm, or a file .onnx; else none."),
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. network.size=128.")
     ] = None,
@@ -44,6 +48,8 @@ def train(
 
     try:
         from tellsign.generators.config import read_config
+        from tellsign.generators.frechet import feature_network
+        from tellsign.generators.progress import frechet_to
         from tellsign.generators.sources import source_of
         from tellsign.generators.training import train_generator
     except ModuleNotFoundError as error:
@@ -51,7 +57,10 @@ def train(
     asked = read_config(config, overrides or ())
     source = None if tuned is None and module is None else source_of(tuned, module)
     manifest = options.read_manifest(data)
-    artifact = train_generator(asked, manifest, output, resume=resume, source=source, say=terminal.complain)
+    frechet = None if features is None else frechet_to(feature_network(features))
+    artifact = train_generator(
+        asked, manifest, output, resume=resume, source=source, frechet=frechet, say=terminal.complain
+    )
     if json:
         print(options.as_json(_described(artifact)))
 

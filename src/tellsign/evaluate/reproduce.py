@@ -26,8 +26,14 @@ _TABLES = "tellsign.evaluate.upconv_tables"
 _FIGURES = "tellsign.evaluate.upconv_figures"
 _CAE = "tellsign.evaluate.cae_net"
 _SFCL = "tellsign.evaluate.sfcl_hcmf"
-_DRAWING = (_FIGURES, f"{_SFCL}.figures")  # which draw what needs no training
-_TRAINING = (_CAE, _SFCL)  # whose output, but for those, is a folder of trainings
+_DRAWING = (
+    _FIGURES,
+    f"{_SFCL}.figures",
+    "tellsign.evaluate.upconv_autoencoder:theory",
+)  # which draw what needs no training
+_AE = "tellsign.evaluate.upconv_autoencoder"
+_GANS = "tellsign.evaluate.upconv_gans"
+_TRAINING = (_CAE, _SFCL, _AE, _GANS)  # whose output, but for those, is a folder of trainings
 N_REPEATS = 10  # random splits, where nothing else is asked for
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
@@ -49,6 +55,19 @@ REGISTRY = {
     "upconv-fig17": ("CelebA: profiles of reals and fakes", f"{_FIGURES}:fig17"),
     "upconv-fig18": ("FaceForensics++: one real and two fakes with their profiles", f"{_FIGURES}:fig18"),
     "upconv-fig19": ("Faces-HQ: profiles in a plane by t-SNE", f"{_FIGURES}:fig19"),
+    "upconv-theory": ("two ways of doubling a signal, and their spectra", f"{_AE}:theory"),
+    "upconv-fig5": ("auto-encoders: what one up-convolution does", f"{_AE}:fig5"),
+    "upconv-fig6": ("auto-encoders: what it does to an image", f"{_AE}:fig6"),
+    "upconv-fig7": ("auto-encoders: the spectral loss by its weight", f"{_AE}:fig7"),
+    "upconv-fig8": ("auto-encoders: the spectral loss by filters behind it", f"{_AE}:fig8"),
+    "upconv-fig20": ("auto-encoders: both losses over the training", f"{_AE}:fig20"),
+    "upconv-fig21": ("auto-encoders: plain and corrected profiles", f"{_AE}:fig21"),
+    "upconv-fig1-trained": ("GANs trained here: profiles, plain and regularised", f"{_GANS}:fig1"),
+    "upconv-fig11": ("GANs trained here: samples, plain and regularised", f"{_GANS}:fig11"),
+    "upconv-fig12": ("a DCGAN over its training: measures and samples", f"{_GANS}:fig12"),
+    "upconv-fig13": ("DCGAN over its training, plain and regularised", f"{_GANS}:fig13"),
+    "upconv-fig14": ("LSGAN over its training, plain and regularised", f"{_GANS}:fig14"),
+    "upconv-fig22": ("a regularised DCGAN in four topologies", f"{_GANS}:fig22"),
     "cae-net-singles": ("each branch, the ensemble and the spectrum detector", f"{_CAE}.tables:singles"),
     "cae-net-balancing": ("the multistage schedule and five others", f"{_CAE}.strategies:balancing"),
     "cae-net-retention": ("what is kept of each subset, stage by stage", f"{_CAE}.retention:retention"),

@@ -1,7 +1,7 @@
 """The auto-encoder of Durall et al. (CVPR 2020), which isolates what one up-convolution does to a spectrum.
 
 An image is halved and restored. No code was published and section 2.2 leaves most of it open; ours: 2 × 2
-average pooling, one convolution of 3 × 3 with 32 filters and ReLU, one up-convolution of 3 × 3, and the head.
+average pooling, one convolution of 3 × 3 with 32 filters and ReLU, one up-convolution, and the head.
 Nothing bounds the output, so that no non-linearity at its end writes frequencies of its own.
 
 Shapes: B batch, C channels, H W pixels, both even.
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from tellsign.configuration import check_whole
-from tellsign.generators.head import RGB, Activation, check_head, head
+from tellsign.generators.head import KERNELS, RGB, Activation, check_head, head
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 UpConvolution = Literal["transposed", "nearest", "bilinear"]
 
-KERNEL = 3  # of encoder and up-convolution
+KERNEL = 3  # of the encoder
 SMALLEST = 16  # side of an image, of which a spectrum says something
 
 
@@ -34,6 +34,7 @@ class AutoEncoderConfig:
 
     size: int = 64  # side of the crops that it learns from, in pixels, even; it takes images of any
     up: UpConvolution = "transposed"  # zeros and a convolution; or interpolation and a convolution
+    kernel: int = 3  # side of the up-convolution's filters: 3, 5, 7, 9 or 11
     filters: int = 32  # of the encoder, and of the up-convolution where a head follows
     head_layers: int = 0  # convolutions behind the up-convolution, 0 to 3
     head_kernel: int = 5  # side of their filters: 3, 5, 7, 9 or 11
@@ -47,6 +48,8 @@ class AutoEncoderConfig:
         if self.up not in get_args(UpConvolution):
             raise ConfigError(f"up is one of {', '.join(get_args(UpConvolution))}, found {self.up!r}")
         check_whole("filters", self.filters, 1)
+        if self.kernel not in KERNELS:
+            raise ConfigError(f"kernel is one of {', '.join(map(str, KERNELS))}, found {self.kernel!r}")
         check_head(self.head_layers, self.head_kernel, self.head_filters, self.head_activation, least=0)
 
 
@@ -65,10 +68,10 @@ class AutoEncoder(nn.Module):
         self.up: nn.Module
         if config.up == "transposed":
             self.up = nn.ConvTranspose2d(
-                config.filters, width, KERNEL, stride=2, padding=KERNEL // 2, output_padding=1
+                config.filters, width, config.kernel, stride=2, padding=config.kernel // 2, output_padding=1
             )
         else:
-            self.up = nn.Conv2d(config.filters, width, KERNEL, padding=KERNEL // 2)
+            self.up = nn.Conv2d(config.filters, width, config.kernel, padding=config.kernel // 2)
         self.head = (
             head(
                 width,

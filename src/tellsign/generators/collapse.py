@@ -17,6 +17,8 @@ import numpy as np
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from tellsign.types import FloatArray
@@ -76,6 +78,19 @@ def pair_distances(images: FloatArray, others: FloatArray) -> NDArray[np.float64
     squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
     found: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0) / a.shape[1])
     return found
+
+
+def nearest(images: FloatArray, others: Iterable[FloatArray]) -> float:
+    """How far images are from the nearest of others, such as those that were learnt from.
+
+    Args:    images: (B, 3, S, S) in [0, 1]. others: such arrays, one after the other.
+    Returns: the median distance, a root mean square over pixels.
+    Raises:  ImageError: they are no square images of one size.
+    """
+    found = np.full(len(images), np.inf)
+    for part in others:
+        found = np.minimum(found, pair_distances(images, part).min(axis=1))
+    return float(np.median(found))
 
 
 def _blocks(images: FloatArray) -> NDArray[np.float64]:

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
+from scipy.special import rel_entr
 
 from tellsign.durable import write_file
 from tellsign.generators.collapse import Diversity, diversity
-from tellsign.generators.reals import decibels, spectral_distance
+from tellsign.generators.distance import spectral_distance
+from tellsign.generators.frechet import frechet_distance
+from tellsign.generators.reals import decibels
+from tellsign.image import resize
 from tellsign.types import OutputError
 
 if TYPE_CHECKING:
@@ -26,11 +30,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tellsign.generators.frechet import FeatureNetwork
     from tellsign.types import FloatArray
 
     Frechet = Callable[[FloatArray], float]  # images (N, 3, S, S) → distance from the real ones
 
 GRID = 64  # images of a picture, at most
+BATCH = 16  # images of which the features are taken at once
+CLAMP = 1e-6  # as the spectral loss has it
 FOLDER = "samples"  # of the pictures, in the run folder
 
 
@@ -38,7 +45,7 @@ FOLDER = "samples"  # of the pictures, in the run folder
 class Reference:
     """The real images that a generator is compared with, as numbers."""
 
-    profile: NDArray[np.float64]  # (K,) in dB
+    profiles: NDArray[np.float64]  # (N, K) in dB
     noise: float  # distance in dB between two halves of them: what no generator need come below
     diversity: Diversity  # of as many of them as are generated
     frechet: Frechet | None  # to them, where a network for the features is given
@@ -52,24 +59,68 @@ def reference(reals: FloatArray, n: int, frechet: Frechet | None = None) -> Refe
              frechet: distance of images from these, or None.
     Returns: the numbers.
     """
-    halves = [decibels(half) for half in (reals[::2], reals[1::2])]
-    return Reference(decibels(reals), spectral_distance(*halves), diversity(reals[:n]), frechet)
+    rows = decibels(reals)
+    return Reference(rows, spectral_distance(rows[::2], rows[1::2]), diversity(reals[:n]), frechet)
 
 
 def measured(images: FloatArray, real: Reference) -> dict[str, float]:
     """What generated images come to.
 
     Args:    images: (N, 3, S, S) in [0, 1], two or more. real: what they are compared with.
-    Returns: spectral_distance in dB, mean distance of pairs and share of near duplicates over those of the
-             reals, and frechet where it can be computed.
+    Returns: spectral_distance in dB, spectral_kl (the spectral loss less its least value), mean distance of
+             pairs, share of images that are nearer to another than reals are, and frechet where it can be
+             computed.
     """
     own = diversity(images, limit=real.diversity.limit)
+    rows = decibels(images)
     found = {
-        "spectral_distance": spectral_distance(decibels(images), real.profile),
+        "spectral_distance": spectral_distance(real.profiles, rows),
+        "spectral_kl": divergence(real.profiles, rows),
         "pair_distance": own.mean,
         "near_duplicates": own.duplicates,
     }
     return found if real.frechet is None else {**found, "frechet": real.frechet(images)}
+
+
+def divergence(reals: FloatArray, rows: FloatArray) -> float:
+    """The spectral loss of profiles towards the mean real one, less the least value that it can take.
+
+    Args:    reals, rows: (N, K) profiles of real and of generated images, in any unit.
+    Returns: the mean Kullback-Leibler divergence of the scaled profiles, 0 or more.
+    """
+    target, found = _scaled(reals).mean(axis=0), np.clip(_scaled(rows), CLAMP, 1 - CLAMP)
+    entropy = rel_entr(target, 1.0) + rel_entr(1 - target, 1.0)
+    cross = target * np.log(found) + (1 - target) * np.log1p(-found)
+    return float((entropy - cross).mean())
+
+
+def frechet_to(network: FeatureNetwork) -> Callable[[FloatArray], Frechet]:
+    """What measures the Fréchet distance in the features of a network.
+
+    Args:    network: that turns images into features.
+    Returns: (N, 3, S, S) reals → the distance of other images from them.
+    """
+
+    def features(images: FloatArray) -> FloatArray:
+        if network.size not in (None, images.shape[-1]):
+            side: int = network.size  # type: ignore[assignment]
+            images = np.stack([resize(image, side, side, filter="bicubic") for image in images])
+        parts = [
+            network.run(np.ascontiguousarray(images[at : at + BATCH], dtype=np.float32))
+            for at in range(0, len(images), BATCH)
+        ]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts]).astype(np.float64)
+
+    def fitted(reals: FloatArray) -> Frechet:
+        own = features(reals)
+        return lambda images: float(frechet_distance(own, features(images)))
+
+    return fitted
+
+
+def _scaled(rows: FloatArray) -> FloatArray:
+    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
+    return (rows - low) / np.where(high > low, high - low, 1)
 
 
 def write_grid(path: Path, images: FloatArray) -> None:

@@ -9,14 +9,13 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from tellsign.data.loading import evaluation_batches
 from tellsign.features.spectrum import grey, profile
 from tellsign.types import REAL, ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from tellsign.image.network_input import NetworkInput
     from tellsign.types import FloatArray
 
+AT_ONCE = 64  # images that are in memory together
 DECIBEL = 1 / math.log(10)  # of one unit of a profile, which is 20 times a natural logarithm
 
 
@@ -67,10 +67,29 @@ def real_images(
     Raises:  ManifestError: an image can't be used, or none can.
     """
     chosen = manifest.evenly(n)
-    found = []
-    for batch in evaluation_batches(chosen, look, batch_size=64, workers=workers, cache=cache):
+    found = [*batches_of(chosen, look, workers=workers, cache=cache, left_out=left_out)]
+    if not found:
+        raise ManifestError(f"none of {len(chosen)} real images can be used")
+    return np.concatenate(found)
+
+
+def batches_of(
+    manifest: Manifest,
+    look: NetworkInput,
+    *,
+    workers: int = 0,
+    cache: Path | None = None,
+    left_out: Callable[[str], None] | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Pictures of a manifest, a few at a time.
+
+    Args:    manifest, look, workers, cache, left_out: as for `real_images`.
+    Returns: (B, 3, S, S) in [0, 1], one after the other.
+    Raises:  ManifestError: an image can't be used.
+    """
+    for batch in evaluation_batches(manifest, look, batch_size=AT_ONCE, workers=workers, cache=cache):
         for row, reason in batch.bad.items():
-            text = f"{str(chosen[row].path)!a}: {reason}"
+            text = f"{str(manifest[row].path)!a}: {reason}"
             if left_out is None:
                 raise ManifestError(
                     f"a real image can't be used, {text}; mend it or take it out of the manifest, or set "
@@ -78,30 +97,14 @@ def real_images(
                 )
             left_out(text)
         if len(batch.rows):
-            found.append(batch.crops[:, 0])
-    if not found:
-        raise ManifestError(f"none of {len(chosen)} real images can be used")
-    images: NDArray[np.float32] = torch.cat(found).numpy()
-    return images
+            yield batch.crops[:, 0].numpy()
 
 
 def decibels(images: FloatArray) -> NDArray[np.float64]:
-    """The mean profile of images in dB, without any scaling.
+    """The profile of each image in dB, without any scaling.
 
     Args:    images: (N, 3, S, S) in [0, 1].
-    Returns: (K,), the official profile: mean over images of the mean of 20 log10 |F| over each ring.
+    Returns: (N, K), the official profile: the mean of 20 log10 |F| over each ring.
     """
-    rows = [
-        profile(grey(part), normalise="none", square=True) for part in np.array_split(images, len(images))
-    ]
-    found: NDArray[np.float64] = DECIBEL * np.concatenate(rows).astype(np.float64).mean(axis=0)
-    return found
-
-
-def spectral_distance(a: FloatArray, b: FloatArray) -> float:
-    """How far two mean profiles are apart: root mean square over rings, in dB.
-
-    Args:    a, b: (K,) of `decibels`.
-    Returns: dB.
-    """
-    return float(np.sqrt(np.square(np.asarray(a) - np.asarray(b)).mean()))
+    rows = profile(grey(np.asarray(images, dtype=np.float64)), normalise="none")
+    return DECIBEL * rows

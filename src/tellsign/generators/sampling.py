@@ -166,16 +166,16 @@ def begin(out: Path, record: dict[str, Any]) -> None:
     file = out / RECORD
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            if found := sorted(path.name for path in out.iterdir()):
-                raise OutputError(
-                    f"{out} holds {found[0]!a}, which is no image of a generator; give another -o"
-                )
+        found = sorted(path.name for path in out.iterdir())
+        if not found:
             write_file(file, (json.dumps(record, indent=1) + "\n").encode("ascii"))
-            return
-        before = json.loads(file.read_bytes())
+        content = file.read_bytes() if not found or RECORD in found else b""
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+    if not content:
+        raise OutputError(f"{out} holds {found[0]!a}, which is no image of a generator; give another -o")
+    try:
+        before = json.loads(content)
     except ValueError as error:
         raise OutputError(
             f"{file} is damaged, so nobody knows whose images these are; give another -o"

@@ -19,10 +19,11 @@ from tellsign.data.loading import Loader
 from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic, evaluating
 from tellsign.engine.task import Measured, Task
+from tellsign.generators.collapse import nearest
 from tellsign.generators.foreign import image_generator
 from tellsign.generators.losses import ADVERSARIAL, discriminator_loss, generator_loss
 from tellsign.generators.progress import FOLDER, measured, reference, write_grid
-from tellsign.generators.reals import real_images
+from tellsign.generators.reals import batches_of, real_images
 from tellsign.generators.spectral_loss import SpectralLoss
 from tellsign.generators.step import Gan, learn
 
@@ -200,6 +201,28 @@ def fixed_images(network: nn.Module, n: int, seed: int, device: torch.device) ->
     latents = own.latents(n, torch.Generator().manual_seed(seed + MEASURED))
     parts = [own.images(part.to(device)).float().cpu() for part in torch.split(latents, AT_ONCE)]
     return torch.cat(parts)
+
+
+def memory(setting: Setting) -> dict[str, float]:
+    """How near a generator's images come to those that it learnt from: as near as other reals, or nearer.
+
+    Args:    setting: of a training that is done.
+    Returns: generated: median distance of its images from the nearest image that it learnt from; real: that
+             of real images that it did not learn from, where there are some.
+    """
+    training, network = setting.config.training, setting.networks["generator"]
+    look, options = setting.view.network_input(), {"workers": training.workers, "cache": setting.cache}
+    device = next(network.parameters()).device
+    with evaluating(network), torch.inference_mode():
+        made = fixed_images(network, setting.config.samples, setting.config.seed, device).numpy()
+    sets = {"generated": made}
+    if setting.valid != setting.train:
+        sets["real"] = _reals(setting, setting.valid, setting.config.samples)
+    say: Any = (lambda text: None) if training.on_bad == "skip" else None  # they were named before
+    return {
+        name: nearest(images, batches_of(setting.train, look, left_out=say, **options))  # type: ignore[arg-type]
+        for name, images in sets.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

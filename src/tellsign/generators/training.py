@@ -29,7 +29,7 @@ from tellsign.generators.gan import Discriminator, Generator
 from tellsign.generators.losses import ADVERSARIAL
 from tellsign.generators.reals import reals_of
 from tellsign.generators.spectral_discriminator import SpectralDiscriminator
-from tellsign.generators.task import Setting, new_task
+from tellsign.generators.task import Setting, memory, new_task
 from tellsign.types import ConfigError
 from tellsign.versions import package_versions
 
@@ -113,6 +113,8 @@ def train_generator(
         say=say,
     )
     spec = _spec(config, source, result, {"train": train_reals, "valid": valid_reals})
+    if config.kind != "autoencoder":
+        spec["memory"] = memory(setting)
     artifact = save_generator(
         out, model["generator"], size=size, spec=spec, card=generator_card({**spec, "size": size})
     )

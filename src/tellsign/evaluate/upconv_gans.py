@@ -1,0 +1,173 @@
+"""Figures 1, 11 to 14 and 22 of Durall et al. (CVPR 2020) by GANs that are trained here.
+
+The paper measures the Fréchet distance over the training and prints curves without numbers. In its place
+stands here what can be measured without a network for its features: the spectral distance, and how alike the
+images are, by which a collapse is seen. Samples are shown as they are, good or bad.
+
+Shapes: K rings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.upconv_cells import NEEDS, study
+from tellsign.evaluate.upconv_drawing import (
+    NAMES,
+    curve_figure,
+    described,
+    profile_figure,
+    rows_of,
+    sheet_figure,
+)
+from tellsign.evaluate.upconv_features import PAPER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tellsign.evaluate.reproduce import Inputs
+    from tellsign.evaluate.upconv_cells import Finished, Study
+
+LOSSES = ("dcgan", "dragan", "lsgan", "wgan-gp")
+# λ by GAN: the paper prints those of DCGAN and LSGAN; the others take that of LSGAN.
+WEIGHTS = {"dcgan": 2.0, "lsgan": 0.5, "dragan": 0.5, "wgan-gp": 0.5}
+HEAD = {"last_up": "nearest", "head_layers": 3, "head_kernel": 5}  # of the regularised ones, as published
+MEASURES = ("spectral_distance", "spectral_kl", "pair_distance", "near_duplicates", "frechet")
+OVER_TIME = ("spectral_distance", "pair_distance", "near_duplicates")
+N_SHEETS = 5  # of figure 12, evenly over the training
+NO_NUMBERS = "The paper draws this and prints no numbers."
+SHORT = "Trainings are short and networks small: samples show where they stand, not what the method can do."
+
+
+def fig1(name: str, inputs: Inputs) -> Result:
+    """The profiles of four GANs, plain and regularised."""
+    given = study(inputs, "gan")
+    if given is None:
+        return _empty(name, "figure 1", _both(LOSSES))
+    cells = _pairs(given, LOSSES)
+    return _result(name, "figure 1", cells, given, profile_figure(cells))
+
+
+def fig11(name: str, inputs: Inputs) -> Result:
+    """Samples of four GANs, plain and regularised."""
+    given = study(inputs, "gan")
+    if given is None:
+        return _empty(name, "figure 11", _both(LOSSES))
+    cells = _pairs(given, LOSSES)
+    ordered = sorted(cells, key=lambda label: label.endswith("regularised"))
+    sheets = {label: cells[label].pictures()[-1] for label in ordered}
+    return _result(name, "figure 11", cells, given, sheet_figure(sheets, across=len(LOSSES)))
+
+
+def fig12(name: str, inputs: Inputs) -> Result:
+    """A plain DCGAN over its training: measures beside samples."""
+    given = study(inputs, "gan")
+    if given is None:
+        return _empty(name, "figure 12", ["dcgan, plain"])
+    cell = _plain(given, "dcgan")
+    epochs = np.unique(np.linspace(0, len(cell.history) - 1, N_SHEETS).astype(int)).tolist()
+    pictures = cell.pictures()
+    sheets = {f"epoch {epoch + 1}: {_short(cell.history[epoch])}": pictures[epoch] for epoch in epochs}
+    rows = [
+        Row(
+            f"epoch {epoch + 1}",
+            NAMES[measure],
+            None,
+            float(cell.history[epoch][f"valid_{measure}"]),
+            unit=unit,
+        )
+        for epoch in epochs
+        for measure, unit in (
+            ("spectral_distance", "dB"),
+            ("pair_distance", "level"),
+            ("near_duplicates", "share"),
+        )
+    ]
+    notes = (NO_NUMBERS, SHORT, described(given), _reals(cell))
+    figure = sheet_figure(sheets, across=len(sheets))
+    return Result(name, f"{PAPER}, figure 12", tuple(rows), notes, figure=figure)
+
+
+def fig13(name: str, inputs: Inputs) -> Result:
+    """DCGAN over its training: transposed, nearest, and regularised."""
+    return _over_time(name, inputs, "figure 13", "dcgan")
+
+
+def fig14(name: str, inputs: Inputs) -> Result:
+    """LSGAN over its training: transposed, nearest, and regularised."""
+    return _over_time(name, inputs, "figure 14", "lsgan")
+
+
+def fig22(name: str, inputs: Inputs) -> Result:
+    """Four topologies of a regularised DCGAN."""
+    given = study(inputs, "gan")
+    labels = ("v1", "v2", "v3", "v4")
+    if given is None:
+        return _empty(name, "figure 22", labels)
+    from tellsign.generators.gan import TOPOLOGIES
+
+    cells = {}
+    for label in labels:
+        layers, inner = TOPOLOGIES[label]
+        network = {**HEAD, "head_layers": layers, "inner": inner}
+        cells[label] = given.cell(f"dcgan-{label}", network, loss="dcgan", spectral=WEIGHTS["dcgan"])
+    return _result(name, "figure 22", cells, given, profile_figure(cells))
+
+
+def _over_time(name: str, inputs: Inputs, figure: str, loss: str) -> Result:
+    given = study(inputs, "gan")
+    labels = ("transposed", "nearest", "three layers, no loss", f"three layers, λ = {WEIGHTS[loss]:g}")
+    if given is None:
+        return _empty(name, figure, labels)
+    kinds: tuple[dict[str, Any], ...] = ({}, {"last_up": "nearest", "head_layers": 1}, HEAD)
+    made = [_plain(given, loss)]
+    made += [given.cell(f"{loss}-{i}", network, loss=loss) for i, network in enumerate(kinds[1:], start=1)]
+    cells = dict(zip(labels, (*made, _regularised(given, loss)), strict=True))
+    drawn = curve_figure(
+        {label: cell.history for label, cell in cells.items()}, {key: NAMES[key] for key in OVER_TIME}
+    )
+    return _result(name, figure, cells, given, drawn)
+
+
+def _plain(given: Study, loss: str) -> Finished:
+    return given.cell(f"{loss}-plain", loss=loss)
+
+
+def _regularised(given: Study, loss: str) -> Finished:
+    return given.cell(f"{loss}-regularised", HEAD, loss=loss, spectral=WEIGHTS[loss])
+
+
+def _both(losses: tuple[str, ...]) -> list[str]:
+    return [f"{loss}, {kind}" for loss in losses for kind in ("plain", "regularised")]
+
+
+def _pairs(given: Study, losses: tuple[str, ...]) -> dict[str, Finished]:
+    made = (make(given, loss) for loss in losses for make in (_plain, _regularised))
+    return dict(zip(_both(losses), made, strict=True))
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    return f"{row['valid_spectral_distance']:.1f} dB, {row['valid_near_duplicates']:.0%} alike"
+
+
+def _reals(cell: Finished) -> str:
+    record = cell.record
+    return (
+        f"Of as many real images the mean distance of two is {record['real_pair_distance']:.3f} and "
+        f"{record['real_near_duplicates']:.1%} are near duplicates; a near duplicate is nearer to another "
+        "image than half of the distance that is usual for reals."
+    )
+
+
+def _result(name: str, figure: str, cells: dict[str, Finished], given: Study, drawn: Any) -> Result:
+    rows = [row for label, cell in cells.items() for row in rows_of(label, cell, MEASURES)]
+    notes = (NO_NUMBERS, SHORT, described(given), _reals(next(iter(cells.values()))))
+    return Result(name, f"{PAPER}, {figure}", tuple(rows), notes, figure=drawn)
+
+
+def _empty(name: str, figure: str, labels: Any) -> Result:
+    rows = [Row(label, NAMES["spectral_distance"], note=NEEDS, unit="dB") for label in labels]
+    return Result(name, f"{PAPER}, {figure}", tuple(rows), (NO_NUMBERS,))
