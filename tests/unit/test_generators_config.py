@@ -18,6 +18,7 @@ def test_defaults_are_those_of_the_papers():
     assert (gan.beta1, gan.beta2) == (0.5, 0.999)
     assert (gan.training.batch_size, gan.training.learning_rate, gan.training.epochs) == (64, 2e-4, 25)
     assert (gan.network.latents, gan.spectral, gan.spectral_layers) == (128, 0, 0)
+    assert config_from({"kind": "gan", "name": "g", "loss": "wgan-gp"}, where="x").training.epochs == 50
     restoring = config_from({"kind": "autoencoder", "name": "a"}, where="x")
     assert (restoring.beta1, restoring.training.learning_rate, restoring.training.epochs) == (0.9, 1e-3, 20)
     assert restoring.network.up == "transposed"

@@ -71,7 +71,8 @@ def test_a_gan_is_written_with_its_record(gan):
     assert gan.spec["kind"] == "generator"
     assert gan.spec["network"] == "gan"
     assert gan.spec["data"]["train"]["n"] == N_TRAIN
-    assert gan.spec["metrics"].keys() == {"spectral_distance", "pair_distance", "near_duplicates"}
+    names = {"spectral_distance", "spectral_kl", "pair_distance", "near_duplicates"}
+    assert gan.spec["metrics"].keys() == names
     assert gan.spec["metrics"]["spectral_distance"] > 1  # two epochs teach nothing
     assert gan.graph is not None
     card = (gan.path / "CARD.md").read_text(encoding="utf-8")

@@ -33,8 +33,13 @@ def train(
     module: Module = None,
     features: Annotated[
         str | None,
-        typer.Option(help="Network for the Fréchet distance: a name in timm, or a file .onnx; else none."),
+        typer.Option(
+            help="Network for a Fréchet distance: a name in timm, such as inception_v3, or an .onnx."
+        ),
     ] = None,
+    weights: Annotated[
+        str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")
+    ] = "pretrained",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. network.size=128.")
     ] = None,
@@ -57,7 +62,7 @@ def train(
     asked = read_config(config, overrides or ())
     source = None if tuned is None and module is None else source_of(tuned, module)
     manifest = options.read_manifest(data)
-    frechet = None if features is None else frechet_to(feature_network(features))
+    frechet = None if features is None else frechet_to(feature_network(features, weights))
     artifact = train_generator(
         asked, manifest, output, resume=resume, source=source, frechet=frechet, say=terminal.complain
     )

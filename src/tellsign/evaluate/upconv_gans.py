@@ -9,6 +9,7 @@ Shapes: K rings.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from tellsign.evaluate.upconv_cells import Finished, Study
 
 LOSSES = ("dcgan", "dragan", "lsgan", "wgan-gp")
+WGAN_EPOCHS = 2  # times as many as the others have
 # λ by GAN: the paper prints those of DCGAN and LSGAN; the others take that of LSGAN.
 WEIGHTS = {"dcgan": 2.0, "lsgan": 0.5, "dragan": 0.5, "wgan-gp": 0.5}
-HEAD = {"last_up": "nearest", "head_layers": 3, "head_kernel": 5}  # of the regularised ones, as published
+HEAD = {"last_up": "nearest", "head_layers": 3, "head_kernel": 5}  # of the regularised ones
 MEASURES = ("spectral_distance", "spectral_kl", "pair_distance", "near_duplicates", "frechet")
 OVER_TIME = ("spectral_distance", "pair_distance", "near_duplicates")
 N_SHEETS = 5  # of figure 12, evenly over the training
@@ -133,11 +135,18 @@ def _over_time(name: str, inputs: Inputs, figure: str, loss: str) -> Result:
 
 
 def _plain(given: Study, loss: str) -> Finished:
-    return given.cell(f"{loss}-plain", loss=loss)
+    return given.cell(f"{loss}-plain", **_options(given, loss))
 
 
 def _regularised(given: Study, loss: str) -> Finished:
-    return given.cell(f"{loss}-regularised", HEAD, loss=loss, spectral=WEIGHTS[loss])
+    return given.cell(f"{loss}-regularised", HEAD, spectral=WEIGHTS[loss], **_options(given, loss))
+
+
+def _options(given: Study, loss: str) -> dict[str, Any]:
+    """Those of a loss: as published, WGAN-GP has twice as many epochs."""
+    training = given.config.training
+    epochs = training.epochs * (WGAN_EPOCHS if loss == "wgan-gp" else 1)
+    return {"loss": loss, "training": replace(training, epochs=epochs)}
 
 
 def _both(losses: tuple[str, ...]) -> list[str]:

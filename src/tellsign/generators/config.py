@@ -28,6 +28,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 20, "batch_size": 64, "learning_rate": 1e-3},
     "tune": {"epochs": 5, "batch_size": 16, "learning_rate": 1e-4},
 }
+WGAN_EPOCHS = 2  # times as many: five of six turns are the discriminator's
 BETAS = {"gan": (0.5, 0.999), "autoencoder": (0.9, 0.999), "tune": (0.5, 0.999)}  # of Adam
 # Options of networks that are told apart, which nothing here looks at.
 IDLE = ("optimiser", "patience", "balance", "adversarial_eps", "attention_weight")
@@ -147,10 +148,12 @@ def config_from(options: Mapping[str, Any], *, where: str) -> GeneratorConfig:
     kind = options["kind"]
     if kind not in TRAINING:
         raise ConfigError(f"{where}: kind is one of {', '.join(TRAINING)}, found {kind!r}")
-    given = dict(options)
+    given, training = dict(options), dict(TRAINING[kind])
+    if given.get("loss") == "wgan-gp":
+        training["epochs"] *= WGAN_EPOCHS
     for name, record, defaults in (
         ("network", NETWORKS.get(kind), {}),
-        ("training", TrainingConfig, TRAINING[kind]),
+        ("training", TrainingConfig, training),
     ):
         table = given.get(name, {})
         if not isinstance(table, Mapping):

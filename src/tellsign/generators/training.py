@@ -19,7 +19,7 @@ from torch import nn
 from tellsign import artifacts
 from tellsign.artifacts import RUN_SUFFIX
 from tellsign.data.augment import View
-from tellsign.engine.distributed import this_process
+from tellsign.engine.distributed import require_alone, this_process
 from tellsign.engine.folder import cache_folder
 from tellsign.engine.loop import train
 from tellsign.generators.artifact import save_generator
@@ -72,29 +72,14 @@ def train_generator(
              can't be used. OutputError: a folder holds something else. Whatever is raised, the last
              checkpoint is whole.
     """
-    artifacts.check_target(out)
-    if (source is None) == (config.kind == "tune"):
-        what = "tunes a generator, and none is given" if source is None else "begins anew: leave --from out"
-        raise ConfigError(f"the kind {config.kind} {what}; see `tellsign generators train --help`")
-    at = this_process(config.training.device)
-    if at.world > 1:
-        raise ConfigError(
-            f"generators are trained by one process, found {at.world}: start it without torchrun"
-        )
-    size = image_size(config, source)
+    run = _checked(config, out, source, resume=resume)
     train_reals, valid_reals = reals_of(manifest)
-    run = out.with_name(out.name + RUN_SUFFIX)
-    if run.exists() and any(run.iterdir()) and not resume:
-        raise ConfigError(
-            f"{run} holds a training: go on with it by --resume, or remove the folder to begin anew"
-        )
     model = networks(config, source)
-    view = View(size=size, flip=config.flip, fit=config.fit)
     setting = Setting(
         config=config,
         networks=model,
         frozen=source.network if source else None,
-        view=view,
+        view=View(size=image_size(config, source), flip=config.flip, fit=config.fit),
         train=train_reals,
         valid=valid_reals,
         cache=cache_folder(run) if config.training.cache else None,
@@ -108,16 +93,16 @@ def train_generator(
         config.training,
         run=run,
         seed=config.seed,
-        identity=_identity(config, view, source),
+        identity=_identity(config, setting.view, source),
         data={"train": train_reals, "valid": valid_reals},
         say=say,
     )
     spec = _spec(config, source, result, {"train": train_reals, "valid": valid_reals})
     if config.kind != "autoencoder":
         spec["memory"] = memory(setting)
-    artifact = save_generator(
-        out, model["generator"], size=size, spec=spec, card=generator_card({**spec, "size": size})
-    )
+    size = setting.view.size
+    card = generator_card({**spec, "size": size})
+    artifact = save_generator(out, model["generator"], size=size, spec=spec, card=card)
     say(f"wrote {artifact.name} to {out}")
     return artifact
 
@@ -155,6 +140,21 @@ def image_size(config: GeneratorConfig, source: Source | None = None) -> int:
     """
     network: Any = config.network
     return int(network.size) if source is None else source.size
+
+
+def _checked(config: GeneratorConfig, out: Path, source: Source | None, *, resume: bool) -> Path:
+    """The run folder, once it is known that the training can begin or go on there."""
+    artifacts.check_target(out)
+    if (source is None) == (config.kind == "tune"):
+        what = "tunes a generator, and none is given" if source is None else "begins anew: leave --from out"
+        raise ConfigError(f"the kind {config.kind} {what}; see `tellsign generators train --help`")
+    require_alone(this_process(config.training.device), "a generator")
+    run = out.with_name(out.name + RUN_SUFFIX)
+    if run.exists() and any(run.iterdir()) and not resume:
+        raise ConfigError(
+            f"{run} holds a training: go on with it by --resume, or remove the folder to begin anew"
+        )
+    return run
 
 
 def _identity(config: GeneratorConfig, view: View, source: Source | None) -> dict[str, Any]:
