@@ -8,8 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from command import tellsign
-
+from e2e.command import tellsign
 from generator_tiny import options, write_reals
 from tellsign.data import read
 
