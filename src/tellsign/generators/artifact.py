@@ -88,7 +88,8 @@ def save_generator(
     if isinstance(own, Generator | AutoEncoder):
         rng = torch.Generator().manual_seed(0)
         if isinstance(own, Generator):
-            name, examples, form = LATENTS, own.latents(N_EXAMPLES, rng), _Images(own)
+            name, examples = LATENTS, own.latents(N_EXAMPLES, rng)
+            form: nn.Module = _Images(own)
             content["latents"] = own.config.latents
         else:
             name, examples, form = (

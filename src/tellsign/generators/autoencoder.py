@@ -99,10 +99,9 @@ class AutoEncoder(nn.Module):
         found = functional.relu(self.encoder(functional.avg_pool2d(images, 2)))
         if self.config.up != "transposed":
             found = functional.interpolate(found, scale_factor=2, mode=self.config.up)
-        found = self.up(found)
-        if self.head is None:
-            return found
-        if self.config.head_activation == "relu":
-            found = functional.relu(found)
-        restored: Tensor = self.head(found)
+        restored: Tensor = self.up(found)
+        if self.head is not None:
+            if self.config.head_activation == "relu":
+                restored = functional.relu(restored)
+            restored = self.head(restored)
         return restored

@@ -100,4 +100,5 @@ def _blocks(images: FloatArray) -> NDArray[np.float64]:
     factor = max(1, images.shape[-1] // SIDE)
     n = images.shape[-1] // factor
     cut = np.asarray(images[..., : n * factor, : n * factor], dtype=np.float64)
-    return cut.reshape(*cut.shape[:2], n, factor, n, factor).mean(axis=(3, 5)).reshape(len(cut), -1)
+    means = cut.reshape(*cut.shape[:2], n, factor, n, factor).mean(axis=(3, 5))
+    return np.asarray(means.reshape(len(cut), -1))

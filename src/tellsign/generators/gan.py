@@ -121,7 +121,8 @@ class Generator(nn.Module):
         Args:    latents: (B, Z).
         Returns: (B, 3, S, S) in [0, 1].
         """
-        return (self(latents) + 1) / 2
+        found: Tensor = (self(latents) + 1) / 2
+        return found
 
     def forward(self, latents: Tensor) -> Tensor:
         """(B, Z) → (B, 3, S, S) in [-1, 1]."""

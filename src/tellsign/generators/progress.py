@@ -103,7 +103,7 @@ def frechet_to(network: FeatureNetwork) -> Callable[[FloatArray], Frechet]:
 
     def features(images: FloatArray) -> FloatArray:
         if network.size not in (None, images.shape[-1]):
-            side: int = network.size  # type: ignore[assignment]
+            side: int = network.size
             images = np.stack([resize(image, side, side, filter="bicubic") for image in images])
         parts = [
             network.run(np.ascontiguousarray(images[at : at + BATCH], dtype=np.float32))
@@ -120,7 +120,7 @@ def frechet_to(network: FeatureNetwork) -> Callable[[FloatArray], Frechet]:
 
 def _scaled(rows: FloatArray) -> FloatArray:
     low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
-    return (rows - low) / np.where(high > low, high - low, 1)
+    return np.asarray((rows - low) / np.where(high > low, high - low, 1))
 
 
 def write_grid(path: Path, images: FloatArray) -> None:
