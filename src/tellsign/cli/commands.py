@@ -26,6 +26,7 @@ class Commands(LazyGroup):
         "data": Command("data", "app", "Make, check and prepare manifests of images."),
         "generators": Command("generators", "app", "Measure and correct the spectra of generators."),
         "generators": Command("generators", "app", "Train generators, have them make images."),
+        "generators": Command("generators", "app", "Train generators, measure and correct their spectra."),
     }
 
 
