@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from generator_tiny import N_TRAIN, N_VALID, SIZE, options, write_reals  # noqa: E402
 from tellsign import artifacts  # noqa: E402
 from tellsign.data import read  # noqa: E402
+from tellsign.data.loading import Batch  # noqa: E402
 from tellsign.generators import training as module  # noqa: E402
 from tellsign.generators.artifact import saved_generator  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
@@ -20,6 +21,7 @@ from tellsign.generators.gan import GanConfig, Generator  # noqa: E402
 from tellsign.generators.restoring import write_restored  # noqa: E402
 from tellsign.generators.sampling import latents_of, write_samples  # noqa: E402
 from tellsign.generators.sources import Source, source_of, source_run  # noqa: E402
+from tellsign.generators.step import Gan, learn  # noqa: E402
 from tellsign.generators.training import networks, train_generator  # noqa: E402
 from tellsign.image import decode  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ManifestError, OutputError  # noqa: E402
@@ -62,7 +64,7 @@ def gan(reals, tmp_path_factory):
 @pytest.fixture(scope="module")
 def auto_encoder(reals, tmp_path_factory):
     out = tmp_path_factory.mktemp("ae") / "a"
-    return trained(out, reals, "autoencoder", training={"epochs": 12, "learning_rate": 0.02, "batch_size": 8})
+    return trained(out, reals, "autoencoder", training={"epochs": 6, "learning_rate": 0.02, "batch_size": 8})
 
 
 def test_a_gan_is_written_with_its_record(gan):
@@ -147,7 +149,7 @@ def test_images_of_another_range_are_refused(gan, tmp_path):
 
 
 def test_an_auto_encoder_restores_pairs(auto_encoder, reals, gan, tmp_path):
-    assert auto_encoder.spec["metrics"]["mse"] < 0.02
+    assert auto_encoder.spec["metrics"]["mse"] < 0.04
     valid = reals.filter(split="valid")
     found, failed = write_restored(auto_encoder, valid, tmp_path / "pairs")
     assert not failed
@@ -158,7 +160,7 @@ def test_an_auto_encoder_restores_pairs(auto_encoder, reals, gan, tmp_path):
     assert {s.split for s in found} == {"valid"}
     for fake, original, source in zip(fakes, originals, valid, strict=True):
         assert np.array_equal(decode(original.path).array, decode(source.path).array)
-        assert 0 < np.square(decode(fake.path).array - decode(original.path).array).mean() < 0.03
+        assert 0 < np.square(decode(fake.path).array - decode(original.path).array).mean() < 0.06
     again, _ = write_restored(auto_encoder, valid, tmp_path / "pairs")
     assert again.digest() == found.digest()
     with pytest.raises(ConfigError, match="takes latents and no images"):
@@ -212,14 +214,47 @@ def test_the_spectral_loss_lowers_the_spectral_distance(reals, tmp_path):
     assert with_loss < 0.7 * without
 
 
-@pytest.mark.usefixtures("no_graphs")
-@pytest.mark.parametrize("loss", ["dcgan", "lsgan", "dragan"])
-def test_every_loss_moves_both_networks(loss, reals, tmp_path):
-    found = trained(tmp_path / "g", reals, "gan", loss=loss, training={"epochs": 1, "batch_size": 52})
-    begun = networks(config_from(options("gan", loss=loss), where="the test"))
-    for name, value in begun["generator"].named_parameters():
-        # A bias before a batch normalisation does nothing; there is none.
-        assert not np.array_equal(found.arrays[f"network.{name}"], value.detach().numpy()), name
+@pytest.mark.parametrize("loss", ["dcgan", "lsgan", "dragan", "wgan-gp"])
+@pytest.mark.parametrize("layers", [0, 1])
+def test_a_step_moves_every_network_by_its_own_loss(loss, layers):
+    """The generator once, its opponents as often as there are batches."""
+    config = config_from(
+        options("gan", loss=loss, spectral_layers=layers, training={"batch_size": 4}), where="x"
+    )
+    parts = networks(config)
+    calls = dict.fromkeys(parts, 0)
+    optimisers = {name: torch.optim.Adam(part.parameters(), lr=1e-3) for name, part in parts.items()}
+    for name, optimiser in optimisers.items():
+
+        def counted(*given, name=name, plain=optimiser.step):
+            calls[name] += 1
+            return plain(*given)
+
+        optimiser.step = counted
+    spectral = parts["spectral"] if layers else None
+    gan = Gan(
+        config, parts["generator"], parts["discriminator"], spectral, None, optimisers, torch.device("cpu")
+    )
+    before = {name: value.detach().clone() for name, value in parts.named_parameters()}
+    images = torch.rand(12, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    step = gan.step(Batch(images, torch.zeros(12, dtype=torch.int64), torch.arange(12), 12))
+    assert calls == {name: 1 if name == "generator" else 3 for name in parts}
+    still = {name for name, value in parts.named_parameters() if torch.equal(before[name], value)}
+    # A bias that is added to real and fake logits alike is no part of the difference of their means.
+    last = {"discriminator.body.5.bias", *(["spectral.layers.0.bias"] if layers else [])}
+    assert still == (last if loss == "wgan-gp" else set())
+    figures = {"generator", "discriminator"} | ({"spectral_discriminator"} if layers else set())
+    assert step.figures.keys() == figures | ({"penalty"} if loss in ("dragan", "wgan-gp") else set())
+    assert step.n == 12
+    assert step.loss == pytest.approx(step.figures["generator"] + step.figures["discriminator"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_training():
+    network = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.Adam(network.parameters())
+    with pytest.raises(ConfigError, match="the loss of a Linear is nan"):
+        learn(network, network(torch.full((1, 1), float("nan"))).sum(), optimiser)
+    assert torch.isfinite(network.weight).all()
 
 
 def source(network=None) -> Source:
