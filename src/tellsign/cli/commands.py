@@ -24,8 +24,6 @@ class Commands(LazyGroup):
         "reproduce": Command("learn", "reproduce", "One table or figure of a paper."),
         "models": Command("learn", "models", "What is installed, with its card."),
         "data": Command("data", "app", "Make, check and prepare manifests of images."),
-        "generators": Command("generators", "app", "Measure and correct the spectra of generators."),
-        "generators": Command("generators", "app", "Train generators, have them make images."),
         "generators": Command("generators", "app", "Train generators, measure and correct their spectra."),
     }
 

@@ -1,4 +1,3 @@
-"""`tellsign generators`: how far the spectra of generated images are from those of real ones."""
 """`tellsign generators`: trains generators, and says how far their spectra are from those of real images."""
 
 from __future__ import annotations
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tellsign.cli import options
 from tellsign.cli import generate, options
 from tellsign.cli.lazy import PLAIN
 from tellsign.types import ConfigError
@@ -18,12 +16,6 @@ if TYPE_CHECKING:
     from tellsign.generators.frechet import Frechet
     from tellsign.generators.image_sets import SetProfiles
 
-app = typer.Typer(no_args_is_help=True, **PLAIN, help="Measure and correct the spectra of generators.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps Typer from making a group of one command that command."""
 app = typer.Typer(no_args_is_help=True, **PLAIN, help="Train generators, measure and correct their spectra.")
 
 
@@ -88,35 +80,6 @@ def distance(
         terminal.complain(f"no Fréchet distance: {frechet.note}")
     if too_far or failed or missing:
         raise typer.Exit(1)
-
-
-def _frechet(reals: SetProfiles, fakes: SetProfiles, name: str | None, weights: str) -> Frechet:
-    from tellsign.generators import frechet
-
-    if name is None:
-        return frechet.Frechet(None, note="no network was given (--features)")
-    try:
-        network = frechet.feature_network(name, weights)
-        rows = [frechet.features(part.images, network, side=part.side) for part in (reals, fakes)]
-        return frechet.Frechet(frechet.frechet_distance(*rows), network.name, network.digest)
-    except ConfigError as error:
-        # What was measured without it is not lost.
-        return frechet.Frechet(None, name, note=str(error))
-
-
-def _write_picture(path: Path, result: Distance) -> None:
-    from tellsign.explain.figures import png
-    from tellsign.generators.distance_report import plot
-
-    try:
-        path.write_bytes(png(plot(result)))
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
-"""`tellsign generators`: make fakes whose spectrum is right, or wrong in a known way, and measure it."""
-
-
-
-from tellsign.cli import generate
 
 
 app.command("train")(generate.train)
