@@ -99,7 +99,8 @@ def train_network(
         labels = images.labels
         losses = of_batches(training_loss(loss or balanced_loss(config.balance, labels), model, config))
         trained_by = optimisers() if optimisers else {"network": new_optimiser(model, config)}
-        network, placed = joined(model, at), {"config": config, "at": at}
+        network = joined(model, at)
+        placed: Any = {"config": config, "at": at}
         return Task(
             loader=new_loader(images, view, config, cache=cache, seed=seed, faces=boxes),
             optimisers=trained_by,

@@ -91,7 +91,8 @@ def train_on_reals(
 
     def new_task(at: Process) -> Task:
         trained_by = optimisers() if optimisers else {"network": new_optimiser(model, config)}
-        network, placed = joined(model, at), {"config": config, "at": at}
+        network = joined(model, at)
+        placed: Any = {"config": config, "at": at}
         look = view.network_input(max_crops)
         return Task(
             loader=new_loader(training, view, config, cache=cache, seed=seed),
