@@ -206,9 +206,14 @@ class Dct2dSystem(NetworkSystem):
         """
         if self.config.is_network:
             return super().fit(train, valid, out=out, seed=seed, say=say)
+        from tellsign.engine.distributed import gathered, this_process
         from tellsign.systems.baselines.linear import write_linear
 
-        return write_linear(self.config, train, out, name=self.name, seed=seed, say=say)
+        at = this_process(self.config.training.device)
+        if at.is_first:
+            write_linear(self.config, train, out, name=self.name, seed=seed, say=say)
+        gathered(None, at)  # so that every process finds the detector
+        return out
 
     def module(self, artifact: Path) -> Module:
         """The detector in PyTorch, from the pixels on.
