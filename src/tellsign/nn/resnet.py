@@ -68,7 +68,8 @@ def residual_network(
         network.conv1[3].stride = (2, 2)
         for number, stride in enumerate(DEEP_STRIDES, 1):
             _set_stride(network.get_submodule(f"layer{number}")[0], stride)
-    return network
+    found: Module = network
+    return found
 
 
 def check_sizes(widths: object, blocks: object, stem: object) -> None:

@@ -11,6 +11,7 @@ from tellsign.configuration import check_whole
 from tellsign.detectors.graph import GraphInput
 from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.engine.config import TrainingConfig, training_config
+from tellsign.image.network_input import NetworkInput
 from tellsign.nn.backbones import PRETRAINED, SCRATCH, check_weights
 from tellsign.nn.resnet import BLOCKS, WIDTHS, Stem, check_sizes
 from tellsign.types import ConfigError
@@ -47,6 +48,11 @@ class CropConfig:
     def input(self) -> GraphInput:
         """The part that the detector needs to run."""
         return GraphInput(size=self.size, max_crops=self.max_crops, fit=self.fit)
+
+    @property
+    def look(self) -> NetworkInput:
+        """What the network takes of an image."""
+        return self.input.look
 
     @property
     def profile(self) -> dict[str, Any]:
@@ -154,6 +160,11 @@ class Dct2dConfig:
         if self.is_network:
             return GraphInput(size=self.size, max_crops=self.max_crops)
         return DescriptorInput(crop=self.size, max_crops=self.max_crops, descriptor="dct2d")
+
+    @property
+    def look(self) -> NetworkInput:
+        """What cnn takes of an image."""
+        return NetworkInput(self.size, self.max_crops)
 
     @property
     def crop(self) -> int:

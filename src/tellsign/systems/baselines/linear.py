@@ -102,7 +102,7 @@ def _ridge(z: FloatArray, labels: NDArray[np.integer[Any]], l2: float) -> tuple[
 
     # Scikit-learn adds up what is averaged here.
     estimator = Ridge(alpha=l2 * len(z)).fit(z, 2.0 * labels - 1)
-    return estimator.coef_.astype(np.float64), np.float64(estimator.intercept_)
+    return estimator.coef_.astype(np.float64), np.asarray(estimator.intercept_, dtype=np.float64)
 
 
 def _logistic(z: FloatArray, labels: NDArray[np.integer[Any]], l2: float) -> tuple[FloatArray, FloatArray]:
@@ -119,4 +119,4 @@ def _logistic(z: FloatArray, labels: NDArray[np.integer[Any]], l2: float) -> tup
                 f"logistic regression with l2 = {l2:g} found no minimum in {MAX_STEPS} steps; take a "
                 "larger l2"
             ) from error
-    return estimator.coef_[0].astype(np.float64), np.float64(estimator.intercept_[0])
+    return estimator.coef_[0].astype(np.float64), np.asarray(estimator.intercept_[0], dtype=np.float64)

@@ -102,7 +102,7 @@ class NetworkSystem:
         network, config = self._saved(artifact)
         from tellsign.nn.region import RegionScore
 
-        return RegionScore(network, config.input.look).eval()
+        return RegionScore(network, config.look).eval()
 
     def evidence(self, artifact: Path) -> CropEvidence:
         """Where the network looked, and how far that is to be believed.

@@ -139,7 +139,7 @@ def usable_crops(
     options = config.training
     for batch in evaluation_batches(
         manifest,
-        config.input.look,
+        config.look,
         batch_size=options.batch_size,
         workers=options.workers,
         cache=cache_of(run, config),
