@@ -141,7 +141,7 @@ SMALL = {
 STAMPED = ("prnu",)  # these look for what is the same in all fakes, which up-sampling alone does not leave
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
-SLOW = ("sfcl-hcmf",)  # the export of its graph takes a quarter of a minute, and some tests make two
+SLOW = ("sfcl-hcmf", "resynthesis")  # their exports take a quarter of a minute, and some tests make two
 
 
 def marked(names):

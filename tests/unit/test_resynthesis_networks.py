@@ -241,18 +241,16 @@ def test_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
 # the stages of a detector
 
 
-def write_detector(folder, *, prefix="", **options):
+def write_detector(folder, **options):
     torch.manual_seed(5)
     made = residual_network(3, **(SMALL | options)).eval()
-    module = made if not prefix else torch.nn.ModuleDict({prefix: made})
-    artifacts.save(folder, spec={"name": "image", **SPEC}, arrays=network_arrays(module))
+    artifacts.save(folder, spec={"name": "image", **SPEC}, arrays=network_arrays(made))
     return made
 
 
 @pytest.mark.parametrize("options", [{}, {"stem": "plain"}], ids=str)
-@pytest.mark.parametrize("prefix", ["", "network"])
-def test_the_stages_of_a_detector_are_its_own(tmp_path, prefix, options):
-    whole = write_detector(tmp_path / "d", prefix=prefix, **options)
+def test_the_stages_of_a_detector_are_its_own(tmp_path, options):
+    whole = write_detector(tmp_path / "d", **options)
     architecture, _ = detector_network(tmp_path / "d")
     assert architecture == SMALL | options
     config = PerceptualConfig(network="detector", detector=str(tmp_path / "d"), architecture=architecture)
@@ -269,17 +267,16 @@ def test_the_stages_of_a_detector_are_its_own(tmp_path, prefix, options):
 def test_detectors_without_such_a_network_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="no detector in"):
         detector_network(tmp_path / "none")
-    artifacts.save(tmp_path / "d", spec={"name": "n", **SPEC}, arrays=network_arrays(torch.nn.Linear(2, 2)))
-    with pytest.raises(ConfigError, match="expected one residual network of pixels in it, found 0"):
-        detector_network(tmp_path / "d")
-    two = torch.nn.ModuleDict({"a": residual_network(3, **SMALL), "b": residual_network(3, **SMALL)})
-    artifacts.save(tmp_path / "two", spec={"name": "n", **SPEC}, arrays=network_arrays(two))
-    with pytest.raises(ConfigError, match="found 2"):
-        detector_network(tmp_path / "two")
-    residual = residual_network(64, **SMALL)
-    artifacts.save(tmp_path / "maps", spec={"name": "n", **SPEC}, arrays=network_arrays(residual))
-    with pytest.raises(ConfigError, match="found 0"):
-        detector_network(tmp_path / "maps")
+    others = {
+        "linear": torch.nn.Linear(2, 2),
+        "of residuals": torch.nn.ModuleDict({"pixel": residual_network(3, **SMALL)}),
+        "of maps": residual_network(64, **SMALL),
+    }
+    for name, module in others.items():
+        spec = {"name": name, "system": name, **SPEC}
+        artifacts.save(tmp_path / name, spec=spec, arrays=network_arrays(module))
+        with pytest.raises(ConfigError, match=f"is '{name}': its network is no residual network"):
+            detector_network(tmp_path / name)
 
 
 # residuals, and tiles
@@ -296,6 +293,14 @@ def test_residuals_are_those_of_the_middle():
         ours, theirs = (made.perceptual(one)[stage - 1] for one in (restored, inside))
         torch.testing.assert_close(whole[stage], (ours - theirs).abs())
     assert list(made(picture, (2,))) == [2]
+
+
+def test_residuals_are_not_those_of_rounding():
+    made = residuals(n_stages=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = made(images(), (0, 1))
+    for stage, values in made(images(), (0, 1)).items():
+        assert torch.equal(mixed[stage], values)
 
 
 def test_a_stage_that_is_not_there_is_named():

@@ -48,7 +48,7 @@ class NetworkConfig:
 
     features: int = 64  # channels between blocks
     growth: int = 64  # channels that each layer of a block adds
-    blocks: int = 16
+    blocks: int = 16  # one after the other, all of them fused at the end
     layers: int = 8  # of a block
     weights: str = SCRATCH  # of a re-synthesiser that is trained already: a .safetensors file; no first phase
 

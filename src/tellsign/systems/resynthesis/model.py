@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tellsign.engine.scores import log_odds
 from tellsign.features.residual import FACTOR, downsampled, residual, whole_cells
+from tellsign.nn.autocast import without_autocast
 from tellsign.nn.backbones import SCRATCH
 from tellsign.nn.fusion import fused
 from tellsign.nn.resnet import residual_network
@@ -62,23 +63,27 @@ class Residuals(nn.Module):
     def forward(self, images: Tensor, stages: Sequence[int]) -> dict[int, Tensor]:
         """Residuals of stages, of the largest part in the middle whose sides are multiples of 16 pixels.
 
+        In float32, whatever autocast is set to.
+
         Args:    images: (B, 3, H, W) in [0, 1].
                  stages: 0 for pixels, 1 to 5.
         Returns: stage → (B, C, h, w).
         Raises:  TooSmallError: a side is shorter than 16 pixels. ConfigError: there is no such stage.
         """
         images = whole_cells(images, MULTIPLE)
-        restored = self.restored(images)
         wanted = [stage for stage in stages if stage]
         _check_stages(self.perceptual, wanted)
         found = {}
-        if wanted and self.perceptual is not None:
-            pairs = zip(*(self.perceptual(one, max(wanted)) for one in (restored, images)), strict=True)
-            for stage, (ours, theirs) in enumerate(pairs, 1):
-                if stage in wanted:
-                    found[stage] = residual(ours, theirs)
-        if 0 in stages:
-            found[0] = residual(restored, images)
+        # With 8 bits of mantissa a residual would be that of rounding.
+        with without_autocast(images.device):
+            restored = self.restored(images)
+            if 0 in stages:
+                found[0] = residual(restored, images)
+            if wanted and self.perceptual is not None:
+                pairs = zip(*(self.perceptual(one, max(wanted)) for one in (restored, images)), strict=True)
+                for stage, (ours, theirs) in enumerate(pairs, 1):
+                    if stage in wanted:
+                        found[stage] = residual(ours, theirs)
         return {stage: found[stage] for stage in stages}
 
 

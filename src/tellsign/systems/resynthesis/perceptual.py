@@ -224,7 +224,7 @@ def _detector_state(config: PerceptualConfig, weights: str) -> dict[str, Tensor]
 def detector_network(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The residual network of a detector that was trained here.
 
-    Args:    folder: of the detector: one whose network is that of `tellsign.nn.resnet`, and sees pixels.
+    Args:    folder: of the detector, whose network is one of `tellsign.nn.resnet` and sees pixels.
     Returns: its architecture, and its state.
     Raises:  ConfigError: there is no detector, or it holds no such network.
     """
@@ -237,19 +237,14 @@ def detector_network(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         state = network_state(artifact)
     except ArtifactError as error:
         raise ConfigError(f"[config.perceptual] detector: no detector in {str(folder)!a}: {error}") from error
-    first, fits = "conv1.0.weight", []
-    for name, tensor in state.items():
-        if name.endswith((f".{first}", ".conv1.weight")) or name in {first, "conv1.weight"}:
-            prefix = name.removesuffix(first).removesuffix("conv1.weight")
-            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            if "layer4.0.conv3.weight" in own and "fc.weight" in own and tensor.shape[1] == 3:
-                fits.append((architecture_of(own), own))
-    if len(fits) != 1:
+    first = state.get("conv1.0.weight", state.get("conv1.weight"))
+    if first is None or first.shape[1] != 3 or not {"layer4.0.conv3.weight", "fc.weight"} <= state.keys():
         raise ConfigError(
-            f"[config.perceptual] detector = {str(folder)!a}: expected one residual network of pixels in it, "
-            f'found {len(fits)}; name a detector of plain images (system = "image")'
+            f"[config.perceptual] detector = {str(folder)!a} is {artifact.spec.get('system')!r}: its network "
+            "is no residual network that sees the pixels themselves; name a detector of plain images (system "
+            '= "image")'
         )
-    return fits[0]
+    return architecture_of(state), state
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
