@@ -52,6 +52,7 @@ def test_every_name_has_a_title_and_a_function() -> None:
         "cae-net-options",
         *(f"sfcl-table{n}" for n in (1, 2, 3, 4)),
         *(f"sfcl-{name}" for name in ("sida", "dct-heatmap", "sida-plot")),
+        *(f"resynthesis-{name}" for name in ("table1", "table2", "table3", "fig6")),
     }
     for name, (title, target) in REGISTRY.items():
         assert title, name

@@ -267,7 +267,7 @@ def reproduce(
     others: Annotated[
         Path | None,
         typer.Option(
-            help="A manifest of other sources, for cae-net-robustness, sfcl-table2 and sfcl-sida."
+            help="A manifest of other sources, for cae-net-robustness, sfcl-table2, sfcl-sida, resynthesis-*."
         ),
     ] = None,
     seed: options.Seed = 0,

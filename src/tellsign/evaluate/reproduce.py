@@ -34,6 +34,9 @@ _DRAWING = (
 _AE = "tellsign.evaluate.upconv_autoencoder"
 _GANS = "tellsign.evaluate.upconv_gans"
 _TRAINING = (_CAE, _SFCL, _AE, _GANS)  # whose output, but for those, is a folder of trainings
+_RESYNTHESIS = "tellsign.evaluate.resynthesis"
+_DRAWING = (_FIGURES, f"{_SFCL}.figures")  # which draw what needs no training
+_TRAINING = (_CAE, _SFCL, _RESYNTHESIS)  # whose output, but for those, is a folder of trainings
 N_REPEATS = 10  # random splits, where nothing else is asked for
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
@@ -87,6 +90,10 @@ REGISTRY = {
     "sfcl-sida": ("SIDA alone: perturbations, other sources and sizes", f"{_SFCL}.sida:sida"),
     "sfcl-dct-heatmap": ("cosine spectra of an image and of its blocks", f"{_SFCL}.figures:dct_heatmap"),
     "sfcl-sida-plot": ("SIDA's curves of reals and of fakes", f"{_SFCL}.figures:sida_plot"),
+    "resynthesis-table1": ("CelebA-HQ: within and across generators", f"{_RESYNTHESIS}.tables:table1"),
+    "resynthesis-table2": ("the same detectors on FFHQ", f"{_RESYNTHESIS}.tables:table2"),
+    "resynthesis-table3": ("LSUN: bedrooms and churches", f"{_RESYNTHESIS}.tables:table3"),
+    "resynthesis-fig6": ("a generator that none was trained on", f"{_RESYNTHESIS}.tables:fig6"),
 }
 _LOOK_AT_OTHERS = ("cae-net-robustness", "sfcl-table2", "sfcl-sida")
 _WITHOUT_NETWORK = ("sfcl-sida",)  # of those that train
@@ -94,6 +101,9 @@ _NO_USE = {  # figure → what it is not made from
     "sfcl-dct-heatmap": ("manifest", "features", "samples", "repeats"),
     "sfcl-sida-plot": ("features", "image", "repeats"),
 }
+_TESTING = (*(f"resynthesis-table{n}" for n in (1, 2, 3)), "resynthesis-fig6")  # detectors that are there
+_LOOK_AT_OTHERS = ("cae-net-robustness", "sfcl-table2", "sfcl-sida", *_TESTING)
+_WITHOUT_NETWORK = ("sfcl-sida", *_TESTING)  # of those that train, or look at what was trained
 _TRAIN_EXTRA = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn", "torch": "torch", "timm": "timm"}
 
 
@@ -227,6 +237,12 @@ def reproduce(
     given |= {"repeats": repeats, "config": config, "others": others}
     if useless := [option for option in idle if given[option] is not None]:
         raise ConfigError(f"{name} has no use for {', '.join(useless)}; leave out what would do nothing")
+    idle: dict[str, Any] = {"features": features, "image": image, "repeats": repeats} if trains else {}
+    idle |= {} if name in _LOOK_AT_OTHERS else {"others": others}
+    idle |= {"config": config} if name in _WITHOUT_NETWORK else {}
+    idle |= {"samples": samples} if name in _TESTING else {}
+    if given := [option for option, value in idle.items() if value is not None]:
+        raise ConfigError(f"{name} has no use for {', '.join(given)}; leave out what would do nothing")
     if out is not None and not trains and not draws:
         raise ConfigError(
             f"{name} draws no picture that could be written to {printable(str(out))}; use --json"
