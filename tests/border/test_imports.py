@@ -103,6 +103,9 @@ def test_everything_that_runs_runs_without_the_train_extra(
     save(natural(1, 300, 300), tmp_path / "a.png")
     assert tellsign("scan", tmp_path / "a.png", "-o", tmp_path / "rows.parquet", env=env).code == 0
     assert tellsign("models", "--json", env=env).code == 0
+    distance = tellsign("generators", "distance", manifest, manifest, "--picture", page, "--json", env=env)
+    assert distance.code == 0, distance.messages
+    assert json.loads(distance.text)["cloaking"]["value"] is not None
 
 
 def test_what_learns_names_the_extra(tmp_path: Path, without_train_extra: dict[str, str]) -> None:

@@ -111,7 +111,7 @@ def test_what_can_not_be_made_is_refused(options, error, match):
     ("images", "match"),
     [
         (torch.rand(2, 3, 64, 64), "32, 32"),
-        (torch.rand(2, 3, 32, 30), "32, 32"),
+        (torch.rand(2, 3, 32, 30), "not square"),
         (torch.rand(2, 2, 32, 32), "colour"),
         (torch.full((2, 3, 32, 32), 0.5), "constant"),
         (torch.rand(2, 3, 32, 32) - 1, "outside"),

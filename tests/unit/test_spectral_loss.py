@@ -250,6 +250,8 @@ def test_real_images_of_several_sizes_are_refused(reals):
 @pytest.mark.parametrize(
     ("images", "error", "match"),
     [
+        (np.zeros((2, 3, 32, 32)), ImageError, "from_numpy"),
+        ([torch.rand(2, 3, 32, 32), torch.zeros(2)], ImageError, "found list"),
         (torch.rand(2, 3, 32, 30), ImageError, "not square"),
         (torch.rand(2, 3, 6, 6), TooSmallError, "7 x 7"),
         (torch.rand(2, 3, 2, 2), TooSmallError, "7 x 7"),

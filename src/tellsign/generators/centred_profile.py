@@ -62,7 +62,7 @@ def centred_profile(images: Array) -> Array:
 
     Example:
         >>> centred_profile(np.eye(4)[None]).round(2)
-        array([[1.  , 0.39, 0.49]])
+        array([[1.  , 0.13, 0.  ]])
     """
     x: Any = images
     xp = namespace(x)

@@ -35,6 +35,11 @@ def luma(images: Tensor, value_range: Range | None) -> Tensor:
     Raises:  ImageError: the images have another shape or type, are not square, are not finite, leave the
                  range, or one is constant and so has no spectrum.
     """
+    if not isinstance(images, torch.Tensor):
+        raise ImageError(
+            f"expected a tensor of images, found {type(images).__name__}: take the images out of what a "
+            "loader gives, and make tensors of NumPy arrays with torch.from_numpy"
+        )
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise ImageError(
             f"expected images of shape (B, 3, H, W) or (B, 1, H, W), found {tuple(images.shape)}: colour "

@@ -80,13 +80,14 @@ class SpectralDiscriminator(nn.Module):
         Returns: (B, K), of the type of the layers' weights.
         Raises:  ImageError: as for `forward`.
         """
-        if images.shape[-2:] != (self.size, self.size):
+        plane = luma(images, self.value_range)
+        if len(plane[0]) != self.size:
             raise ImageError(
                 f"images of shape {tuple(images.shape)}, expected (B, 3, {self.size}, {self.size}): the "
                 "discriminator was made for that size"
             )
-        with torch.autocast(images.device.type, enabled=False):
-            found = centred_profile(luma(images, self.value_range))
+        with torch.autocast(plane.device.type, enabled=False):
+            found = centred_profile(plane)
         return found.to(next(self.parameters()).dtype)
 
 

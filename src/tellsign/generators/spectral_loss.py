@@ -166,7 +166,7 @@ class SpectralLoss(torch.nn.Module):
         target = self.target.to(found)
         clamped = found.clamp(CLAMP, 1 - CLAMP)
         # Autocast would refuse the cross-entropy.
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(found.device.type, enabled=False):
             bce = functional.binary_cross_entropy(clamped, target.expand_as(clamped))
         return SpectralTerms(bce, bce - self.entropy.to(found))
 
@@ -178,15 +178,14 @@ def scaled_profiles(images: Tensor, value_range: Range | None) -> Tensor:
     Returns: (B, K) float32 or float64, with the gradient of the images.
     Raises:  ImageError: as for `luma`. TooSmallError: the images are too small.
     """
-    # Outside of autocast, which would take halves for the weighted sum of the channels.
-    with torch.autocast(images.device.type, enabled=False):
-        plane = luma(images, value_range)
-        height, width = plane.shape[1:]
-        if min(height, width) < 4 or n_rings(height, width) < MIN_RINGS:
-            raise TooSmallError(
-                f"images of {height} x {width} pixels have fewer than {MIN_RINGS} rings in their spectrum: "
-                "take images of 7 x 7 pixels or more"
-            )
+    plane = luma(images, value_range)
+    height, width = plane.shape[1:]
+    if height < 4 or n_rings(height, width) < MIN_RINGS:
+        raise TooSmallError(
+            f"images of {height} x {width} pixels have fewer than {MIN_RINGS} rings in their spectrum: "
+            "take images of 7 x 7 pixels or more"
+        )
+    with torch.autocast(plane.device.type, enabled=False):
         return profile(plane, preset="official", normalise="minmax")
 
 
