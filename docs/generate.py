@@ -62,6 +62,9 @@ def configuration() -> str:
     from tellsign.evaluate.benchmark import config as benchmark
     from tellsign.systems.baselines import config as baselines
     from tellsign.systems.baselines.prnu import PrnuConfig
+    from tellsign.generators.autoencoder import AutoEncoderConfig
+    from tellsign.generators.config import GeneratorConfig
+    from tellsign.generators.gan import GanConfig
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.resynthesis import config as resynthesis
     from tellsign.systems.sfcl_hcmf import config as sfcl
@@ -100,6 +103,9 @@ def configuration() -> str:
         ('[config.joint] with system = "resynthesis"', resynthesis.JointConfig),
         ('[config] with system = "prnu"', PrnuConfig),
         ("[config.training] of networks", TrainingConfig),
+        ("Generators: the file", GeneratorConfig),
+        ('Generators: [network] with kind = "gan"', GanConfig),
+        ('Generators: [network] with kind = "autoencoder"', AutoEncoderConfig),
         ("Benchmark", benchmark.BenchmarkConfig),
         ("Benchmark: [[detector]]", benchmark.DetectorConfig),
         ("Benchmark: [data.NAME]", benchmark.DataConfig),
