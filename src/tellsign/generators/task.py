@@ -26,6 +26,7 @@ from tellsign.generators.progress import FOLDER, measured, reference, write_grid
 from tellsign.generators.reals import batches_of, real_images
 from tellsign.generators.spectral_loss import SpectralLoss
 from tellsign.generators.step import Gan, learn
+from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +142,8 @@ def new_task(setting: Setting, at: Process) -> Task:
 def _optimiser(network: nn.Module, config: GeneratorConfig) -> torch.optim.Optimizer:
     training = config.training
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ConfigError("the generator has no parameter that is trained: found none with requires_grad")
     betas: Any = (config.beta1, config.beta2)
     rate, decay = training.learning_rate, training.weight_decay
     return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)

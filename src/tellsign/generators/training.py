@@ -118,7 +118,7 @@ def networks(config: GeneratorConfig, source: Source | None = None) -> nn.Module
         torch.default_generator.manual_seed(config.seed)
         found: dict[str, nn.Module] = {}
         if source is not None:
-            found["generator"] = copy.deepcopy(source.network).requires_grad_(True)
+            found["generator"] = copy.deepcopy(source.network)
         elif config.kind == "autoencoder":
             found["generator"] = AutoEncoder(network)
         else:
