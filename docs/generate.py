@@ -60,11 +60,11 @@ def configuration() -> str:
     from tellsign.calibration import CalibrationConfig
     from tellsign.engine.config import TrainingConfig
     from tellsign.evaluate.benchmark import config as benchmark
-    from tellsign.systems.baselines import config as baselines
-    from tellsign.systems.baselines.prnu import PrnuConfig
     from tellsign.generators.autoencoder import AutoEncoderConfig
     from tellsign.generators.config import GeneratorConfig
     from tellsign.generators.gan import GanConfig
+    from tellsign.systems.baselines import config as baselines
+    from tellsign.systems.baselines.prnu import PrnuConfig
     from tellsign.systems.cae_net.config import BranchConfig, CaeNetConfig
     from tellsign.systems.resynthesis import config as resynthesis
     from tellsign.systems.sfcl_hcmf import config as sfcl

@@ -117,7 +117,7 @@ def test_an_image_does_not_depend_on_its_neighbours(tmp_path):
 def test_what_cannot_be_scored_is_refused_as_by_the_detector(tmp_path):
     folder = write_detector(tmp_path / "toy")
     module = SpectrumSystem().module(folder)
-    with pytest.raises(TooSmallError, match="at least 32 × 32"):
+    with pytest.raises(TooSmallError, match="smaller than the 32 × 32"):
         module(torch.zeros(1, 3, 31, 40))
     for shape in ((3, 32, 32), (1, 1, 32, 32)):
         with pytest.raises(ImageError, match=r"\(B, 3, H, W\)"):

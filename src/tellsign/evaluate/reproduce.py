@@ -26,17 +26,11 @@ _TABLES = "tellsign.evaluate.upconv_tables"
 _FIGURES = "tellsign.evaluate.upconv_figures"
 _CAE = "tellsign.evaluate.cae_net"
 _SFCL = "tellsign.evaluate.sfcl_hcmf"
-_DRAWING = (
-    _FIGURES,
-    f"{_SFCL}.figures",
-    "tellsign.evaluate.upconv_autoencoder:theory",
-)  # which draw what needs no training
 _AE = "tellsign.evaluate.upconv_autoencoder"
 _GANS = "tellsign.evaluate.upconv_gans"
-_TRAINING = (_CAE, _SFCL, _AE, _GANS)  # whose output, but for those, is a folder of trainings
 _RESYNTHESIS = "tellsign.evaluate.resynthesis"
-_DRAWING = (_FIGURES, f"{_SFCL}.figures")  # which draw what needs no training
-_TRAINING = (_CAE, _SFCL, _RESYNTHESIS)  # whose output, but for those, is a folder of trainings
+_DRAWING = (_FIGURES, f"{_SFCL}.figures", f"{_AE}:theory")  # which draw what needs no training
+_TRAINING = (_CAE, _SFCL, _AE, _GANS, _RESYNTHESIS)  # whose output, but for those, is a folder of trainings
 N_REPEATS = 10  # random splits, where nothing else is asked for
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
@@ -95,8 +89,6 @@ REGISTRY = {
     "resynthesis-table3": ("LSUN: bedrooms and churches", f"{_RESYNTHESIS}.tables:table3"),
     "resynthesis-fig6": ("a generator that none was trained on", f"{_RESYNTHESIS}.tables:fig6"),
 }
-_LOOK_AT_OTHERS = ("cae-net-robustness", "sfcl-table2", "sfcl-sida")
-_WITHOUT_NETWORK = ("sfcl-sida",)  # of those that train
 _NO_USE = {  # figure → what it is not made from
     "sfcl-dct-heatmap": ("manifest", "features", "samples", "repeats"),
     "sfcl-sida-plot": ("features", "image", "repeats"),
@@ -233,16 +225,11 @@ def reproduce(
     idle: tuple[str, ...] = ("features", "image", "repeats") if trains else _NO_USE.get(name, ())
     idle += () if name in _LOOK_AT_OTHERS else ("others",)
     idle += ("config",) if name in _WITHOUT_NETWORK else ()
+    idle += ("samples",) if name in _TESTING else ()
     given: dict[str, Any] = {"manifest": manifest, "features": features, "image": image, "samples": samples}
     given |= {"repeats": repeats, "config": config, "others": others}
     if useless := [option for option in idle if given[option] is not None]:
         raise ConfigError(f"{name} has no use for {', '.join(useless)}; leave out what would do nothing")
-    idle: dict[str, Any] = {"features": features, "image": image, "repeats": repeats} if trains else {}
-    idle |= {} if name in _LOOK_AT_OTHERS else {"others": others}
-    idle |= {"config": config} if name in _WITHOUT_NETWORK else {}
-    idle |= {"samples": samples} if name in _TESTING else {}
-    if given := [option for option, value in idle.items() if value is not None]:
-        raise ConfigError(f"{name} has no use for {', '.join(given)}; leave out what would do nothing")
     if out is not None and not trains and not draws:
         raise ConfigError(
             f"{name} draws no picture that could be written to {printable(str(out))}; use --json"

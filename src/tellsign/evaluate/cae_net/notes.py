@@ -42,7 +42,7 @@ def scheduled(config: CaeNetConfig) -> str:
     if len(set(epochs.values())) == 1:
         words = str(next(iter(epochs.values())))
     if config.strategy != MULTISTAGE:
-        return f"strategy {config.strategy}, epochs: {words}"
+        return f"strategy {config.strategy}, {words} epochs"
     return (
         f"strategy {config.strategy}, reals {config.reals}, epochs in each of {config.stages} stages: {words}"
     )

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from tellsign.detectors import from_artifact
-from tellsign.detectors.preprocessing import DescriptorInput, crop_corners
+from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.features.dct import log_dct
+from tellsign.nn.region import crops_of
 from tellsign.types import ImageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,5 @@ class LinearModule(torch.nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
-        corners, (height, width) = crop_corners(*images.shape[2:], self.input)
-        crops = [images[:, :, top : top + height, left : left + width] for top, left in corners]
-        pixels = torch.stack(crops, dim=1).to(self.get_buffer("mean").dtype)
-        return log_dct(pixels).flatten(2).mean(dim=1)
+        crops = crops_of(images, self.input.crop, self.input.max_crops).to(self.get_buffer("mean").dtype)
+        return log_dct(crops).flatten(2).mean(dim=1)
