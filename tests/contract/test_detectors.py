@@ -121,16 +121,21 @@ SMALL = {
     "image": {
         "small": {
             "size": 32,
-            "widths": (8, 8, 16, 16),
+            "widths": (16, 16, 16, 16),
             "blocks": (1, 1, 1, 1),
-            "training": BRIEF | {"epochs": 24, "learning_rate": 6e-3},
+            "training": BRIEF | {"epochs": 40, "learning_rate": 6e-3},
         },
     },
     "fft2d": {
         "small": {"size": 32, "backbone": "test_resnet", "weights": "scratch", "training": BRIEF},
     },
     "gramnet": {
-        "small": {"size": 32, "backbone": "test_resnet", "weights": "scratch", "training": BRIEF},
+        "small": {
+            "size": 32,
+            "backbone": "test_resnet",
+            "weights": "scratch",
+            "training": BRIEF | {"epochs": 24, "learning_rate": 6e-3},
+        },
     },
     "dct2d": {
         "logistic": {"classifier": "logistic", "size": 32},

@@ -76,6 +76,8 @@ class ImageConfig(CropConfig):
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
         check_sizes(self.widths, self.blocks, self.stem)
+        for name in ("widths", "blocks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class Dct2dConfig:
             raise ConfigError(f"channels is a list of four numbers, one a convolution, found {given!r}")
         for channels in given:
             check_whole("each of channels", channels, 1)
+        object.__setattr__(self, "channels", tuple(given))
         object.__setattr__(self, "training", training_config(self.training))
         _ = self.input  # checks the rest
 
