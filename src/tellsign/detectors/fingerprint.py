@@ -202,7 +202,8 @@ class FingerprintDetector:
             )
         n_images, n_tiles = residuals.shape[:2]
         flat = correlations(residuals.reshape(-1, *residuals.shape[2:]), self.fingerprints)
-        return flat.reshape(n_images, n_tiles, len(self.sources)).mean(axis=1)
+        means: FloatArray = flat.reshape(n_images, n_tiles, len(self.sources)).mean(axis=1)
+        return means
 
 
 def _named(source: str) -> str:

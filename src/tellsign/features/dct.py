@@ -59,7 +59,9 @@ def cosines(n: int) -> NDArray[np.float64]:
         array([[ 0.7071,  0.7071],
                [ 0.7071, -0.7071]])
     """
-    basis = np.cos(np.pi / n * np.outer(np.arange(n), np.arange(n) + 0.5)) * np.sqrt(2 / n)
+    basis: NDArray[np.float64] = np.cos(np.pi / n * np.outer(np.arange(n), np.arange(n) + 0.5)) * np.sqrt(
+        2 / n
+    )
     basis[0] /= np.sqrt(2)
     basis.flags.writeable = False
     return basis

@@ -153,7 +153,8 @@ def correlations(residuals: FloatArray, fingerprints: FloatArray) -> FloatArray:
     # One product after another: a sum over a batch would be rounded as its size says.
     found = np.array([[np.dot(row, other) for other in own] for row in rows]).reshape(len(rows), len(own))
     norms = np.outer(*(np.sqrt([np.dot(row, row) for row in several]) for several in (rows, own)))
-    return np.divide(found, norms, out=np.zeros_like(found), where=norms > 0)
+    ratios: FloatArray = np.divide(found, norms, out=np.zeros_like(found), where=norms > 0)
+    return ratios
 
 
 def without_lattice_means(plane: FloatArray) -> FloatArray:
@@ -232,7 +233,7 @@ def saturated(levels: FloatArray) -> NDArray[np.bool_]:
     Returns: same shape; none where the brightest has 250 or less.
     """
     brightest = levels.max(axis=(-2, -1), keepdims=True)
-    at_top = (levels == brightest) & (brightest > SATURATED)
+    at_top: NDArray[np.bool_] = (levels == brightest) & (brightest > SATURATED)
     if not at_top.any():
         return at_top
     padded = np.pad(at_top, [(0, 0), (1, 1), (1, 1)])
@@ -262,7 +263,8 @@ def _attenuated(level: Details, variance: float) -> Details:
 
 
 def _grey(planes: FloatArray) -> FloatArray:
-    return GREY[0] * planes[0] + GREY[1] * planes[1] + GREY[2] * planes[2]
+    grey: FloatArray = GREY[0] * planes[0] + GREY[1] * planes[1] + GREY[2] * planes[2]
+    return grey
 
 
 def _least_window_mean(power: FloatArray) -> FloatArray:

@@ -116,7 +116,9 @@ def frechet_distance(a: FloatArray, b: FloatArray) -> float:
         raise ConfigError(f"a covariance needs 2 images or more, found {len(a)} and {len(b)}")
     # S = R'R, and the trace of (S1 S2)^(1/2) is the sum of the singular values of R1 R2': no root of a
     # matrix, which loses half of the digits where S is singular.
-    roots = [np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b)]
+    roots: list[FloatArray] = [
+        np.asarray(np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r")) for x in (a, b)
+    ]
     shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     means = float(((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum())
     return max(0.0, means + float(sum((root**2).sum() for root in roots)) - 2 * float(shared))

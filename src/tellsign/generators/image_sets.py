@@ -121,7 +121,7 @@ def both_profiles(
 def _first_side(images: Manifest) -> int:
     for sample in images:
         try:
-            return min(picture(sample).array.shape[1:])
+            return int(min(picture(sample).array.shape[1:]))
         except ImageError:  # counted when all are read
             continue
     return SMALLEST

@@ -72,7 +72,7 @@ class SpectralDiscriminator(nn.Module):
         logits: Tensor = self.layers(self.profiles(images)).squeeze(1)
         return logits
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def profiles(self, images: Tensor) -> Tensor:
         """What the layers look at.
 

@@ -136,9 +136,10 @@ class SpectralLoss(torch.nn.Module):
     def entropy(self) -> Tensor:
         """() the least value that the cross-entropy can take, where a profile equals the real one."""
         target = self.target
-        return (torch.special.entr(target) + torch.special.entr(1 - target)).mean()
+        found: Tensor = (torch.special.entr(target) + torch.special.entr(1 - target)).mean()
+        return found
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, images: Tensor) -> Tensor:
         """λ times the cross-entropy, to be added to a generator's loss.
 
@@ -147,9 +148,10 @@ class SpectralLoss(torch.nn.Module):
         Raises:  ImageError: the images are not square, of another size than the real ones, not finite,
                  constant, or leave the range. TooSmallError: they are too small for a profile.
         """
-        return self.weight * self.terms(images).bce
+        loss: Tensor = self.weight * self.terms(images).bce
+        return loss
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def terms(self, images: Tensor) -> SpectralTerms:
         """What to log: the cross-entropy has a floor, the Kullback-Leibler part goes down to 0.
 

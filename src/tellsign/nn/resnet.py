@@ -54,8 +54,8 @@ def residual_network(
     check_whole("channels", channels, 1)
     check_whole("classes", classes, 1)
     check_sizes(widths, blocks, stem)
-    network = ResNet(
-        Bottleneck,
+    network: Any = ResNet(
+        Bottleneck,  # type: ignore[arg-type]  # annotated as an instance, used as a class
         tuple(blocks),
         num_classes=classes,
         in_chans=channels,

@@ -165,7 +165,8 @@ def _band(size: int, band: Band) -> Tensor:
     """(S, S) of 1 where a band lies and of 0 elsewhere, the zero frequency at the top left."""
     inner, outer = (_square(size, limits) for limits in (INNER, OUTER))
     shifted = {"all": torch.ones(size, size), "low": inner, "middle": outer * (1 - inner), "high": 1 - outer}
-    return torch.fft.ifftshift(shifted[band])
+    weights: Tensor = torch.fft.ifftshift(shifted[band])
+    return weights
 
 
 def _square(size: int, limits: tuple[int, int]) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tellsign import artifacts
 from tellsign.data.manifest import require_both_classes
+from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.detectors.rows import examples
 from tellsign.detectors.vector import class_bands
 from tellsign.systems.baselines.statistics import coefficient_statistics
@@ -53,7 +54,9 @@ def write_linear(
     """
     artifacts.check_target(out)
     require_both_classes(train, "training")
-    found = examples(train, config.input, say=say)
+    look = config.input
+    assert isinstance(look, DescriptorInput)
+    found = examples(train, look, say=say)
     artifacts.save(
         out,
         spec={

@@ -38,7 +38,7 @@ class NetworkSystem:
 
     name: str
     config_class: Any
-    requires = ("torch", "timm", "onnx", "onnxscript")  # what `fit` imports
+    requires: tuple[str, ...] = ("torch", "timm", "onnx", "onnxscript")  # what `fit` imports
     trains_together = True  # several processes of torchrun call `fit` at once
     sees_pixels = True  # a place in the network's maps is one in the picture, and no frequency
 

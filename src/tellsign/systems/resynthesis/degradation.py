@@ -58,4 +58,5 @@ def _drawn(kind: str, shape: torch.Size, seed: int) -> Tensor:
     if kind == "noise":
         return torch.randn(3, *shape, generator=generator)
     share = LEAST_GREY + (MOST_GREY - LEAST_GREY) * share
-    return (torch.rand(1, *shape, generator=generator) < share).float()
+    grey: Tensor = torch.rand(1, *shape, generator=generator) < share
+    return grey.float()

@@ -64,7 +64,8 @@ class Vgg19(nn.Module):
 
     def forward(self, images: Tensor, last: int) -> list[Tensor]:
         """(B, 3, H, W) → the maps of the stages up to the last, the first one first."""
-        maps, x = [], images
+        maps: list[Tensor] = []
+        x = images
         for number, layer in enumerate(self.features, 1):
             if len(maps) == last:
                 break

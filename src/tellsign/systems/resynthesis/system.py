@@ -169,8 +169,9 @@ def trained(
     network: Any = residuals.resynthesiser
     common: Any = {"run": run, "seed": seed, "say": say}
     if config.network.weights == SCRATCH:
-        reals = (part.filter(label=REAL) for part in (train, valid))
-        report["reconstruction"] = dict(trained_resynthesiser(network, *reals, config, **common).best)
+        reals, held_out = (part.filter(label=REAL) for part in (train, valid))
+        restored = trained_resynthesiser(network, reals, held_out, config, **common)
+        report["reconstruction"] = dict(restored.best)
     else:
         report["reconstruction"] = real_quality(network, valid.filter(label=REAL), config, run=run)
     examples = example_crops(train, config, left_out=LeftOut.of(config.training), run=run)

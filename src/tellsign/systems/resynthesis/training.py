@@ -163,14 +163,15 @@ def chosen_fusion(
     rows = np.flatnonzero(np.isfinite(found).all(axis=1))
     if not len(rows):
         raise ManifestError(f"none of {len(valid)} validation images can be used")
-    parts, labels = found[rows], np.array(valid.labels)[rows]
+    parts: FloatArray = found[rows]
+    labels = np.array(valid.labels)[rows]
     weights, fitted = tuple(config.fusion_weights), {}
     if config.fusion == "fit":
         groups, images = sources(valid), np.arange(len(rows))
         chosen = fitted_weights(CropScores(parts, images, rows), labels, [groups[row] for row in rows])
         weights = chosen.weights
         fitted = {"fitted": {"n": chosen.n, "auroc": chosen.auroc, "best_auroc": chosen.best}}
-    columns = {name: parts[:, i] for i, name in enumerate(config.parts)}
+    columns: dict[str, FloatArray] = {name: parts[:, i] for i, name in enumerate(config.parts)}
     columns["fused"] = fused_scores(parts, config.fusion, weights)
     return weights, {
         "kind": config.fusion,
