@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from pictures import write_dataset, write_split_dataset
 
@@ -19,25 +25,68 @@ LARGEST = 800 * 2**20  # bytes of the whole environment
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of a virtual environment with the core install alone."""
-    folder = tmp_path_factory.mktemp("core") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    scripts = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    install = [
-        scripts / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--constraint",
-        ROOT / "constraints.txt",
-        ROOT,
-    ]
-    done = subprocess.run(install, capture_output=True, text=True, check=False, env=clean())
+    """The bin folder of a virtual environment with the core install alone: a wheel and what it requires.
+
+    The wheel is built and installed by pip; what it requires is what pip installed beside these tests, for to
+    fetch and unpack it again would take a minute.
+    """
+    folder = tmp_path_factory.mktemp("core")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    scripts = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    build = ("wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    if Version(metadata.version("setuptools")) >= Version("77"):  # pyproject.toml's; otherwise pip fetches it
+        build = (*build, "--no-build-isolation")
+    done = pip(*build)
     if done.returncode and "No matching distribution" in done.stderr and "from versions: none" in done.stderr:
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("tellsign-*.whl")
+    done = pip("--python", scripts / "python", "install", "--no-deps", "--no-index", wheel)
+    assert done.returncode == 0, done.stderr
+    (packages,) = {path.parent for path in (folder / "venv").rglob("tellsign-*.dist-info")}
+    (own,) = metadata.distributions(name="tellsign", path=[str(packages)])
+    for distribution in required(own, frozenset()):
+        for file in distribution.files or ():
+            if ".." not in file.parts and file.locate().is_file():
+                (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                link(Path(str(file.locate())), packages / file)
     return scripts
+
+
+def pip(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=clean())
+
+
+def required(
+    distribution: metadata.Distribution,
+    extras: frozenset[str],
+    found: set[tuple[str, frozenset[str]]] | None = None,
+) -> Iterator[metadata.Distribution]:
+    """What a distribution with some extras requires, and what that requires; all of it must be here."""
+    found = set() if found is None else found
+    for text in distribution.requires or ():
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in extras or {""}):
+            continue
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if key not in found:
+            found.add(key)
+            needed = metadata.distribution(requirement.name)
+            assert needed.version in requirement.specifier, f"{text}: version {needed.version} is installed"
+            yield needed
+            yield from required(needed, key[1], found)
+
+
+def link(source: Path, to: Path) -> None:
+    """The same file under another name; a copy of it on another disk. Nothing where the name is taken."""
+    if to.exists():
+        return
+    try:
+        to.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, to)
 
 
 def clean() -> dict[str, str]:
