@@ -1,32 +1,29 @@
-"""`tellsign data` as a subprocess: manifests made, split and harmonised; exit codes and messages."""
+"""`tellsign data`: manifests made, split and harmonised; exit codes and messages."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from e2e import command
 from pictures import natural, save, upsampled, write_dataset
 from tellsign import image
 from tellsign.data import Manifest, read, write
 from tellsign.types import FAKE, REAL, Sample
 
-COMMAND = Path(sys.executable).with_name("tellsign")
-pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="the tellsign command is not installed")
+pytestmark = pytest.mark.skipif(not command.SCRIPT.exists(), reason="the tellsign command is not installed")
 
 
-def tellsign(*args, folder, code=0):
+def tellsign(*args, folder, code=0, run=command.inside):
     """What the command wrote on standard error; its exit code and a clean message are checked."""
-    run = subprocess.run([COMMAND, *map(str, args)], capture_output=True, text=True, cwd=folder, check=False)
-    assert run.returncode == code, run.stderr
-    assert "Traceback" not in run.stderr
-    assert run.stdout == "", "tables are written to files, messages to standard error"
-    assert run.stderr
-    return run.stderr
+    done = run(*args, cwd=folder)
+    assert done.code == code, done.messages
+    assert "Traceback" not in done.messages
+    assert done.out == b"", "tables are written to files, messages to standard error"
+    assert done.messages
+    return done.messages
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def folder(tmp_path):
 
 
 def test_from_folders_to_a_harmonised_split(folder):
-    said = tellsign("data", "index", "set", "-o", "m.csv", "--checksums", folder=folder)
+    said = tellsign("data", "index", "set", "-o", "m.csv", "--checksums", folder=folder, run=command.tellsign)
     assert "1 files passed over, e.g. 'set/real/notes.txt'" in said
     assert "4 real     no split set" in said
     assert "wrote 7 rows to m.csv, digest " in said
@@ -54,8 +51,9 @@ def test_from_folders_to_a_harmonised_split(folder):
     assert manifest.digest()[:12] in said
 
     said = tellsign(
-        "data", "harmonise", "m.csv", "-o", "h", "--size", "32", "--quality", "75", folder=folder, code=1
-    )
+        "data", "harmonise", "m.csv", "-o", "h", "--size", "32", "--quality", "75",
+        folder=folder, code=1, run=command.tellsign,
+    )  # fmt: skip
     assert "set/real/small.png: the image has 90 × 20 pixels" in said
     assert "wrote 6 rows to h/manifest.csv" in said
     harmonised = read(folder / "h" / "manifest.csv")
@@ -64,7 +62,7 @@ def test_from_folders_to_a_harmonised_split(folder):
     assert len({(m.format, m.width, m.height, m.jpeg_tables, *m.exif) for m in metas}) == 1
 
     split = ("data", "split", "h/manifest.csv", "-o", "h/split.csv", "--part", "train=0.667", "--part")
-    said = tellsign(*split, "valid=0.333", "--seed", "1", folder=folder)
+    said = tellsign(*split, "valid=0.333", "--seed", "1", folder=folder, run=command.tellsign)
     assert "2 real     train    set" in said
     parts = read(folder / "h" / "split.csv")
     assert Counter((s.split, s.label) for s in parts) == {

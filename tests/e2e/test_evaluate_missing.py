@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command import SCRIPT, tellsign
+from command import SCRIPT, inside, tellsign
 
 from detector import CROP, write_detector
 from pictures import natural, save, upsampled
@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluated(folder: Path, *options: str, code: int):
-    done = tellsign(
+def evaluated(folder: Path, *options: str, code: int, run=inside):
+    done = run(
         "evaluate", "toy", "--data", "data.csv", "--workers", "1", "--resamples", "20", *options, cwd=folder
     )
     assert done.code == code, done.messages
@@ -49,7 +49,7 @@ def test_by_default_it_stops_counts_them_and_keeps_the_predictions(folder: Path,
     assert "2 of 8 samples have no score (75.0% scored)" in said
     assert "0-3.png" in said
     assert len(read(tmp_path / "rows.parquet")) == 8
-    other = evaluated(folder, "--missing", "error", "--json", code=2)
+    other = evaluated(folder, "--missing", "error", "--json", code=2, run=tellsign)
     assert other.out == b""
 
 
@@ -65,6 +65,6 @@ def test_they_are_left_out_or_count_as_wrong(folder: Path) -> None:
 
 
 def test_an_unknown_policy_is_wrong_usage(folder: Path) -> None:
-    done = tellsign("evaluate", "toy", "--data", "data.csv", "--missing", "drop", cwd=folder)
+    done = inside("evaluate", "toy", "--data", "data.csv", "--missing", "drop", cwd=folder)
     assert done.code == 2
     assert "drop" in done.messages

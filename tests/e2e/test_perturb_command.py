@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from e2e.command import SCRIPT, tellsign
+from e2e.command import SCRIPT, inside, tellsign
 from pictures import save, write_dataset
 from tellsign import image
 from tellsign.data import read
@@ -38,7 +38,7 @@ def test_a_file_that_fails_is_named_and_the_others_written(tmp_path):
     source = write_dataset(tmp_path / "set", 2, size=24)
     read(source)[1].path.write_bytes(b"no image")
     options = ("-o", "out", "--perturbation", "noise:10", "--seed", "3")
-    done = tellsign("data", "perturb", "set/manifest.csv", *options, cwd=tmp_path)
+    done = inside("data", "perturb", "set/manifest.csv", *options, cwd=tmp_path)
     assert done.code == 1
     assert "real/0001.png" in done.messages
     assert done.out == b""
@@ -65,7 +65,7 @@ def test_wrong_usage_is_one_message_and_exit_code_2(tmp_path, arguments, message
     write_dataset(tmp_path / "set", 2, size=24)
     save(np.zeros((3, 24, 20), np.float32), tmp_path / "set" / "real" / "0001.png")
     command, *rest = arguments
-    done = tellsign("data", command, "set/manifest.csv", "-o", "out", *rest, cwd=tmp_path)
+    done = inside("data", command, "set/manifest.csv", "-o", "out", *rest, cwd=tmp_path)
     assert done.code == 2
     assert message in " ".join(done.messages.split())
     assert "Traceback" not in done.messages
