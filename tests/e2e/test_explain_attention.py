@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ pytest.importorskip("captum")
 pytest.importorskip("onnxscript")
 
 from detector import write_detector
-from e2e.command import tellsign
+from e2e.command import Finished, inside, tellsign
 from network import write_cae_net
 from pictures import natural, save
 
@@ -58,7 +59,7 @@ def test_maps_and_curves_are_on_the_page(cae_net: Path, picture: Path, tmp_path:
 def test_without_the_option_there_are_the_scores_of_the_branches(
     cae_net: Path, picture: Path, tmp_path: Path
 ) -> None:
-    done = tellsign("explain", picture, "-d", cae_net, "-o", tmp_path / "page.html", env=QUIET)
+    done = inside("explain", picture, "-d", cae_net, "-o", tmp_path / "page.html")
     assert done.code == 0, done.messages
     text = page_of(tmp_path / "page.html")
     assert all(f"score of {name}" in text for name in ("pixels", "bands", "waves"))
@@ -67,33 +68,44 @@ def test_without_the_option_there_are_the_scores_of_the_branches(
 
 def test_too_small_an_image_has_its_reason_alone(cae_net: Path, tmp_path: Path) -> None:
     small = save(natural(1, 40, 90), tmp_path / "small.png")
-    done = tellsign(
-        "explain", small, "-d", cae_net, "--attention", "-o", tmp_path / "page.html", "--json", env=QUIET
-    )
+    done = inside("explain", small, "-d", cae_net, "--attention", "-o", tmp_path / "page.html", "--json")
     assert done.code == 0, done.messages
     assert done.rows[0]["label"] == "uncertain"
     assert "ttention of" not in page_of(tmp_path / "page.html")
 
 
-@pytest.mark.parametrize("missing", ["torch", "captum"])
-def test_what_is_missing_is_named(cae_net: Path, picture: Path, tmp_path: Path, missing: str) -> None:
-    folder = tmp_path / "blocked"
-    folder.mkdir()
-    (folder / f"{missing}.py").write_text(f"raise ModuleNotFoundError('blocked', name={missing!r})\n")
-    env = {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]), **QUIET}
-    done = tellsign("explain", picture, "-d", cae_net, "--attention", "-o", tmp_path / "page.html", env=env)
+def assert_names(missing: str, done: Finished, page: Path) -> None:
     assert done.code == 2
     assert missing in done.messages
     assert "pip install 'tellsign[train]'" in done.messages
     assert "Traceback" not in done.messages
-    assert not (tmp_path / "page.html").exists()
-    if missing == "torch":
-        done = tellsign("explain", picture, "-d", cae_net, "-o", tmp_path / "page.html", env=env)
-        assert done.code == 0, done.messages
+    assert not page.exists()
+
+
+def test_without_pytorch_it_is_named_and_the_rest_is_explained(
+    cae_net: Path, picture: Path, tmp_path: Path
+) -> None:
+    folder, page = tmp_path / "blocked", tmp_path / "page.html"
+    folder.mkdir()
+    (folder / "torch.py").write_text("raise ModuleNotFoundError('blocked', name='torch')\n")
+    env = {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]), **QUIET}
+    arguments = ("explain", picture, "-d", cae_net, "-o", page)
+    assert_names("torch", tellsign(*arguments, "--attention", env=env), page)
+    done = tellsign(*arguments, env=env)
+    assert done.code == 0, done.messages
+
+
+def test_without_captum_it_is_named(
+    cae_net: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("captum", "captum.attr"):
+        monkeypatch.setitem(sys.modules, name, None)
+    page = tmp_path / "page.html"
+    assert_names("captum", inside("explain", picture, "-d", cae_net, "--attention", "-o", page), page)
 
 
 def test_a_detector_without_a_network(picture: Path, tmp_path: Path) -> None:
     detector = write_detector(tmp_path / "stand-in")
-    done = tellsign("explain", picture, "-d", detector, "--attention", "-o", tmp_path / "page.html")
+    done = inside("explain", picture, "-d", detector, "--attention", "-o", tmp_path / "page.html")
     assert done.code == 2
     assert "is no network" in done.messages
