@@ -1,21 +1,17 @@
-"""`tellsign train`, `calibrate` and `models` as subprocesses, from the data to a detector."""
+"""`tellsign train`, `calibrate` and `models`, from the data to a detector."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from e2e import command
 from pictures import write_dataset, write_split_dataset
 from tellsign import artifacts, hub
 from tellsign.data import read
 
-COMMAND = Path(sys.executable).with_name("tellsign")
-pytestmark = pytest.mark.skipif(not COMMAND.exists(), reason="the tellsign command is not installed")
+pytestmark = pytest.mark.skipif(not command.SCRIPT.exists(), reason="the tellsign command is not installed")
 
 TOML = """
 system = "spectrum"
@@ -33,18 +29,19 @@ domain_quantile = 0.5
 
 
 def tellsign(*args, folder, code=0, env=None):
-    """Standard output and standard error."""
-    run = subprocess.run(
-        [COMMAND, *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=False,
-        env=os.environ | (env or {}),
-    )
-    assert run.returncode == code, run.stderr
-    assert "Traceback" not in run.stderr
-    return run.stdout, run.stderr
+    """Standard output and standard error of a process."""
+    return checked(command.tellsign(*args, cwd=folder, env=env), code)
+
+
+def inside(*args, folder, code=0):
+    """The same, without a process."""
+    return checked(command.inside(*args, cwd=folder), code)
+
+
+def checked(done, code):
+    assert done.code == code, done.messages
+    assert "Traceback" not in done.messages
+    return done.text, done.messages
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +83,7 @@ def test_the_same_data_and_seed_give_the_same_digest(folder, trained):
 
 
 def test_options_can_be_set(folder, trained, tmp_path):
-    tellsign(
+    inside(
         "train", "c.toml", "--data", "data/manifest.csv", "-o", tmp_path / "d",
         "--set", "seed=5", "--set", "grid.crop=[48]", "--set", "config.classifier=kmeans",
         folder=folder,
@@ -98,7 +95,7 @@ def test_options_can_be_set(folder, trained, tmp_path):
 def test_a_detector_is_calibrated(folder, trained):
     (folder / "toy" / "CARD.md").write_text("the card")
     rates = ("--fpr", "0.3", "--fnr", "0.3", "--method", "isotonic")
-    said = tellsign(
+    said = inside(
         "calibrate", "toy", "--data", "others/manifest.csv", "-o", "new", *rates, folder=folder, code=2
     )[1]
     assert "too few distances for the quantile 0.99: found 20, needed 100" in said
@@ -119,7 +116,7 @@ def test_a_folder_of_reals_moves_the_thresholds(folder, trained):
     (folder / "mine" / "real").rename(folder / "reals")
     (folder / "reals" / "notes.txt").write_text("no image")
     args = ("calibrate", "toy", "--data", "reals", "-o", "adapted", "--fpr", "0.05", "--json")
-    out, said = tellsign(*args, "--fnr", "0.4", folder=folder)
+    out, said = inside(*args, "--fnr", "0.4", folder=folder)
     assert "1 files passed over, e.g. 'reals/notes.txt'" in said
     assert "false alarms among your 60 real images: " in said
     result, old, new = json.loads(out), artifacts.load(folder / "toy"), artifacts.load(folder / "adapted")
@@ -127,20 +124,20 @@ def test_a_folder_of_reals_moves_the_thresholds(folder, trained):
     assert result["fpr_before"] == new.spec["local_reals"]["fpr_before"]
     assert new.spec["operating_point"]["n_real"] == 60
     assert new.spec["calibration"] == old.spec["calibration"]
-    said = tellsign(*args, "--fpr", "0.01", folder=folder, code=2)[1]
+    said = inside(*args, "--fpr", "0.01", folder=folder, code=2)[1]
     assert "60 real scores cannot support fpr = 0.01: found 60, needed 300 (3 / fpr); add real images" in said
 
 
 def test_a_detector_learns_to_abstain(folder, trained):
     write_dataset(folder / "abstain", 50, size=32, seed=6)
     args = ("calibrate", "toy", "--data", "abstain/manifest.csv", "-o", "abstaining", "--json")
-    out, said = tellsign(*args, "--conformal", "0.1", "--method", "platt", folder=folder)
+    out, said = inside(*args, "--conformal", "0.1", "--method", "platt", folder=folder)
     assert "of the images get a verdict" in said
     assert json.loads(out)["cross_fitted"]["coverage"]["n"] == 100
     spec = artifacts.load(folder / "abstaining").spec
     assert spec["operating_point"]["rule"] == "conformal"
     assert spec["calibration"]["method"] == "sigmoid"
-    tellsign("evaluate", "abstaining", "--data", "others/manifest.csv", "--reliability", "r.png",
+    inside("evaluate", "abstaining", "--data", "others/manifest.csv", "--reliability", "r.png",
              "--resamples", "10", "--workers", "1", folder=folder)  # fmt: skip
     assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
 
@@ -162,7 +159,7 @@ def test_a_detector_learns_to_abstain(folder, trained):
 def test_errors_are_one_message_and_exit_code_2(folder, args, message, tmp_path):
     pytest.importorskip("sklearn")
     defaults = ("--data", "data/manifest.csv", "-o", tmp_path / "d")
-    out, said = tellsign("train", "c.toml", *defaults, *args, folder=folder, code=2)
+    out, said = inside("train", "c.toml", *defaults, *args, folder=folder, code=2)
     assert out == ""
     assert message in said
     assert said.startswith("tellsign: ")
@@ -170,11 +167,11 @@ def test_errors_are_one_message_and_exit_code_2(folder, args, message, tmp_path)
 
 
 def test_wrong_usage(folder):
-    assert "Missing option '--data'" in tellsign("train", "c.toml", "-o", "x", folder=folder, code=2)[1]
+    assert "Missing option '--data'" in inside("train", "c.toml", "-o", "x", folder=folder, code=2)[1]
     args = ("calibrate", "toy", "--data", "others/manifest.csv", "-o", "x")
-    assert "magic" in tellsign(*args, "--method", "magic", folder=folder, code=2)[1]
-    assert "fpr is a share" in tellsign(*args, "--fpr", "5", folder=folder, code=2)[1]
-    said = tellsign("calibrate", "nonsense", *args[2:], folder=folder, code=2)[1]
+    assert "magic" in inside(*args, "--method", "magic", folder=folder, code=2)[1]
+    assert "fpr is a share" in inside(*args, "--fpr", "5", folder=folder, code=2)[1]
+    said = inside("calibrate", "nonsense", *args[2:], folder=folder, code=2)[1]
     assert "no detector 'nonsense'" in said
 
 
@@ -197,4 +194,4 @@ def test_what_is_installed_is_listed(folder):
         assert model["digest"] == artifact.digest
         assert model["parameters"] == sum(array.size for array in artifact.arrays.values())
         assert model["metrics"] == artifact.spec["metrics"]
-    assert models[0]["digest"][:12] in tellsign("models", folder=folder)[0]
+    assert models[0]["digest"][:12] in inside("models", folder=folder)[0]
