@@ -68,7 +68,7 @@ def tellsign(
 def inside(*arguments: str | Path | bytes, cwd: Path | None = None) -> Finished:
     """Runs the command to its end in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    code = 0
+    code, kept = 0, os.dup(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["tellsign", *map(os.fsdecode, arguments)])
         patch.setattr(sys, "stdout", out)
@@ -79,6 +79,9 @@ def inside(*arguments: str | Path | bytes, cwd: Path | None = None) -> Finished:
             main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        finally:
+            os.dup2(kept, 1)  # a command that cannot write leaves it closed to all
+            os.close(kept)
     out.flush()
     err.flush()
     return Finished(code, out.buffer.getvalue(), err.buffer.getvalue())
