@@ -8,6 +8,7 @@ Shapes: B batch, C channels, H W pixels.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -19,12 +20,16 @@ import numpy as np
 import pytest
 
 from pictures import natural, stamped, upsampled, write_split_dataset
+from cae_net_tiny import without_graph
+from pictures import natural, upsampled, write_split_dataset
 from tellsign import artifacts, detectors, hub
 from tellsign.data import read
 from tellsign.detectors.preprocessing import ProfileInput, profile
 from tellsign.detectors.vector import VectorDetector
 from tellsign.metrics import auroc
 from tellsign.types import ArtifactError, TooSmallError
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 SIZE = 48  # of the images that systems are trained on here
 
@@ -153,6 +158,9 @@ def marked(names):
     """Parameters of a test that trains twice."""
     first = [name if isinstance(name, tuple) else (name,) for name in names]
     return [pytest.param(*n, marks=[pytest.mark.slow] * (n[0] in SLOW)) for n in first]
+NETWORKS = [
+    (name, variant) for name, variant in TRAINED if "training" in SMALL.get(name, {}).get(variant, {})
+]
 
 
 @pytest.fixture(scope="module")
@@ -461,16 +469,34 @@ def test_a_specification_that_cannot_be_carried_out(change, message):
 # training again
 
 
-@pytest.mark.parametrize(("name", "variant"), marked(TRAINED))
-def test_the_same_seed_gives_the_same_detector(name, variant, data, tmp_path):
+@pytest.fixture
+def weights_alone(monkeypatch):
+    """Without the graph that is made of a network's weights, which takes longer than to learn them."""
+    if importlib.util.find_spec("torch"):
+        without_graph(monkeypatch)
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINED)
+def test_the_same_seed_gives_the_same_detector(name, variant, data, tmp_path, weights_alone):
+    assert_made_twice_the_same(name, variant, data, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "variant"), NETWORKS)
+def test_the_same_seed_gives_the_same_detector_with_its_graph(name, variant, data, tmp_path):
+    """At greater length what the test above and test_export show: the same weights, and the same graph."""
+    assert_made_twice_the_same(name, variant, data, tmp_path)
+
+
+def assert_made_twice_the_same(name, variant, data, tmp_path):
     one, two = (artifacts.load(fitted(name, variant, data, tmp_path / d, seed=3, briefly=True)) for d in "ab")
     assert one.digest == two.digest
     for key in one.arrays:
         assert np.array_equal(one.arrays[key], two.arrays[key])
 
 
-@pytest.mark.parametrize("name", marked(hub.SYSTEMS))
-def test_images_that_changed_are_looked_at_again(name, data, tmp_path):
+@pytest.mark.parametrize("name", hub.SYSTEMS)
+def test_images_that_changed_are_looked_at_again(name, data, tmp_path, weights_alone):
     """What is kept between two trainings is kept by content and not by name."""
     import shutil
 

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -484,6 +485,14 @@ def test_a_disk_that_is_really_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 NAMES = [f"{number}.jpg" for number in range(4)]
 
 
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is such a disk: a kill loses nothing that waits to be written to one."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
 def run(path: Path, *, resume: bool) -> int:
     """What a scan does with its store; how many files it had to score."""
     scored = 0
@@ -534,14 +543,14 @@ def killed_at(line: int, path: Path, *, resume: bool) -> bool:
     ],
 )
 def test_a_run_killed_at_any_line_and_resumed_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str, step: int
+    memory: Path, monkeypatch: pytest.MonkeyPatch, format_: str, step: int
 ) -> None:
-    monkeypatch.setattr(module, "COMMIT_SECONDS", -1)  # every row is on disk when `put` returns
-    whole = tmp_path / f"whole.{format_}"
+    monkeypatch.setattr(module, "COMMIT_SECONDS", -1)  # every row is in the file when `put` returns
+    whole = memory / f"whole.{format_}"
     assert run(whole, resume=False) == len(NAMES)
     n_kills = 0
     for line in range(0, 10_000, step):
-        folder = tmp_path / str(line)
+        folder = memory / str(line)
         folder.mkdir()
         path = folder / f"out.{format_}"
         if not killed_at(line, path, resume=False):
@@ -560,8 +569,8 @@ def test_a_run_killed_at_any_line_and_resumed_is_the_same(
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_finished_output_survives_a_kill_while_it_is_resumed(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
+def test_a_finished_output_survives_a_kill_while_it_is_resumed(memory: Path) -> None:
+    path = memory / "out.jsonl"
     run(path, resume=False)
     whole = path.read_bytes()
     for line in range(0, 10_000, 3):
