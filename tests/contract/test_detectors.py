@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import natural, stamped, upsampled, write_split_dataset
 from cae_net_tiny import without_graph
-from pictures import natural, upsampled, write_split_dataset
+from pictures import natural, stamped, upsampled, write_split_dataset
 from tellsign import artifacts, detectors, hub
 from tellsign.data import read
 from tellsign.detectors.preprocessing import ProfileInput, profile
@@ -151,13 +150,6 @@ SMALL = {
 STAMPED = ("prnu",)  # these look for what is the same in all fakes, which up-sampling alone does not leave
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
-SLOW = ("sfcl-hcmf", "resynthesis")  # their exports take a quarter of a minute, and some tests make two
-
-
-def marked(names):
-    """Parameters of a test that trains twice."""
-    first = [name if isinstance(name, tuple) else (name,) for name in names]
-    return [pytest.param(*n, marks=[pytest.mark.slow] * (n[0] in SLOW)) for n in first]
 NETWORKS = [
     (name, variant) for name, variant in TRAINED if "training" in SMALL.get(name, {}).get(variant, {})
 ]
