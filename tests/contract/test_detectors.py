@@ -95,10 +95,11 @@ SMALL = {
             "classifier": {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)},
             "reconstruction": {
                 "patch": 32,
-                "training": {"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "workers": 0},
+                "views": 4,
+                "training": {"epochs": 30, "batch_size": 8, "learning_rate": 1e-2, "workers": 0},
             },
             "training": {
-                "epochs": 24,
+                "epochs": 48,
                 "batch_size": 8,
                 "learning_rate": 6e-3,
                 "optimiser": "adamw",
