@@ -92,21 +92,12 @@ SMALL = {
             "stages": (0,),
             "network": {"features": 8, "growth": 8, "blocks": 1, "layers": 2},
             "perceptual": {"network": "none"},
-            "classifier": {"widths": (8, 8, 16, 16), "blocks": (1, 1, 1, 1)},
+            "classifier": {"widths": (16, 16, 16, 16), "blocks": (1, 1, 1, 1), "stem": "plain"},
             "reconstruction": {
                 "patch": 32,
-                "views": 4,
-                "training": {"epochs": 30, "batch_size": 8, "learning_rate": 1e-2, "workers": 0},
+                "training": {"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "workers": 0},
             },
-            "training": {
-                "epochs": 48,
-                "batch_size": 8,
-                "learning_rate": 6e-3,
-                "optimiser": "adamw",
-                "weight_decay": 0.0,
-                "schedule": "cosine",
-                "workers": 0,
-            },
+            "training": BRIEF | {"epochs": 80, "weight_decay": 0.0},
         },
     },
     "prnu": {
@@ -128,7 +119,8 @@ SMALL = {
             "size": 32,
             "widths": (16, 16, 16, 16),
             "blocks": (1, 1, 1, 1),
-            "training": BRIEF | {"epochs": 40, "learning_rate": 6e-3},
+            "stem": "plain",
+            "training": BRIEF | {"epochs": 80},
         },
     },
     "fft2d": {
@@ -148,7 +140,11 @@ SMALL = {
         "cnn": {"classifier": "cnn", "size": 32, "training": BRIEF},
     },
 }
-STAMPED = ("prnu",)  # these look for what is the same in all fakes, which up-sampling alone does not leave
+STAMPED = (
+    "prnu",
+    "image",
+    "resynthesis",
+)  # these learn what is the same in all fakes; up-sampling alone leaves them nothing
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
 NETWORKS = [
