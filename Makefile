@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DATA ?= $(or $(TELLSIGN_DATA),../shared/data)
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow bench docs default-detector clean
+.PHONY: demo test test-unit test-others check test-slow bench docs default-detector clean
 
 demo: .venv/core
 	@mkdir -p out
@@ -20,8 +20,17 @@ check: .venv/all
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --doctest-modules src -p no:cacheprovider
 
+# Two halves at once, on a core each: one test alone rarely keeps two busy.
 test: .venv/all
-	$(BIN)/python -m pytest -m "not slow" --durations=25
+	$(MAKE) --jobs=2 --output-sync=target --keep-going test-unit test-others
+
+test-unit test-others: export OMP_NUM_THREADS = 1
+
+test-unit:
+	$(BIN)/python -m pytest -m "not slow" --durations=25 tests/unit
+
+test-others:
+	$(BIN)/python -m pytest -m "not slow" --durations=25 --ignore=tests/unit
 
 test-slow: .venv/all
 	$(BIN)/python -m pytest -m slow --durations=10

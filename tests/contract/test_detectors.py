@@ -140,7 +140,8 @@ SMALL = {
         "cnn": {"classifier": "cnn", "size": 32, "training": BRIEF},
     },
 }
-STAMPED = (
+# These learn what is the same in all fakes; up-sampling alone leaves them nothing.
+STAMPED = ("prnu", "image", "resynthesis")
     "prnu",
     "image",
     "resynthesis",
