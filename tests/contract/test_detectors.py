@@ -142,10 +142,6 @@ SMALL = {
 }
 # These learn what is the same in all fakes; up-sampling alone leaves them nothing.
 STAMPED = ("prnu", "image", "resynthesis")
-    "prnu",
-    "image",
-    "resynthesis",
-)  # these learn what is the same in all fakes; up-sampling alone leaves them nothing
 TRAINED = [(name, variant) for name in hub.SYSTEMS for variant in SMALL.get(name, {"default": {}})]
 SHIPPED = list(hub.shipped_detectors())
 NETWORKS = [
