@@ -36,7 +36,7 @@ def test_schedules_in_words():
     alike = {name: replace(branch, stage_epochs=4) for name, branch in full.branches.items()}
     assert notes.scheduled(replace(full, branches=alike)).endswith("5 stages: 4")
     plain = replace(full, strategy="plain", training=replace(full.training, epochs=7))
-    assert notes.scheduled(plain) == "strategy plain, epochs: 7"
+    assert notes.scheduled(plain) == "strategy plain, 7 epochs"
     own = {**plain.branches, "convnext": replace(plain.branches["convnext"], epochs=5)}
     assert notes.scheduled(replace(plain, branches=own)) == (
         "strategy plain, epochs: 7 of efficientnet, 7 of deit, 5 of convnext"
