@@ -22,7 +22,7 @@ from tellsign.evaluate.upconv_features import CELEBA, FACES_HQ, from_file, from_
 from tellsign.features import spectrum
 from tellsign.types import ConfigError, ImageError, ManifestError, Sample
 
-TABLES = [name for name in REGISTRY if name.startswith("upconv") and "-fig" not in name]
+TABLES = [name for name in REGISTRY if name.startswith(("upconv-table", "upconv-confound"))]
 
 
 def feature_file(path: Path, *, n: int = 40, k: int = 80, **changes: Any) -> Path:
@@ -53,6 +53,9 @@ def test_every_name_has_a_title_and_a_function() -> None:
         *(f"sfcl-table{n}" for n in (1, 2, 3, 4)),
         *(f"sfcl-{name}" for name in ("sida", "dct-heatmap", "sida-plot")),
         *(f"resynthesis-{name}" for name in ("table1", "table2", "table3", "fig6")),
+        *(f"upconv-fig{n}" for n in (5, 6, 7, 8, 11, 12, 13, 14, 20, 21, 22)),
+        "upconv-fig1-trained",
+        "upconv-theory",
     }
     for name, (title, target) in REGISTRY.items():
         assert title, name
