@@ -143,7 +143,7 @@ def test_an_input_is_stored_as_plain_values(options):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"descriptor": "lbp"}, "descriptor is sida, found 'lbp'"),
+        ({"descriptor": "lbp"}, "descriptor is sida or dct2d, found 'lbp'"),
         ({"descriptor": "sida", "crop": 12}, "crop must be a whole number of at least 16, found 12"),
         ({"descriptor": "sida", "crop": "all"}, "crop must be a whole number"),
         ({"descriptor": "sida", "max_crops": 0}, "max_crops must be a whole number"),
