@@ -86,6 +86,7 @@ def run(arguments: list[str], printed: str, said: str) -> int:
 
 def serve() -> None:
     torch.set_num_threads(1)
+    os.fsync = os.fstat  # nobody cuts the power
     if len(sys.argv) > 1:
         with_remembered_graphs(Patch(), Path(sys.argv[1]))
     else:

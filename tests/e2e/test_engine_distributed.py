@@ -21,9 +21,12 @@ from tellsign.types import ConfigError
 from trainings import Tiny, options, restored, splits, trained
 
 TESTS = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or sys.platform == "win32", reason="PyTorch without gloo"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or sys.platform == "win32", reason="PyTorch without gloo"
+    ),
+    pytest.mark.usefixtures("no_curves"),
+]
 
 
 @pytest.fixture(scope="module")

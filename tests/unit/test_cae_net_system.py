@@ -29,6 +29,8 @@ from tellsign.systems.cae_net.stages import TABLE, read_retention, write_retenti
 from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
 from tellsign.systems.cae_net.training import crop_scores, trained_branches, validation_parts  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 SIZE = 48
 BANDS = {
     "backbone": "test_vit",

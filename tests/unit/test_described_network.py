@@ -17,7 +17,7 @@ from tellsign.data.face_boxes import FaceBoxes  # noqa: E402
 from tellsign.data.loading import Loader, evaluation_batches  # noqa: E402
 from tellsign.detectors.graph import GraphDetector, GraphInput  # noqa: E402
 from tellsign.engine.classifier import train_network  # noqa: E402
-from tellsign.engine.export import ScoredNetwork, graph_bytes, parity, save_network  # noqa: E402
+from tellsign.engine.export import ScoredNetwork, parity, save_network  # noqa: E402
 from tellsign.engine.inference import network_run  # noqa: E402
 from tellsign.engine.losses import adversarial, cross_entropy, focal, weighted  # noqa: E402
 from tellsign.engine.scores import network_scores  # noqa: E402
@@ -27,6 +27,8 @@ from tellsign.image.network_input import NetworkInput, described, resized, seen 
 from tellsign.scoring.attention import Attention  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ManifestError, Sample  # noqa: E402
 from trainings import Tiny, options, splits  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 SIZE = 16
 LOOK = GraphInput(size=SIZE, max_crops=2, descriptor="sida")
@@ -299,7 +301,7 @@ def test_examples_belong_to_what_the_detector_takes(tmp_path):
 def test_parity_looks_at_the_statistics(folder):
     """A graph of other weights for them is found out."""
     network = ScoredNetwork(Described()).eval().requires_grad_(False)
-    graph = graph_bytes(network, SIZE, n_descriptor=2304)
+    graph = artifacts.load(folder).graph.read_bytes()  # of the same weights
     rng = np.random.default_rng(0)
     examples = rng.uniform(size=(3, 3, SIZE, SIZE)).astype(np.float32)
     descriptors = rng.normal(size=(3, 2304)).astype(np.float32)
