@@ -271,7 +271,9 @@ def test_grad_cam_finds_the_spatial_stream():
 # its graph
 
 
+@pytest.mark.slow
 def test_its_graph_computes_the_same_for_any_batch(monkeypatch):
+    """With weights that hide nothing; test_sfcl_system shows it quickly, with those of a short training."""
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     net = network(local={"middle": 0}).requires_grad_(False)

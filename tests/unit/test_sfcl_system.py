@@ -24,6 +24,8 @@ from tellsign.systems.sfcl_hcmf import training  # noqa: E402
 from tellsign.systems.sfcl_hcmf.system import SfclHcmfSystem  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ManifestError, TooSmallError  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 TRAINING = {"epochs": 1, "batch_size": 8, "workers": 0, "device": "cpu"}
 
 
@@ -56,9 +58,11 @@ def test_the_detector_scores_as_its_network_does(folder, manifest):
         system.module(folder),
         system.network(folder),
     )
+    found = []
     for sample in parts(manifest)[1][:3]:
         image = decode(sample.path).array
         inputs = detector.preprocess(image)
+        found.append(inputs)
         score = detector.score({name: array[None] for name, array in inputs.items()})[0]
         with torch.inference_mode():
             crops, descriptor = (torch.from_numpy(inputs[name]) for name in ("crops", "descriptor"))
@@ -66,6 +70,12 @@ def test_the_detector_scores_as_its_network_does(folder, manifest):
             own = float(module(torch.from_numpy(image)[None]))
         assert score == pytest.approx(float(logits[0, 1] - logits[0, 0]), abs=1e-4)
         assert score == pytest.approx(own, abs=1e-4)
+    crops, descriptors = (np.stack([one[name] for one in found]) for name in ("crops", "descriptor"))
+    together = detector.score({"crops": crops, "descriptor": descriptors})
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(crops[:, 0]), torch.from_numpy(descriptors)).numpy()
+    np.testing.assert_allclose(together, logits[:, 1] - logits[:, 0], atol=1e-4)
+    assert np.ptp(together) > 1e-2
     assert artifact.spec["parameters"]["total"] == sum(p.numel() for p in network.parameters())
 
 
