@@ -35,6 +35,11 @@ def scorer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
+def scorer_of_faces(scorer: Scorer) -> Scorer:
+    return Scorer(scorer.artifact.path, Options(faces=True))
+
+
+@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Pictures of several sizes, a film, one that is too small, a bad one, one that is not there."""
     folder = tmp_path_factory.mktemp("files")
@@ -68,10 +73,12 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @settings(KEPT, max_examples=120)
 @given(content=st.one_of(damaged(), st.binary(max_size=200)), faces=st.booleans())
-def test_any_content_gives_a_row(scorer: Scorer, tmp_path: Path, content: bytes, faces: bool) -> None:
+def test_any_content_gives_a_row(
+    scorer: Scorer, scorer_of_faces: Scorer, tmp_path: Path, content: bytes, faces: bool
+) -> None:
     path = tmp_path / "file.jpg"
     path.write_bytes(content)
-    scored = Scorer(scorer.artifact.path, Options(faces=True)) if faces else scorer
+    scored = scorer_of_faces if faces else scorer
     (row,) = scored.rows([(path, None)])
     assert row is not None
     assert (row["label"] is None) == (row["error"] is not None)
