@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command import SCRIPT, tellsign
+from command import SCRIPT, inside, tellsign
 
 from detector import CROP, write_detector
 from pictures import write_dataset
@@ -24,8 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def attacked(folder: Path, *options: str, code: int, data: str = "data/manifest.csv"):
-    done = tellsign("attack", "toy", "--data", data, *options, cwd=folder)
+def attacked(folder: Path, *options: str, code: int, data: str = "data/manifest.csv", run=inside):
+    done = run("attack", "toy", "--data", data, *options, cwd=folder)
     assert done.code == code, done.messages
     assert "Traceback" not in done.messages
     return done
@@ -38,7 +38,7 @@ def test_it_attacks_and_transfers(folder: Path) -> None:
     assert (result["n"], result["coverage"]) == (4, 1)
     assert [row["target"].partition("@")[0] for row in result["rows"]] == ["toy", "other"]
     assert {row["source"] for row in result["rows"]} == {result["detector"]}
-    assert attacked(folder, *options, "--json", code=0).out == done.out
+    assert attacked(folder, *options, "--json", code=0, run=tellsign).out == done.out
     text = attacked(folder, *options, code=0).text
     assert "Transfer: images made for toy@" in text
     assert "4 images: 4 with a score (100.0%), 0 failed" in text

@@ -1,4 +1,4 @@
-"""`tellsign data audit` as a subprocess: table, JSON, page, exit codes."""
+"""`tellsign data audit` as a user runs it: table, JSON, page, exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import tellsign
+from e2e.command import inside, tellsign
 from pictures import natural, save
 from tellsign.data import Manifest, read, write
 from tellsign.types import FAKE, REAL, Sample
@@ -38,7 +38,7 @@ def test_table_page_and_exit_code(tmp_path):
     assert "jpeg            1.000  [1.000, 1.000]  tells the label" in done.text
     assert "tellsign data harmonise MANIFEST --size 64 --quality 50" in done.text
     assert "Audit of m.csv" in (tmp_path / "p.html").read_text(encoding="utf-8")
-    done = tellsign("data", "audit", manifest, "--max-auroc", "0.95", "--json", "--workers", "1")
+    done = inside("data", "audit", manifest, "--max-auroc", "0.95", "--json", "--workers", "1")
     assert done.code == 1
     assert "above --max-auroc 0.95: " in done.messages
     assert "jpeg 1.000" in done.messages
@@ -50,8 +50,8 @@ def test_table_page_and_exit_code(tmp_path):
 def test_a_cue_without_a_value_is_not_below_the_limit(tmp_path):
     manifest = made(tmp_path)
     write(read(manifest).filter(label=REAL), manifest)
-    assert tellsign("data", "audit", manifest, "--workers", "1").code == 0, "nothing is judged"
-    done = tellsign("data", "audit", manifest, "--max-auroc", "0.9", "--workers", "1")
+    assert inside("data", "audit", manifest, "--workers", "1").code == 0, "nothing is judged"
+    done = inside("data", "audit", manifest, "--max-auroc", "0.9", "--workers", "1")
     assert done.code == 1
     assert "no value to compare with --max-auroc 0.9: format, size, bytes, " in done.messages
     assert "thumbnail (no fake image that can be read" in done.messages
@@ -60,8 +60,8 @@ def test_a_cue_without_a_value_is_not_below_the_limit(tmp_path):
 def test_harmonising_mends_it_as_the_advice_says(tmp_path):
     manifest = made(tmp_path / "set", quality=50)
     advice = ("--size", "64", "--quality", "50")
-    assert tellsign("data", "harmonise", manifest, *advice, "-o", tmp_path / "h").code == 0
-    done = tellsign("data", "audit", tmp_path / "h" / "manifest.csv", "--json", "--workers", "1")
+    assert inside("data", "harmonise", manifest, *advice, "-o", tmp_path / "h").code == 0
+    done = inside("data", "audit", tmp_path / "h" / "manifest.csv", "--json", "--workers", "1")
     cues = json.loads(done.text)["cues"]
     assert [cues[name]["auroc"] for name in ("format", "size", "jpeg", "exif", "name")] == [0.5] * 5
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_audited(tmp_path):
     manifest = made(tmp_path)
     (tmp_path / "fake" / "003.jpg").write_text("no image")
     (tmp_path / "real" / "004.jpg").unlink()
-    done = tellsign("data", "audit", manifest, "--json", "--workers", "1")
+    done = inside("data", "audit", manifest, "--json", "--workers", "1")
     assert done.code == 1
     result = json.loads(done.text)
     assert result["n"] == 20
@@ -84,7 +84,7 @@ def test_a_group_in_two_splits_is_a_finding_and_no_error(tmp_path):
     lines = manifest.read_text(encoding="utf-8").splitlines()
     lines[1] = lines[1].replace("train", "test").replace("real0", "fake3")
     manifest.write_text("\n".join(lines), encoding="utf-8")
-    done = tellsign("data", "audit", manifest, "--json", "--workers", "1")
+    done = inside("data", "audit", manifest, "--json", "--workers", "1")
     assert done.code == 0, done.messages
     assert json.loads(done.text)["leaks"][0]["group"] == "fake3"
 
@@ -106,7 +106,7 @@ def test_the_advised_command_mends_what_lies_in_several_splits(tmp_path, leak):
     write(Manifest(tuple(rows)), manifest)
 
     def leaks(path):
-        done = tellsign("data", "audit", path, "--json", "--workers", "1")
+        done = inside("data", "audit", path, "--json", "--workers", "1")
         assert done.code == 0, done.messages
         found = json.loads(done.text)
         about = "duplicates" if leak == "duplicate" else "leaks"
@@ -119,7 +119,7 @@ def test_the_advised_command_mends_what_lies_in_several_splits(tmp_path, leak):
         write(Manifest(tuple(rows)), manifest)
     (command,) = re.findall("`tellsign ([^`]*)`", advice)
     words = [{"MANIFEST": manifest, "SPLIT.csv": tmp_path / "s.csv"}.get(w, w) for w in shlex.split(command)]
-    done = tellsign(*words)
+    done = inside(*words)
     assert done.code == 0, done.messages
     assert leaks(tmp_path / "s.csv") == ([], [])
     assert {s.split for s in read(tmp_path / "s.csv")} == {"train", "valid", "test"}
@@ -128,7 +128,7 @@ def test_the_advised_command_mends_what_lies_in_several_splits(tmp_path, leak):
 def test_splitting_anew_still_checks_files(tmp_path):
     manifest = made(tmp_path)
     (tmp_path / "real" / "004.jpg").unlink()
-    done = tellsign("data", "split", manifest, "--part", "train=1", "--anew", "-o", tmp_path / "s.csv")
+    done = inside("data", "split", manifest, "--part", "train=1", "--anew", "-o", tmp_path / "s.csv")
     assert done.code == 2
     assert "there is no file" in done.messages
 
@@ -143,16 +143,14 @@ def test_splitting_anew_still_checks_files(tmp_path):
     ],
 )
 def test_misuse(tmp_path, arguments, message):
-    done = tellsign(
-        "data", "audit", made(tmp_path, split="train"), *arguments, "--workers", "1", cwd=tmp_path
-    )
+    done = inside("data", "audit", made(tmp_path, split="train"), *arguments, "--workers", "1", cwd=tmp_path)
     assert done.code == 2
     assert message in done.messages
     assert "Traceback" not in done.messages
 
 
 def test_no_manifest(tmp_path):
-    assert tellsign("data", "audit", tmp_path / "gone.csv").code == 2
+    assert inside("data", "audit", tmp_path / "gone.csv").code == 2
 
 
 def test_the_extra_is_named_before_files_are_read(tmp_path):

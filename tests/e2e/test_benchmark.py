@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from detector import write_detector
-from e2e.command import started, tellsign
+from e2e.command import inside, started, tellsign
 from pictures import write_dataset
 
 KEYS = {"detector", "test", "perturbation", "attack", "metric", "value", "ci", "n", "coverage"}
@@ -97,14 +97,14 @@ def test_failures_have_their_exit_codes(root: Path, tmp_path: Path) -> None:
     two = text.index('[[detector]]\nname = "two"')
     (tmp_path / "c.toml").write_text(text[:two] + text[text.index("[data.a]") :])
     arguments = ("benchmark", tmp_path / "c.toml", "-o", tmp_path / "out", "--workers", "1")
-    refused = tellsign(*arguments)
+    refused = inside(*arguments)
     assert refused.code == 2
     assert "0003.png" in refused.messages
     assert "--missing exclude" in refused.messages
-    done = tellsign(*arguments, "--missing", "worst")
+    done = inside(*arguments, "--missing", "worst")
     assert done.code == 1
     assert "0003.png" in done.messages
     assert "0.958" in done.text  # the coverage
-    wrong = tellsign(*arguments, "--set", "tset=1")
+    wrong = inside(*arguments, "--set", "tset=1")
     assert wrong.code == 2
     assert "unknown key 'tset'" in wrong.messages

@@ -12,7 +12,7 @@ import pytest
 
 import published
 from detector import write_detector
-from e2e.command import tellsign
+from e2e.command import inside, tellsign
 from pictures import natural, save, upsampled
 from tellsign.cli import main
 from tellsign.data import read
@@ -36,7 +36,7 @@ def test_a_download_becomes_a_manifest(tmp_path):
 
 
 def test_the_list_names_every_converter():
-    done = tellsign("data", "convert", "--list")
+    done = inside("data", "convert", "--list")
     assert done.code == 0
     assert {line.split()[0] for line in done.text.splitlines()} >= set(CONVERTERS)
 
@@ -51,7 +51,7 @@ def test_the_list_as_json(monkeypatch, capsys):
 
 def test_an_error_has_its_exit_code_and_writes_nothing(tmp_path):
     published.touch(tmp_path, "set/holiday/beach.png")
-    done = tellsign("data", "convert", "celeb-df-v2", "set", "-o", "x.csv", cwd=tmp_path)
+    done = inside("data", "convert", "celeb-df-v2", "set", "-o", "x.csv", cwd=tmp_path)
     assert done.code == 2
     assert "Traceback" not in done.messages
     assert "expected below it:" in done.messages
@@ -68,7 +68,7 @@ def test_the_page_s_lines_write_the_contest_s_scores(tmp_path, monkeypatch):
     save(upsampled(0, 48, 48), tmp_path / "DFWild" / "test" / "0.png")
     own = write_detector(tmp_path / "own")
     command = ("scan", "DFWild/test", "--detector", own, "-o", "test.parquet", "--json", "--workers", "1")
-    done = tellsign(*command, cwd=tmp_path)
+    done = inside(*command, cwd=tmp_path)
     assert done.code == 0, done.messages
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "page", "exec"), {})

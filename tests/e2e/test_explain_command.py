@@ -11,7 +11,7 @@ from PIL import Image
 
 from clips import clip
 from detector import CROP, write_detector
-from e2e.command import tellsign
+from e2e.command import inside, tellsign
 from pictures import natural, save, upsampled
 
 GPS, SERIAL, MAKE = 0x8825, 0xA431, 0x010F
@@ -38,7 +38,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page_of(*arguments: str | Path, detector: Path, out: Path) -> str:
-    done = tellsign("explain", *arguments, "--detector", detector, "-o", out)
+    done = inside("explain", *arguments, "--detector", detector, "-o", out)
     assert done.code == 0, done.messages
     return out.read_text(encoding="utf-8")
 
@@ -93,7 +93,7 @@ def test_a_verdict_never_reads_real(detector: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{seed}.png" for seed in range(6)]
     for seed, path in enumerate(paths):
         save(natural(500 + seed, 64, 64), path)
-    done = tellsign("explain", *paths, "-d", detector, "-o", tmp_path / "page.html", "--json")
+    done = inside("explain", *paths, "-d", detector, "-o", tmp_path / "page.html", "--json")
     assert "real" in {row["label"] for row in done.rows}
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "No sign found" in page
@@ -104,7 +104,7 @@ def test_a_verdict_never_reads_real(detector: Path, tmp_path: Path) -> None:
 def test_a_bad_file_gets_its_section_and_exit_code_1(detector: Path, photo: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_text("<html>not found</html>")
-    done = tellsign("explain", bad, photo, "-d", detector, "-o", tmp_path / "page.html")
+    done = inside("explain", bad, photo, "-d", detector, "-o", tmp_path / "page.html")
     assert done.code == 1
     assert "bad.jpg" in done.messages
     assert "Traceback" not in done.messages
@@ -116,7 +116,7 @@ def test_a_bad_file_gets_its_section_and_exit_code_1(detector: Path, photo: Path
 
 def test_too_small_is_a_reason_and_not_an_error(detector: Path, tmp_path: Path) -> None:
     save(natural(1, CROP // 2, CROP // 2), tmp_path / "small.png")
-    done = tellsign("explain", tmp_path / "small.png", "-d", detector, "-o", tmp_path / "page.html", "--json")
+    done = inside("explain", tmp_path / "small.png", "-d", detector, "-o", tmp_path / "page.html", "--json")
     assert done.code == 0
     assert done.rows[0]["label"] == "uncertain"
     assert "needs at least" in done.rows[0]["reason"]
@@ -133,18 +133,18 @@ def test_pictures_are_written_beside_the_page(detector: Path, photo: Path, tmp_p
 
 def test_a_page_that_cannot_be_written(detector: Path, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = tellsign("explain", photo, "-d", detector, "-o", tmp_path / "file" / "page.html")
+    done = inside("explain", photo, "-d", detector, "-o", tmp_path / "file" / "page.html")
     assert done.code == 2
     assert "Traceback" not in done.messages
 
 
 def test_nothing_to_explain(detector: Path, tmp_path: Path) -> None:
-    done = tellsign("explain", tmp_path, "-d", detector, "-o", tmp_path / "page.html")
+    done = inside("explain", tmp_path, "-d", detector, "-o", tmp_path / "page.html")
     assert done.code == 2
     assert not (tmp_path / "page.html").exists()
 
 
 def test_the_row_is_that_of_a_scan(detector: Path, photo: Path, tmp_path: Path) -> None:
-    explained = tellsign("explain", photo, "-d", detector, "-o", tmp_path / "page.html", "--json")
-    scanned = tellsign("scan", photo, "-d", detector, "--json")
+    explained = inside("explain", photo, "-d", detector, "-o", tmp_path / "page.html", "--json")
+    scanned = inside("scan", photo, "-d", detector, "--json")
     assert json.loads(explained.text) == json.loads(scanned.text)

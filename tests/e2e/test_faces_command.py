@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from clips import clip
-from e2e.command import started, tellsign
+from e2e.command import inside, started, tellsign
 from tellsign import image
 from tellsign.data import Manifest, read, write
 from tellsign.types import FAKE, REAL, Sample
@@ -102,19 +102,19 @@ def test_a_class_that_stays_short_is_said(tmp_path: Path) -> None:
     rows = (Sample(tmp_path / f"{name}.mp4", int(name != "real")) for name in ("real", "fake0", "fake1"))
     write(Manifest(tuple(rows)), tmp_path / "m.csv")
     command = ("data", "faces", "m.csv", "--whole-frames", "--balance", "repeat", "--workers", "1")
-    done = tellsign(*command, "-o", "a", "--frames", "4", cwd=tmp_path)
+    done = inside(*command, "-o", "a", "--frames", "4", cwd=tmp_path)
     assert done.code == 0, done.messages
     found = "5 real crops of 8 planned frames and 8 fake crops of 8 planned frames"
     assert f"the classes are not balanced: {found}. Balance takes other frames" in done.messages
     assert "repeats none; the real videos have no more" in done.messages
-    done = tellsign(*command, "-o", "b", "--frames", "2", cwd=tmp_path)
+    done = inside(*command, "-o", "b", "--frames", "2", cwd=tmp_path)
     assert done.code == 0, done.messages
     assert "not balanced" not in done.messages
 
 
 def test_other_options_are_refused(manifest: Path, whole: Path) -> None:
     before = state(whole)
-    done = tellsign("data", "faces", manifest, "-o", whole, "--frames", "2", "--margin", "1.5")
+    done = inside("data", "faces", manifest, "-o", whole, "--frames", "2", "--margin", "1.5")
     assert (done.code, done.out) == (2, b"")
     assert "margin was 1.3 and is 1.5" in done.messages
     assert state(whole) == before
@@ -135,7 +135,7 @@ def test_other_options_are_refused(manifest: Path, whole: Path) -> None:
 def test_wrong_usage_writes_nothing(
     manifest: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = tellsign("data", "faces", manifest, "-o", tmp_path / "out", *arguments)
+    done = inside("data", "faces", manifest, "-o", tmp_path / "out", *arguments)
     assert done.code == 2
     assert message in " ".join(done.messages.split())
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from command import SCRIPT, tellsign
+from command import SCRIPT, inside, tellsign
 
 from pictures import natural, save
 from tellsign.data import Manifest, write
@@ -41,7 +41,7 @@ def test_the_list() -> None:
     done = tellsign("reproduce", "--list", "--json")
     assert (done.code, done.messages) == (0, "")
     assert json.loads(done.text) == registry.names()
-    text = tellsign("reproduce").text  # without a name there is nothing to do but to list
+    text = inside("reproduce").text  # without a name there is nothing to do but to list
     assert "upconv-table4      CelebA: accuracy by number of samples\n" in text
     assert len(text.splitlines()) == len(registry.names())
 
@@ -64,7 +64,7 @@ def test_a_table_from_a_feature_file(folder: Path) -> None:
     published = {(row["row"], row["column"]): row["published"] for row in rows}
     assert published["20 samples", "logistic regression"] == 0.85
     assert published["40 samples", "logistic regression"] is None
-    text = tellsign("reproduce", "upconv-table4", *options, cwd=folder).text
+    text = inside("reproduce", "upconv-table4", *options, cwd=folder).text
     assert text.startswith("upconv-table4: CelebA")
     (line,) = (line for line in text.splitlines() if line.startswith("20 samples  logistic"))
     assert line.split()[-8:] == ["85.0", "%", "100.0", "%", "100.0", "to", "100.0", "%"]
@@ -84,7 +84,7 @@ def test_a_figure_of_one_image(folder: Path, tmp_path: Path) -> None:
 
 def test_a_figure_from_images_of_a_manifest_into_a_new_file(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "bands.png"
-    done = tellsign("reproduce", "upconv-fig17", "--data", folder / "data.csv", "--samples", "10", "-o", path)
+    done = inside("reproduce", "upconv-fig17", "--data", folder / "data.csv", "--samples", "10", "-o", path)
     assert (done.code, done.messages) == (0, "")
     assert f"Picture: {path}" in done.text
     assert "8 images of celeba, by the recipe of CelebA" in done.text
@@ -101,7 +101,7 @@ def test_a_figure_from_images_of_a_manifest_into_a_new_file(folder: Path, tmp_pa
     ],
 )
 def test_what_cannot_be_done_is_said_with_code_2(folder: Path, options: tuple[str, ...], reason: str) -> None:
-    done = tellsign("reproduce", *options, cwd=folder)
+    done = inside("reproduce", *options, cwd=folder)
     assert (done.code, done.out) == (2, b"")
     assert reason in " ".join(done.messages.split())
     assert "Traceback" not in done.messages

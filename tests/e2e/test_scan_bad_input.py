@@ -18,7 +18,7 @@ import pytest
 from clips import clip, sound_only
 from corpus import CorpusFile, bit_flips, good_files, png_bytes, truncations, write_corpus
 from detector import write_detector
-from e2e.command import SCRIPT, Finished, started, tellsign
+from e2e.command import SCRIPT, Finished, inside, started, tellsign
 from pictures import natural, save
 from tellsign.scoring.names import printable, unescape
 
@@ -81,13 +81,13 @@ def test_all_forms_hold_every_file(detector: Path, corpus: list[CorpusFile], tmp
     assert table.code == 1
     assert len(table.text.splitlines()) == len(corpus) + 1
     assert all(line.isprintable() for line in table.text.split("\n"))
-    printed = tellsign("scan", folder, "-d", detector, "--csv")
+    printed = inside("scan", folder, "-d", detector, "--csv")
     cells = list(csv.DictReader(io.StringIO(printed.text, newline="")))
     assert len(cells) == len(corpus)
-    raw = tellsign("scan", folder, "-d", detector, "-0")
+    raw = inside("scan", folder, "-d", detector, "-0")
     paths = [record.split(b"\t", 2)[2] for record in raw.out.split(b"\0")[:-1]]
     assert paths == sorted(os.fsencode(file.path) for file in corpus)
-    done = tellsign("scan", folder, "-d", detector, "-o", tmp_path / "out.jsonl")
+    done = inside("scan", folder, "-d", detector, "-o", tmp_path / "out.jsonl")
     assert done.code == 1
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == len(corpus)
 

@@ -14,7 +14,7 @@ import pytest
 
 from clips import clip
 from detector import write_detector
-from e2e.command import next_line, started, tellsign
+from e2e.command import inside, next_line, started, tellsign
 from pictures import natural, save, upsampled
 from tellsign.scoring.store import read_rows
 
@@ -103,7 +103,7 @@ def test_a_run_killed_again_and_again_ends_like_a_whole_one(
 
 def test_what_was_scored_is_not_scored_again(detector: Path, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
-    assert tellsign("scan", photos, "-d", detector, "-o", output).code == 1
+    assert inside("scan", photos, "-d", detector, "-o", output).code == 1
     before = output.read_bytes()
     messages = finish(photos, detector, output)
     assert output.read_bytes() == before
@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_a_valid_output_of_the_finished_rows(
     n_printed = len(printed) + rest.count(b"\n")
     assert n_printed <= len(rows) <= n_printed + 1  # a row is kept before it is printed
     assert output.with_name(f"{output.name}.partial").exists()
-    second = tellsign("scan", photos, "-d", detector, "-o", output)
+    second = inside("scan", photos, "-d", detector, "-o", output)
     assert second.code == 2
     assert "--resume continues it" in second.messages
     assert " of them taken over unchanged" in finish(photos, detector, output)
@@ -149,7 +149,7 @@ def test_ctrl_c_while_it_starts(detector: Path, photos: Path, tmp_path: Path) ->
 def test_files_that_changed_came_and_went(detector: Path, photos: Path, tmp_path: Path) -> None:
     folder, output = tmp_path / "photos", tmp_path / "rows" / "out.jsonl"
     shutil.copytree(photos, folder)
-    assert tellsign("scan", folder, "-d", detector, "-o", output).code == 1
+    assert inside("scan", folder, "-d", detector, "-o", output).code == 1
     before = {row["path"]: row for row in read_rows(output)}
     save(upsampled(500, 40, 40), folder / "010.png")
     (folder / "011.png").unlink()
@@ -157,7 +157,7 @@ def test_files_that_changed_came_and_went(detector: Path, photos: Path, tmp_path
     save(natural(502, 40, 40), folder / "bad.jpg", format="PNG")
     messages = finish(folder, detector, output)
     fresh = tmp_path / "fresh.jsonl"
-    tellsign("scan", folder, "-d", detector, "-o", fresh)
+    inside("scan", folder, "-d", detector, "-o", fresh)
     assert output.read_bytes() == fresh.read_bytes()
     after = {row["path"]: row for row in read_rows(output)}
     changed = {name for name in after if after[name] != before.get(name)}
@@ -170,10 +170,10 @@ def test_a_failed_file_is_tried_again_with_more_room(detector: Path, tmp_path: P
     folder, output = tmp_path / "photos", tmp_path / "out.jsonl"
     save(natural(1, 40, 40), folder / "a.png")
     save(natural(2, 60, 60), folder / "b.png")
-    done = tellsign("scan", folder, "-d", detector, "-o", output, "--max-pixels", "2000")
+    done = inside("scan", folder, "-d", detector, "-o", output, "--max-pixels", "2000")
     assert done.code == 1
     assert "3,600 pixels" in done.messages
-    done = tellsign("scan", folder, "-d", detector, "-o", output, "--resume")
+    done = inside("scan", folder, "-d", detector, "-o", output, "--resume")
     assert done.code == 0
     assert "1 of them taken over unchanged" in done.messages
     assert [row["label"] for row in read_rows(output)] == ["real", "real"]
@@ -196,7 +196,7 @@ def test_resuming_with_other_settings_is_refused(
         options = ["-d", str(write_detector(tmp_path / "other", summary="of another digest"))]
     output = tmp_path / "out.jsonl"
     output.write_bytes(whole["jsonl"])
-    done = tellsign("scan", photos, "-d", detector, "-o", output, "--resume", *options)
+    done = inside("scan", photos, "-d", detector, "-o", output, "--resume", *options)
     assert (done.code, done.out) == (2, b"")
     assert difference in done.messages
     assert "--overwrite" in done.messages
@@ -215,7 +215,7 @@ def test_a_killed_run_is_not_resumed_with_other_settings(
     process.kill()
     process.communicate()
     assert (tmp_path / "out.jsonl.lock").exists()
-    done = tellsign("scan", photos, "-d", detector, "-o", output, "--resume", "--prior", "0.01")
+    done = inside("scan", photos, "-d", detector, "-o", output, "--resume", "--prior", "0.01")
     assert done.code == 2
     assert "prior was 0.5 and is 0.01" in done.messages
     # The lock that the killed run left behind holds nobody up.
@@ -227,7 +227,7 @@ def test_overwriting_starts_anew(
 ) -> None:
     output = tmp_path / "out.csv"
     killed(photos, detector, output, seed=3)
-    done = tellsign("scan", photos, "-d", detector, "-o", output, "--overwrite")
+    done = inside("scan", photos, "-d", detector, "-o", output, "--overwrite")
     assert done.code == 1
     assert "unchanged" not in done.messages
     assert output.read_bytes() == whole["csv"]

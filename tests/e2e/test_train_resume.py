@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import tellsign
+from command import inside
 
 from pictures import write_split_dataset
 from tellsign import artifacts
@@ -126,9 +126,9 @@ def test_a_killed_training_is_resumed_to_the_same_detector_which_evaluates_and_s
     assert one.digest == other.digest
 
     data = read(folder / "data" / "manifest.csv").filter(split="test")
-    found = tellsign(
+    found = inside(
         "evaluate", folder / "killed", "--data", folder / "data" / "manifest.csv", "--split", "test",
-        "--workers", "1", "--resamples", "10", "--json", env=ENV,
+        "--workers", "1", "--resamples", "10", "--json",
     )  # fmt: skip
     assert found.code == 0, found.messages
     report = json.loads(found.text)
@@ -136,7 +136,7 @@ def test_a_killed_training_is_resumed_to_the_same_detector_which_evaluates_and_s
     assert report["detector"] == one.name
     assert report["metrics"]["auroc"]["value"] > 0.8
     paths = [sample.path for sample in data]
-    scanned = tellsign("scan", *paths, "-d", folder / "killed", "--workers", "1", "--json", env=ENV)
+    scanned = inside("scan", *paths, "-d", folder / "killed", "--workers", "1", "--json")
     assert scanned.code == 0, scanned.messages
     assert [row["path"] for row in scanned.rows] == [str(path) for path in paths]
     for row in scanned.rows:
