@@ -329,16 +329,13 @@ def waiting_row(config_name: str, name: str) -> dict[str, Any]:
     }
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> Iterator[dict[str, Any]]:
     """Time and memory of both CAE-Nets' branches, the wait of the small one's; time of both SFCL-HCMF."""
-    found = []
     for config_name in STEPS:
         names = list(configuration(config_name).branches)
-        found += [step_row(config_name, name) for name in names]
-        found += [memory_row(config_name, name) for name in names]
-        if config_name == "cae-net-small":
-            found += [waiting_row(config_name, name) for name in names]
-    return found + [sfcl_row(name, sfcl_configuration(name), steps=n) for name, n in SFCL_STEPS.items()]
+        kinds = [step_row, memory_row, *([waiting_row] if config_name == "cae-net-small" else [])]
+        yield from (row(config_name, name) for row in kinds for name in names)
+    yield from (sfcl_row(name, sfcl_configuration(name), steps=n) for name, n in SFCL_STEPS.items())
 
 
 if __name__ == "__main__":
