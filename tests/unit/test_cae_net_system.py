@@ -433,7 +433,7 @@ def test_no_process_writes_before_all_have_come(data, tmp_path, monkeypatch):
     def waits(value, at):
         raise Waiting
 
-    monkeypatch.setattr("tellsign.engine.distributed.gathered", waits)
+    monkeypatch.setattr("tellsign.engine.fitting.gathered", waits)
     monkeypatch.setattr(pixels, "decode", None)
     with pytest.raises(Waiting):
         CaeNetSystem(config(training=TRAINING | {"cache": True})).fit(

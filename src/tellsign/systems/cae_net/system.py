@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from tellsign import artifacts
-from tellsign.artifacts import RUN_SUFFIX
 from tellsign.data.left_out import LeftOut
-from tellsign.data.manifest import require_both_classes
 from tellsign.engine.saved import saved_network
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.types import ConfigError
@@ -56,31 +52,16 @@ class CaeNetSystem:
                  don't. ArtifactError: the graph does not compute what PyTorch does, or
                  can't be written.
         """
-        from tellsign.engine.distributed import gathered, this_process
-        from tellsign.engine.memory import memory_errors_explained
-        from tellsign.systems.cae_net.training import (
-            cache_of,
-            looked_at,
-            trained_branches,
-            validation_parts,
-        )
+        from tellsign.engine.fitting import trainings
+        from tellsign.systems.cae_net.training import looked_at, trained_branches, validation_parts
 
-        at = this_process(self.config.training.device)
-        gathered(None, at)  # until the first process has made its folder ready, none writes into it
-        artifacts.check_target(out)
-        for name, part in (("training", train), ("validation", valid)):
-            require_both_classes(part, name)
-        run = out.with_name(out.name + RUN_SUFFIX)
-        with memory_errors_explained("around the trainings", lambda: _rest(run)):
+        with trainings(train, valid, out, self.config.training, several="branches") as (run, is_first):
             options: Any = {"run": run, "say": say}
             halves = validation_parts(looked_at(valid, "validation", self.config, **options), seed=seed)
             shown = looked_at(train, "training", self.config, **options)
             branches = trained_branches(self.config, shown, halves["checkpoints"], seed=seed, **options)
-            if at.is_first:
+            if is_first:
                 self._write(branches, halves["weights"], out, run=run, seed=seed, say=say)
-        gathered(None, at)  # so that every process finds the detector, and none needs the decoded images
-        if at.is_first and (cache := cache_of(run, self.config)):
-            shutil.rmtree(cache, ignore_errors=True)
         return out
 
     def network(self, artifact: Path) -> Module:
@@ -183,14 +164,6 @@ class CaeNetSystem:
             examples=example_crops(valid, config, **options),
             parts=tuple(config.branches),
         )
-
-
-def _rest(run: Path) -> str:
-    """What is left where memory did not suffice before, between or after the trainings."""
-    return (
-        f"what the branches have learnt until now is kept in {run}. Make memory free, and run the same "
-        "command again, which goes on from there"
-    )
 
 
 def _weights_text(config: CaeNetConfig, weights: tuple[float, ...]) -> str:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from tellsign import artifacts
-from tellsign.artifacts import RUN_SUFFIX
 from tellsign.data.left_out import LeftOut
-from tellsign.data.manifest import require_both_classes
 from tellsign.engine.saved import saved_network
 from tellsign.nn.backbones import SCRATCH
 from tellsign.systems.resynthesis.config import ResynthesisConfig
@@ -58,8 +54,7 @@ class ResynthesisSystem:
                  region is face. ArtifactError: the graph does not compute what PyTorch does, or can't be
                  written.
         """
-        from tellsign.engine.distributed import gathered, this_process
-        from tellsign.engine.memory import memory_errors_explained
+        from tellsign.engine.fitting import trainings
         from tellsign.systems.resynthesis.perceptual import with_architecture
         from tellsign.systems.resynthesis.training import validation_parts
 
@@ -70,22 +65,12 @@ class ResynthesisSystem:
                 'crops with region = "image", and scan with --faces'
             )
         config = replace(self.config, perceptual=with_architecture(self.config.perceptual))
-        at = this_process(config.training.device)
-        gathered(None, at)  # until the first process has made its folder ready, none writes into it
-        artifacts.check_target(out)
-        for name, part in (("training", train), ("validation", valid)):
-            require_both_classes(part, name)
-        parts = validation_parts(valid, config, seed=seed)
-        run = out.with_name(out.name + RUN_SUFFIX)
-        with memory_errors_explained("around the trainings", lambda: _rest(run)):
+        phases = (config.training, config.reconstruction.training)
+        with trainings(train, valid, out, *phases, several="networks") as (run, is_first):
+            parts = validation_parts(valid, config, seed=seed)
             network, report = trained(config, train, parts, run=run, seed=seed, say=say)
-            if at.is_first:
+            if is_first:
                 _write(network, config, parts["weights"], report, out, run=run, seed=seed, say=say)
-        gathered(None, at)  # so that every process finds the detector, and none needs the decoded images
-        if at.is_first and (config.training.cache or config.reconstruction.training.cache):
-            from tellsign.engine.folder import CACHE
-
-            shutil.rmtree(run / CACHE, ignore_errors=True)
         return out
 
     def network(self, artifact: Path) -> Module:
@@ -229,14 +214,6 @@ def _write(
         },
         examples=example_crops(valid, config, left_out=left_out, run=run),
         parts=config.parts,
-    )
-
-
-def _rest(run: Path) -> str:
-    """What is left where memory did not suffice before, between or after the trainings."""
-    return (
-        f"what the networks have learnt until now is kept in {run}. Make memory free, and run the same "
-        "command again, which goes on from there"
     )
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tellsign import artifacts
-from tellsign.artifacts import RUN_SUFFIX
 from tellsign.data.left_out import LeftOut
-from tellsign.data.manifest import require_both_classes
 from tellsign.engine.saved import saved_network
 from tellsign.systems.sfcl_hcmf.config import SfclHcmfConfig
 
@@ -55,33 +51,18 @@ class SfclHcmfSystem:
         Raises:  ManifestError: images or labels don't do. ConfigError: backbones, weights or the run folder
                  don't. ArtifactError: the graph does not compute what PyTorch does, or can't be written.
         """
-        from tellsign.engine.distributed import gathered, this_process
-        from tellsign.engine.memory import memory_errors_explained
-        from tellsign.systems.sfcl_hcmf.training import (
-            cache_of,
-            looked_at,
-            new_network,
-            standardised,
-            trained,
-        )
+        from tellsign.engine.fitting import trainings
+        from tellsign.systems.sfcl_hcmf.training import looked_at, new_network, standardised, trained
 
-        config, at = self.config, this_process(self.config.training.device)
-        gathered(None, at)  # until the first process has made its folder ready, none writes into it
-        artifacts.check_target(out)
-        for name, part in (("training", train), ("validation", valid)):
-            require_both_classes(part, name)
-        run = out.with_name(out.name + RUN_SUFFIX)
-        network = new_network(config, seed=seed)  # what can't be built is known before an image is read
-        with memory_errors_explained("around the training", lambda: _rest(run)):
+        config = self.config
+        with trainings(train, valid, out, config.training) as (run, is_first):
+            network = new_network(config, seed=seed)  # what can't be built is known before an image is read
             left_out = LeftOut.of(config.training, say=say)
             images = looked_at(train, "training", config, run=run, say=say)
             standardised(network, images, config, left_out=left_out, run=run)
             result = trained(network, train, valid, config, run=run, seed=seed, say=say)
-            if at.is_first:
+            if is_first:
                 self._write(network, valid, out, run=run, seed=seed, best=result.best, say=say)
-        gathered(None, at)  # so that every process finds the detector, and none needs the decoded images
-        if at.is_first and (cache := cache_of(run, config)):
-            shutil.rmtree(cache, ignore_errors=True)
         return out
 
     def network(self, artifact: Path) -> Module:
@@ -154,14 +135,6 @@ class SfclHcmfSystem:
             descriptors=descriptors,
             arrays=_typical(network),
         )
-
-
-def _rest(run: Path) -> str:
-    """What is left where memory did not suffice before or after the training."""
-    return (
-        f"what the network has learnt until now is kept in {run}. Make memory free, and run the same command "
-        "again, which goes on from there"
-    )
 
 
 def _typical(network: SfclHcmf) -> dict[str, FloatArray]:
