@@ -1,4 +1,4 @@
-"""A saved detector as the network in PyTorch that it was made from. Without PyTorch, the error says so."""
+"""A saved detector as a module of PyTorch that gradients go through. Without PyTorch, the error says so."""
 
 from __future__ import annotations
 
@@ -46,13 +46,32 @@ def saved_network(
         network: Module = empty(config)
         network.load_state_dict(network_state(artifact))
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"the differentiable form of a detector needs {error.name}; install it with: pip install "
-            "'tellsign[train]'"
-        ) from error
+        raise _missing(error) from error
     except (RuntimeError, ConfigError) as error:  # other arrays, or a backbone that this timm lacks
         raise ArtifactError(
             f"{artifact.path}: its weights don't fit its configuration ({str(error)[:500]}); copy or train "
             "the detector again"
         ) from error
     return network.eval(), config
+
+
+def vector_module(folder: Path) -> Module:
+    """A detector of vectors in PyTorch, from the pixels on.
+
+    Args:    folder: of the detector.
+    Returns: (B, 3, H, W) in [0, 1] → (B,) scores, differentiable, in evaluation mode and float64.
+    Raises:  ArtifactError: there is no such detector there, or it has no gradient. ConfigError: PyTorch is
+             missing.
+    """
+    try:
+        from tellsign.nn.vectors import VectorScore
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    return VectorScore(artifacts.load(folder)).eval()
+
+
+def _missing(error: ModuleNotFoundError) -> ConfigError:
+    return ConfigError(
+        f"the differentiable form of a detector needs {error.name}; install it with: pip install "
+        "'tellsign[train]'"
+    )

@@ -44,7 +44,7 @@ class RegionScore(nn.Module):
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
         S = self.look.size
         crops = _resized(images, S) if self.look.fit == "resize" else crops_of(images, S, self.look.max_crops)
-        beside = [] if self.look.descriptor == "none" else [_statistics(images)]
+        beside = [] if self.look.descriptor == "none" else [statistics_of(images)]
         n_crops = crops.shape[1]
         more = (one.repeat_interleave(n_crops, dim=0) for one in beside)
         found = self.network(crops.flatten(0, 1), *more)
@@ -89,6 +89,6 @@ def _resized(images: Tensor, size: int) -> Tensor:
     return found[:, None].clamp(0, 1)
 
 
-def _statistics(images: Tensor) -> Tensor:
-    """(B, 3, H, W) → (B, D)"""
+def statistics_of(images: Tensor) -> Tensor:
+    """The statistics of SIDA: (B, 3, H, W) in [0, 1] → (B, D)."""
     return sida(block_dct(ycbcr(whole_blocks(images))))

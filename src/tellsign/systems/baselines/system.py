@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts
 from tellsign.data.left_out import LeftOut
-from tellsign.engine.saved import saved_network
+from tellsign.engine.saved import saved_network, vector_module
 from tellsign.systems.baselines.config import (
     Dct2dConfig,
     Fft2dConfig,
@@ -212,11 +212,4 @@ class Dct2dSystem(NetworkSystem):
         """
         if artifacts.load(artifact).spec["kind"] != "linear":
             return super().module(artifact)
-        try:
-            from tellsign.systems.baselines.linear_module import LinearModule
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"the differentiable form of a detector needs {error.name}; install it with: "
-                "pip install 'tellsign[train]'"
-            ) from error
-        return LinearModule(artifacts.load(artifact)).eval()
+        return vector_module(artifact)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tellsign import artifacts
 from tellsign.detectors.fitting import fit_detector
+from tellsign.engine.saved import vector_module
 from tellsign.systems.sfcl_hcmf.sida_config import SidaConfig
 from tellsign.systems.sfcl_hcmf.sida_model import fit
-from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +60,4 @@ class SidaSystem:
         Raises:  ArtifactError: there is no such detector there, or it has no gradient.
                  ConfigError: PyTorch is missing.
         """
-        try:
-            from tellsign.systems.sfcl_hcmf.sida_module import SidaModule
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"the differentiable form of a detector needs {error.name}; install it with: "
-                "pip install 'tellsign[train]'"
-            ) from error
-        return SidaModule(artifacts.load(artifact)).eval()
+        return vector_module(artifact)

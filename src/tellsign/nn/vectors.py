@@ -1,10 +1,11 @@
-"""A spectrum detector in PyTorch: pixels → score, with gradients, for attacks and for studies of generators.
+"""A detector of vectors in PyTorch: pixels → score, with gradients, for attacks and for studies of generators.
 
-What runs is NumPy (`tellsign.detectors`). This is the same arithmetic; crops and profiles come from the very
-functions that the detector calls. Where a frequency is empty, as after pixels were repeated, the logarithm is
-that of rounding errors, in which the two differ, and its gradient is as large as the magnitude is small.
+What runs is NumPy (`tellsign.detectors`), which takes the statistics of SIDA in float32. This is the same
+arithmetic; crops and features come from the very functions that the detector calls. Where a frequency is
+empty, as after pixels were repeated, the logarithm of a profile is that of rounding errors, in which the two
+differ, and its gradient is as large as the magnitude is small.
 
-Shapes: B batch, C channels, H W pixels, N crops, S support vectors, K frequency bins.
+Shapes: B batch, H W pixels, N crops, M crops in all, S side of a crop, K features, V support vectors.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from tellsign.detectors import from_artifact
-from tellsign.detectors.preprocessing import ProfileInput
+from tellsign.detectors.preprocessing import ProfileInput, vector_input
 from tellsign.features import spectrum
-from tellsign.nn.region import crops_of
+from tellsign.features.dct import log_dct
+from tellsign.nn.region import crops_of, statistics_of
 from tellsign.types import ArtifactError, ImageError
 
 if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
+    from tellsign.detectors.preprocessing import VectorInput
 
 DECISIONS = {
     "linear": ("weights", "bias"),
@@ -29,8 +33,8 @@ DECISIONS = {
 }  # kind → its arrays
 
 
-class SpectrumModule(torch.nn.Module):
-    """(B, 3, H, W) in [0, 1] → (B,) scores of a spectrum detector, higher = more fake.
+class VectorScore(nn.Module):
+    """(B, 3, H, W) in [0, 1] → (B,) scores of a detector of vectors, higher = more fake.
 
     Computes in its own type whatever that of the images: float64 as it is made. `.float()` is faster on a GPU
     and a little further from the detector, and far from all examples its kernel and gradient underflow to 0.
@@ -39,27 +43,27 @@ class SpectrumModule(torch.nn.Module):
     def __init__(self, artifact: Artifact) -> None:
         """Take over the arrays of a detector.
 
-        Args:    artifact: of kind linear or kernel, on spectrum profiles.
+        Args:    artifact: of kind linear or kernel.
         Raises:  ArtifactError: it is of another kind, or its arrays don't fit together.
         """
         super().__init__()
         self.kind: str = artifact.spec["kind"]
         if self.kind not in DECISIONS:
             raise ArtifactError(
-                f"{artifact.path}: a {self.kind!r} detector has no differentiable form here; there is one of "
-                f"{', '.join(DECISIONS)}"
+                f"{artifact.path}: a {self.kind!r} detector has no gradient; attack it by its scores (square), "
+                f"or train one of the kind {' or '.join(DECISIONS)}"
             )
         from_artifact(artifact)  # checks shapes and values
-        self.input = ProfileInput.from_spec(artifact.spec["preprocessing"])
+        self.input = vector_input(artifact.spec["preprocessing"])
         for name in ("mean", "scale", *DECISIONS[self.kind]):
             array = torch.from_numpy(np.array(artifact.arrays[name], dtype=np.float64))
             # A single number may be stored with an axis.
             self.register_buffer(name, array.reshape(()) if name in ("gamma", "bias") else array)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] → (B,). Raises ImageError, and TooSmallError as the detector does."""
         mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
-        standardised = (self.profiles(images) - mean) / scale
+        standardised = (self.features(images) - mean) / scale
         if self.kind == "linear":
             return (standardised * self.get_buffer("weights")).sum(dim=1) + self.get_buffer("bias")
         support, dual = self.get_buffer("support"), self.get_buffer("dual")
@@ -68,8 +72,8 @@ class SpectrumModule(torch.nn.Module):
         kernel = torch.exp(-self.get_buffer("gamma") * squared)
         return (kernel * dual).sum(dim=1) + self.get_buffer("bias")
 
-    def profiles(self, images: torch.Tensor) -> torch.Tensor:
-        """The mean spectrum profile of each image's native crops.
+    def features(self, images: Tensor) -> Tensor:
+        """The mean profile or descriptor of each image's native crops.
 
         Args:    images: (B, 3, H, W) in [0, 1].
         Returns: (B, K).
@@ -78,11 +82,22 @@ class SpectrumModule(torch.nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ImageError(f"expected images of shape (B, 3, H, W), found {tuple(images.shape)}")
         crops = crops_of(images, self.input.crop, self.input.max_crops).to(self.get_buffer("mean").dtype)
-        rows = spectrum.profile(
-            255 * spectrum.grey(crops.flatten(0, 1)),
-            preset=self.input.preset,
-            length=self.input.length,
-            normalise=self.input.normalise,
-            square=self.input.crop is not None,
-        )
+        rows = crop_features(crops.flatten(0, 1), self.input)
         return rows.reshape(*crops.shape[:2], rows.shape[1]).mean(dim=1)
+
+
+def crop_features(crops: Tensor, options: VectorInput) -> Tensor:
+    """The profile or descriptor of each crop.
+
+    Args:    crops: (M, 3, S, S) in [0, 1], or whole images of any shape. options: the detector's input.
+    Returns: (M, K).
+    """
+    if isinstance(options, ProfileInput):
+        return spectrum.profile(
+            255 * spectrum.grey(crops),
+            preset=options.preset,
+            length=options.length,
+            normalise=options.normalise,
+            square=options.crop is not None,
+        )
+    return log_dct(crops).flatten(1) if options.descriptor == "dct2d" else statistics_of(crops)
