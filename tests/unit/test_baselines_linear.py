@@ -13,7 +13,7 @@ from tellsign.data import read
 from tellsign.detectors.preprocessing import DescriptorInput, features
 from tellsign.systems.baselines import statistics
 from tellsign.systems.baselines.config import Dct2dConfig
-from tellsign.systems.baselines.linear import fitted
+from tellsign.systems.baselines.linear import fit
 from tellsign.systems.baselines.statistics import coefficient_statistics
 from tellsign.systems.baselines.system import Dct2dSystem
 from tellsign.types import ArtifactError, ConfigError, ManifestError, TooSmallError
@@ -39,7 +39,7 @@ def objective(weights, bias, z, labels, l2, kind):
 @pytest.mark.parametrize("kind", ["logistic", "ridge"])
 def test_the_objective_has_its_minimum_there(kind, l2):
     values, labels = table()
-    found = fitted(values, labels, Dct2dConfig(classifier=kind, l2=l2))
+    found = fit(values, labels, Dct2dConfig(classifier=kind, l2=l2)).arrays
     z = (values - found["mean"]) / found["scale"]
     weights, bias = found["weights"], found["bias"]
     least = objective(weights, bias, z, labels, l2, kind)
@@ -53,7 +53,7 @@ def test_the_objective_has_its_minimum_there(kind, l2):
 
 def test_ridge_has_the_solution_of_the_normal_equations():
     values, labels = table(k=50)
-    found = fitted(values, labels, Dct2dConfig(classifier="ridge", l2=0.3))
+    found = fit(values, labels, Dct2dConfig(classifier="ridge", l2=0.3)).arrays
     z = (values - values.mean(axis=0)) / values.std(axis=0)
     expected = np.linalg.solve(z.T @ z / len(z) + 0.3 * np.eye(50), z.T @ (2.0 * labels - 1) / len(z))
     np.testing.assert_allclose(found["weights"], expected, atol=1e-5)
@@ -143,7 +143,7 @@ def test_one_class_is_refused(manifest, tmp_path):
 
 def test_images_without_structure_can_be_fitted(tmp_path):
     values = np.full((4, 3), np.log(1e-12))
-    found = fitted(values, np.array([0, 1, 0, 1]), Dct2dConfig())
+    found = fit(values, np.array([0, 1, 0, 1]), Dct2dConfig()).arrays
     assert all(np.isfinite(array).all() for array in found.values())
     np.testing.assert_array_equal(found["weights"], 0)
 

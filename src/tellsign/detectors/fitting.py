@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign import artifacts
+from tellsign.data.manifest import require_both_classes
 from tellsign.detectors.rows import examples
 from tellsign.detectors.vector import class_bands
 from tellsign.types import ConfigError
@@ -56,25 +57,36 @@ def fit_detector(
              seed: of what is random in the fit.
              say: told of images that show no face to a detector of faces; they are left out.
     Returns: `out`.
-    Raises:  ManifestError: an image cannot be used; a training set is not shrunk in silence.
-             ConfigError: the features can't be fitted.
+    Raises:  ManifestError: a class is missing, or an image cannot be used; a training set is not shrunk in
+             silence. ConfigError: the features can't be fitted. ArtifactError: `out` holds something else.
     """
+    artifacts.check_target(out)
+    require_both_classes(train, "training")
     found = examples(train, config.input, say=say)
     fitted = fit(found.values, found.labels, config, seed=seed)
     artifacts.save(
         out,
-        spec={
-            "name": name,
-            "kind": fitted.kind,
-            "system": name,
-            "config": asdict(config),
-            "preprocessing": config.input.to_spec(),
-            "seed": seed,
-            **found.spec,
-        },
+        spec={**system_spec(name, config, seed=seed, kind=fitted.kind), **found.spec},
         arrays={**fitted.arrays, **class_bands(found.values, found.labels)},
     )
     return out
+
+
+def system_spec(name: str, config: Any, *, seed: int, kind: str | None = None) -> dict[str, Any]:
+    """What every detector stores of the system that wrote it.
+
+    Args:    name: of the system. config: of it, with the detector's `input`. seed: of the fit.
+             kind: of the detector; None: `save_network` adds it.
+    Returns: plain values, for `detector.json`.
+    """
+    return {
+        "name": name,
+        **({} if kind is None else {"kind": kind}),
+        "system": name,
+        "config": asdict(config),
+        "preprocessing": config.input.to_spec(),
+        "seed": seed,
+    }
 
 
 def check_examples(features: FloatArray, labels: NDArray[np.integer[Any]]) -> None:

@@ -9,7 +9,7 @@ Shapes: S sources, H W pixels of a fingerprint.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from tellsign.data.manifest import require_both_classes, require_images
 from tellsign.data.picture import picture
 from tellsign.detectors import FINGERPRINT
 from tellsign.detectors.fingerprint import REAL_SOURCE, FingerprintInput, tiles
+from tellsign.detectors.fitting import system_spec
 from tellsign.features.prnu import Fingerprint, Weighting
 from tellsign.types import REAL, ConfigError, ImageError, ManifestError
 
@@ -96,12 +97,7 @@ class PrnuSystem:
         artifacts.save(
             out,
             spec={
-                "name": self.name,
-                "kind": FINGERPRINT,
-                "system": self.name,
-                "config": asdict(self.config),
-                "preprocessing": self.config.input.to_spec(),
-                "seed": seed,
+                **system_spec(self.name, self.config, seed=seed, kind=FINGERPRINT),
                 "sources": list(counts),
                 "source_images": list(counts.values()),
             },

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tellsign import artifacts
 from tellsign.data.left_out import LeftOut
+from tellsign.detectors.fitting import fit_detector, system_spec
 from tellsign.engine.saved import saved_network, vector_module
 from tellsign.systems.baselines.config import (
     Dct2dConfig,
@@ -140,11 +140,7 @@ class NetworkSystem:
             out,
             network,
             spec={
-                "name": self.name,
-                "system": self.name,
-                "config": asdict(self.config),
-                "preprocessing": self.config.input.to_spec(),
-                "seed": seed,
+                **system_spec(self.name, self.config, seed=seed),
                 "best_epoch": dict(best),
                 "parameters": {"total": sum(one.numel() for one in network.parameters())},
             },
@@ -195,11 +191,11 @@ class Dct2dSystem(NetworkSystem):
         if self.config.is_network:
             return super().fit(train, valid, out=out, seed=seed, say=say)
         from tellsign.engine.distributed import gathered, this_process
-        from tellsign.systems.baselines.linear import write_linear
+        from tellsign.systems.baselines.linear import fit
 
         at = this_process(self.config.training.device)
         if at.is_first:
-            write_linear(self.config, train, out, name=self.name, seed=seed, say=say)
+            fit_detector(self.name, self.config, fit, train, out=out, seed=seed, say=say)
         gathered(None, at)  # so that every process finds the detector
         return out
 

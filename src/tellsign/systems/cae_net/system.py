@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tellsign.data.left_out import LeftOut
+from tellsign.detectors.fitting import system_spec
 from tellsign.engine.saved import saved_network
 from tellsign.systems.cae_net.config import CaeNetConfig
 from tellsign.types import ConfigError
@@ -152,12 +153,8 @@ class CaeNetSystem:
             out,
             ensemble,
             spec={
-                "name": self.name,
-                "system": self.name,
                 # With the weights that were fitted, so that the configuration rebuilds the detector.
-                "config": asdict(replace(config, fusion_weights=weights)),
-                "preprocessing": config.input.to_spec(),
-                "seed": seed,
+                **system_spec(self.name, replace(config, fusion_weights=weights), seed=seed),
                 "fusion": report,
                 "cost": cost_table(branches, config.size),
             },

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tellsign.data.left_out import LeftOut
+from tellsign.detectors.fitting import system_spec
 from tellsign.engine.saved import saved_network
 from tellsign.nn.backbones import SCRATCH
 from tellsign.systems.resynthesis.config import ResynthesisConfig
@@ -201,12 +202,8 @@ def _write(
         out,
         network,
         spec={
-            "name": ResynthesisSystem.name,
-            "system": ResynthesisSystem.name,
             # With the weights that were fitted, so that the configuration rebuilds the detector.
-            "config": asdict(replace(config, fusion_weights=weights)),
-            "preprocessing": config.input.to_spec(),
-            "seed": seed,
+            **system_spec(ResynthesisSystem.name, replace(config, fusion_weights=weights), seed=seed),
             "fusion": fusion,
             "phases": report,
             "perceptual": perceptual,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tellsign.data.left_out import LeftOut
+from tellsign.detectors.fitting import system_spec
 from tellsign.engine.saved import saved_network
 from tellsign.systems.sfcl_hcmf.config import SfclHcmfConfig
 
@@ -123,11 +123,7 @@ class SfclHcmfSystem:
             out,
             network,
             spec={
-                "name": self.name,
-                "system": self.name,
-                "config": asdict(config),
-                "preprocessing": config.input.to_spec(),
-                "seed": seed,
+                **system_spec(self.name, config, seed=seed),
                 "best_epoch": dict(best),
                 "parameters": parameter_counts(network),
             },
