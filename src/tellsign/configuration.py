@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
 Record = TypeVar("Record")
@@ -88,6 +90,60 @@ def known_options(given: Mapping[str, Any], record: Any, where: str) -> dict[str
     only_known(given, record, where)
     optional = {f.name for f in fields(record) if WITHOUT_VALUE & {*re.findall(r"\w+", str(f.type))}}
     return {name: None if value == NONE and name in optional else value for name, value in given.items()}
+
+
+def record_of(given: object, record: type[Record], where: str) -> Record:
+    """A table of options as its record.
+
+    Args:    given: the table, or the record already. record: its dataclass.
+             where: the table stands, for messages.
+    Returns: the record, checked.
+    Raises:  ConfigError: it is no table, a key is unknown, or a value is not allowed.
+    """
+    if isinstance(given, record):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where} is a table of options, found {given!r}")
+    only_known(given, record, where)
+    return record(**given)
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raises ConfigError for a value that is none of the choices.
+
+    Args:    name: of the option, for the message. value: given. choices: that there are.
+    """
+    if value not in choices:
+        raise ConfigError(f"{name} is one of {', '.join(choices)}, found {value!r}")
+
+
+def check_flags(config: object, *names: str) -> None:
+    """Raises ConfigError where an option is neither true nor false.
+
+    Args:    config: a record. names: of the options.
+    """
+    for name in names:
+        if not isinstance(value := getattr(config, name), bool):
+            raise ConfigError(f"{name} is true or false, found {value!r}")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether an option is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def numbers(name: str, given: object) -> tuple[float, ...]:
+    """A list of numbers of at least 0.
+
+    Args:    name: of the option, for the message. given: its value.
+    Returns: the numbers.
+    Raises:  ConfigError: it is no such list.
+    """
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f"{name} is a list of numbers, found {given!r}")
+    if not all(is_number(one) and 0 <= one < math.inf for one in given):
+        raise ConfigError(f"{name} are numbers of at least 0, found {list(given)}")
+    return tuple(float(one) for one in given)
 
 
 def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:

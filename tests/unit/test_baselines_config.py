@@ -29,7 +29,7 @@ def test_a_configuration_survives_being_stored(record):
     again = record(**asdict(config))
     assert again == config
     assert again.training == config.training
-    assert config.profile["crop"] == min(config.size, 128)
+    assert config.input.domain.crop == min(config.size, 128)
 
 
 @pytest.mark.parametrize(

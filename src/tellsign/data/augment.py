@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 
+from tellsign.configuration import check_flags, is_number
 from tellsign.features.spectrum import grey
 from tellsign.image.network_input import Descriptor, Fit, NetworkInput, Region, Seen, described, resized
 from tellsign.types import ConfigError, ImageError, TooSmallError
@@ -42,12 +43,10 @@ class View:
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
             raise ConfigError(f"size is a whole number of pixels from 1, found {self.size!r}")
-        if not isinstance(self.flip, bool):
-            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        check_flags(self, "flip")
         for name, most in (("rotation", 180), ("jitter", 1)):
             value = getattr(self, name)
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (is_number and 0 <= value <= most):  # also refuses NaN
+            if not (is_number(value) and 0 <= value <= most):  # also refuses NaN
                 raise ConfigError(f"{name} is a number from 0 to {most}, found {value!r}")
 
     def network_input(self, max_crops: int = 1) -> NetworkInput:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from tellsign.configuration import check_whole, only_known
+from tellsign.configuration import check_choice, check_flags, check_whole, is_number, record_of
 from tellsign.types import ConfigError
 
 Optimiser = Literal["adam", "adamw", "sgd"]
@@ -59,24 +58,20 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is one of {', '.join(choices)}, found {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), choices)
         for name, least in LEAST.items():
             check_whole(name, getattr(self, name), least)
-        for name in ("channels_last", "cache"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")
+        check_flags(self, "channels_last", "cache")
         for name in ("learning_rate", "weight_decay", "clip_norm", "attention_weight", "checkpoint_seconds"):
             value = getattr(self, name)
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or not 0 <= value < math.inf or (name == "learning_rate" and value == 0):
+            if not is_number(value) or not 0 <= value < math.inf or (name == "learning_rate" and value == 0):
                 more = "above 0" if name == "learning_rate" else "of at least 0"
                 raise ConfigError(f"{name} is a number {more}, found {value!r}")
         momentum = self.momentum
-        if not isinstance(momentum, (int, float)) or isinstance(momentum, bool) or not 0 <= momentum < 1:
+        if not is_number(momentum) or not 0 <= momentum < 1:
             raise ConfigError(f"momentum is a number of at least 0 and below 1, found {momentum!r}")
         eps = self.adversarial_eps
-        if not isinstance(eps, (int, float)) or isinstance(eps, bool) or not 0 <= eps <= 1:
+        if not is_number(eps) or not 0 <= eps <= 1:
             raise ConfigError(f"adversarial_eps is a change of pixels in [0, 1], from 0 to 1, found {eps!r}")
         if self.on_bad == "stop" and self.max_bad:
             raise ConfigError(
@@ -102,9 +97,4 @@ def training_config(options: Any, *, where: str = "[config.training]") -> Traini
     Returns: the configuration, checked.
     Raises:  ConfigError: it is no table, a key is unknown, or a value is not allowed.
     """
-    if isinstance(options, TrainingConfig):
-        return options
-    if not isinstance(options, Mapping):
-        raise ConfigError(f"{where} is a table of options, found {options!r}")
-    only_known(options, TrainingConfig, where)
-    return TrainingConfig(**options)
+    return record_of(options, TrainingConfig, where)

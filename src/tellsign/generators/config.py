@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tellsign.configuration import check_whole, only_known, toml_tree
+from tellsign.configuration import check_whole, is_number, only_known, toml_tree
 from tellsign.engine.config import TrainingConfig
 from tellsign.generators.autoencoder import AutoEncoderConfig
 from tellsign.generators.gan import GanConfig
@@ -170,7 +170,6 @@ def config_from(options: Mapping[str, Any], *, where: str) -> GeneratorConfig:
 
 def _check_number(name: str, value: object, most: float) -> None:
     """Raises ConfigError unless a value is a number from 0 to below `most`."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= float(value) < most:  # type: ignore[arg-type]
+    if not is_number(value) or not 0 <= value < most:
         limit = "0 or more" if most == math.inf else f"from 0 to below {most:g}"
         raise ConfigError(f"{name} is a number {limit}, found {value!r}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tellsign.configuration import check_whole
+from tellsign.configuration import check_choice, check_flags, check_whole, is_number
 from tellsign.detectors.graph import GraphInput
 from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.engine.config import TrainingConfig, training_config
@@ -34,15 +34,9 @@ class CropConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)  # the table [config.training]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.flip, bool):
-            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        check_flags(self, "flip")
         object.__setattr__(self, "training", training_config(self.training))
         _ = self.input  # checks the rest
-
-    @property
-    def region(self) -> str:
-        """What is looked at: always the picture; faces are cut out before (`tellsign data faces`)."""
-        return "image"
 
     @property
     def input(self) -> GraphInput:
@@ -53,11 +47,6 @@ class CropConfig:
     def look(self) -> NetworkInput:
         """What the network takes of an image."""
         return self.input.look
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """The spectrum profile that the domain check compares, as an artifact stores it."""
-        return self.input.domain.to_spec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +86,7 @@ class Fft2dConfig(CropConfig):
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
         _check_backbone(self)
-        if self.band not in get_args(Band):
-            raise ConfigError(f"band is one of {', '.join(get_args(Band))}, found {self.band!r}")
+        check_choice("band", self.band, get_args(Band))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +119,8 @@ class Dct2dConfig:
     )  # of cnn: the table [config.training]
 
     def __post_init__(self) -> None:
-        if self.classifier not in get_args(Classifier):
-            raise ConfigError(
-                f"classifier is one of {', '.join(get_args(Classifier))}, found {self.classifier!r}"
-            )
-        is_number = isinstance(self.l2, (int, float)) and not isinstance(self.l2, bool)
-        if not is_number or not 0 < self.l2 < math.inf:
+        check_choice("classifier", self.classifier, get_args(Classifier))
+        if not is_number(self.l2) or not 0 < self.l2 < math.inf:
             raise ConfigError(f"l2 is a positive number, found {self.l2!r}")
         given: object = self.channels
         if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 4:
@@ -146,11 +130,6 @@ class Dct2dConfig:
         object.__setattr__(self, "channels", tuple(given))
         object.__setattr__(self, "training", training_config(self.training))
         _ = self.input  # checks the rest
-
-    @property
-    def region(self) -> str:
-        """What is looked at: always the picture; faces are cut out before (`tellsign data faces`)."""
-        return "image"
 
     @property
     def is_network(self) -> bool:
@@ -168,21 +147,6 @@ class Dct2dConfig:
     def look(self) -> NetworkInput:
         """What cnn takes of an image."""
         return NetworkInput(self.size, self.max_crops)
-
-    @property
-    def crop(self) -> int:
-        """The size, as the artifact of a detector of arrays stores it."""
-        return self.size
-
-    @property
-    def descriptor(self) -> str:
-        """What a detector of arrays judges, as its artifact stores it."""
-        return "dct2d"
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """The spectrum profile that the domain check compares, as an artifact stores it."""
-        return self.input.domain.to_spec()
 
 
 NetworkConfig = ImageConfig | Fft2dConfig | GramNetConfig | Dct2dConfig

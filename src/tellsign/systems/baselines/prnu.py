@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from tellsign import artifacts
+from tellsign.configuration import check_choice
 from tellsign.data.manifest import require_both_classes, require_images
 from tellsign.data.picture import picture
 from tellsign.detectors import FINGERPRINT
 from tellsign.detectors.fingerprint import REAL_SOURCE, FingerprintInput, tiles
 from tellsign.detectors.fitting import system_spec
 from tellsign.features.prnu import Fingerprint, Weighting
-from tellsign.types import REAL, ConfigError, ImageError, ManifestError
+from tellsign.types import REAL, ImageError, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +46,7 @@ class PrnuConfig:
     fingerprint: Weighting = "intensity"  # bright pixels count for more; mean: all alike
 
     def __post_init__(self) -> None:
-        if self.fingerprint not in get_args(Weighting):
-            raise ConfigError(
-                f"fingerprint is one of {', '.join(get_args(Weighting))}, found {self.fingerprint!r}"
-            )
+        check_choice("fingerprint", self.fingerprint, get_args(Weighting))
         _ = self.input  # checks the rest
 
     @property

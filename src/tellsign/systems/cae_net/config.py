@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
-from tellsign.configuration import check_whole, only_known
+from tellsign.configuration import check_choice, check_flags, check_whole, is_number, numbers, only_known, record_of
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import Balance, TrainingConfig, training_config
 from tellsign.nn.backbones import PRETRAINED, check_weights, weights_identity
@@ -28,10 +27,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 @dataclass(frozen=True, slots=True)
 class BranchConfig:
     """One network of the ensemble: the table [config.branches.NAME]."""
@@ -49,19 +44,17 @@ class BranchConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.backbone, str) or not self.backbone or not self.backbone.isprintable():
             raise ConfigError(f"backbone is a name of timm, found {self.backbone!r}")
-        if self.input not in INPUTS:
-            raise ConfigError(f"input is one of {', '.join(INPUTS)}, found {self.input!r}")
+        check_choice("input", self.input, INPUTS)
         if self.weights != "":
             check_weights(self.weights)
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"options is a table of arguments of timm, found {self.options!r}")
         check_whole("stage_epochs", self.stage_epochs, 1)
         check_whole("epochs", self.epochs, 0)
-        if not isinstance(self.flip, bool):
-            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        check_flags(self, "flip")
         for name, most in (("rotation", 180.0), ("jitter", 1.0)):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= most:
+            if not is_number(value) or not 0 <= value <= most:
                 raise ConfigError(f"{name} is a number from 0 to {most:g}, found {value!r}")
 
 
@@ -95,8 +88,7 @@ class CaeNetConfig:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is one of {', '.join(choices)}, found {getattr(self, name)!r}")
+            check_choice(name, getattr(self, name), choices)
         check_whole("stages", self.stages, 1)
         _ = self.input  # checks region, size and max_crops
         check_weights(self.weights)
@@ -140,11 +132,6 @@ class CaeNetConfig:
     def input(self) -> GraphInput:
         """The part that the detector needs to run."""
         return GraphInput(region=self.region, size=self.size, max_crops=self.max_crops)
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """The spectrum profile that the domain check compares, as an artifact stores it."""
-        return self.input.domain.to_spec()
 
     def branch_weights(self, name: str) -> str:
         """What the training of a branch starts from: its own weights, or the system's."""
@@ -199,19 +186,12 @@ def _branches(given: object) -> dict[str, BranchConfig]:
             only_known(branch, BranchConfig, where)
             if "backbone" not in branch:
                 raise ConfigError(f"{where} lacks 'backbone', a name of timm")
-            branch = BranchConfig(**branch)  # noqa: PLW2901
-        if not isinstance(branch, BranchConfig):
-            raise ConfigError(f"{where} is a table of options, found {branch!r}")
-        found[name] = branch
+        found[name] = record_of(branch, BranchConfig, where)
     return found
 
 
 def _fusion_weights(config: CaeNetConfig) -> tuple[float, ...]:
-    weights: object = config.fusion_weights
-    if isinstance(weights, str) or not isinstance(weights, Sequence):
-        raise ConfigError(f"fusion_weights is a list of numbers, found {weights!r}")
-    if not all(_is_number(weight) and 0 <= weight < math.inf for weight in weights):
-        raise ConfigError(f"fusion_weights are numbers of at least 0, found {list(weights)}")
+    weights = numbers("fusion_weights", config.fusion_weights)
     # The published ones stand there by default, and mean nothing for other branches.
     if config.fusion != "weights" and len(weights) != len(config.branches):
         return (1 / len(config.branches),) * len(config.branches)
@@ -220,4 +200,4 @@ def _fusion_weights(config: CaeNetConfig) -> tuple[float, ...]:
             f"fusion_weights are one a branch ({', '.join(config.branches)}) and add up to 1, found "
             f"{list(weights)}"
         )
-    return tuple(float(weight) for weight in weights)
+    return weights

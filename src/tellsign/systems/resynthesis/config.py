@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from tellsign.configuration import check_whole, only_known
+from tellsign.configuration import check_choice, check_flags, check_whole, is_number, numbers, record_of
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import TrainingConfig, training_config
 from tellsign.features.residual import FILTERS
@@ -26,7 +26,6 @@ PIXEL = "pixel"  # the part of stage 0; others are called stage1 to stage5
 Downsampling = Literal["avgpool", "bicubic"]
 Degradation = Literal["none", "colour", "noise"]
 Fusion = Literal["weights", "logits", "fit"]
-Table = TypeVar("Table")
 
 # The first phase halves its rate three times in 750 epochs as published; here it falls along a cosine.
 PUBLISHED_RECONSTRUCTION = TrainingConfig(epochs=750, batch_size=12, learning_rate=1e-4, schedule="cosine")
@@ -76,8 +75,7 @@ class PerceptualConfig:
     def __post_init__(self) -> None:
         _check_choices(self, "network")
         check_weights(self.weights)
-        if not isinstance(self.normalise, bool):
-            raise ConfigError(f"normalise is true or false, found {self.normalise!r}")
+        check_flags(self, "normalise")
         if not isinstance(self.detector, str) or not (self.detector.isprintable() or not self.detector):
             raise ConfigError(f"detector is the path of a folder, found {self.detector!r}")
         if (self.network == "detector") != bool(self.detector):
@@ -123,7 +121,7 @@ class ReconstructionConfig:
         check_whole("patch", self.patch, LEAST_PATCH)
         if self.patch % MULTIPLE:
             raise ConfigError(f"patch is a multiple of {MULTIPLE} pixels, found {self.patch}")
-        weights = _numbers("loss_weights", self.loss_weights)
+        weights = numbers("loss_weights", self.loss_weights)
         if len(weights) != 1 + N_STAGES or weights[0] == 0:
             raise ConfigError(
                 f"loss_weights are {1 + N_STAGES}: of the pixels, above 0, and of the {N_STAGES} stages; "
@@ -131,8 +129,7 @@ class ReconstructionConfig:
             )
         object.__setattr__(self, "loss_weights", weights)
         check_whole("views", self.views, 1)
-        if not isinstance(self.turns, bool):
-            raise ConfigError(f"turns is true or false, found {self.turns!r}")
+        check_flags(self, "turns")
         own = _training(self.training, PUBLISHED_RECONSTRUCTION, "[config.reconstruction.training]")
         object.__setattr__(self, "training", own)
 
@@ -149,11 +146,10 @@ class JointConfig:
 
     def __post_init__(self) -> None:
         check_whole("epochs", self.epochs, 0)
-        if not isinstance(self.frozen, bool):
-            raise ConfigError(f"frozen is true or false, found {self.frozen!r}")
+        check_flags(self, "frozen")
         for name in ("resynthesiser_rate", "classifier_rate", "reconstruction_weight"):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < math.inf or (value == 0 and name.endswith("rate")):
+            if not is_number(value) or not 0 <= value < math.inf or (value == 0 and name.endswith("rate")):
                 least = "above 0" if name.endswith("rate") else "of at least 0"
                 raise ConfigError(f"{name} is a number {least}, found {value!r}")
 
@@ -184,10 +180,9 @@ class ResynthesisConfig:
         _check_choices(self, "downsampling", "degradation", "fusion")
         check_whole("size", self.size, LEAST_SIZE)
         _ = self.input  # checks region, size and max_crops
-        if not isinstance(self.flip, bool):
-            raise ConfigError(f"flip is true or false, found {self.flip!r}")
+        check_flags(self, "flip")
         for name, record in TABLES.items():
-            object.__setattr__(self, name, _table(getattr(self, name), record, f"[config.{name}]"))
+            object.__setattr__(self, name, record_of(getattr(self, name), record, f"[config.{name}]"))
         object.__setattr__(
             self, "training", _training(self.training, PUBLISHED_TRAINING, "[config.training]")
         )
@@ -203,11 +198,6 @@ class ResynthesisConfig:
     def input(self) -> GraphInput:
         """The part that the detector needs to run."""
         return GraphInput(region=self.region, size=self.size, max_crops=self.max_crops)
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """The spectrum profile that the domain check compares, as an artifact stores it."""
-        return self.input.domain.to_spec()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -284,19 +274,7 @@ def check_architecture(given: Mapping[str, Any]) -> None:
 
 def _check_choices(config: Any, *names: str) -> None:
     for name in names:
-        value = getattr(config, name)
-        if value not in CHOICES[name]:
-            raise ConfigError(f"{name} is one of {', '.join(CHOICES[name])}, found {value!r}")
-
-
-def _table(given: object, record: type[Table], where: str) -> Table:
-    """A record from a table of its options, or one already."""
-    if isinstance(given, Mapping):
-        only_known(given, record, where)
-        return record(**given)
-    if not isinstance(given, record):
-        raise ConfigError(f"{where} is a table of options, found {given!r}")
-    return given
+        check_choice(name, getattr(config, name), CHOICES[name])
 
 
 def _training(given: object, published: TrainingConfig, where: str) -> TrainingConfig:
@@ -304,18 +282,6 @@ def _training(given: object, published: TrainingConfig, where: str) -> TrainingC
     if isinstance(given, Mapping):
         return training_config({**asdict(published), **given}, where=where)
     return training_config(given, where=where)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _numbers(name: str, given: object) -> tuple[float, ...]:
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ConfigError(f"{name} is a list of numbers, found {given!r}")
-    if not all(_is_number(one) and 0 <= one < math.inf for one in given):
-        raise ConfigError(f"{name} are numbers of at least 0, found {list(given)}")
-    return tuple(float(one) for one in given)
 
 
 def _stages(given: object) -> tuple[int, ...]:
@@ -334,7 +300,7 @@ def _stages(given: object) -> tuple[int, ...]:
 
 
 def _fusion_weights(config: ResynthesisConfig) -> tuple[float, ...]:
-    weights = _numbers("fusion_weights", config.fusion_weights)
+    weights = numbers("fusion_weights", config.fusion_weights)
     n = len(config.stages)
     if not weights:
         return (1 / n,) * n

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from tellsign.configuration import check_whole, only_known
+from tellsign.configuration import check_choice, check_flags, check_whole, is_number, record_of
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import TrainingConfig, training_config
 from tellsign.features.dct import SIDE
@@ -37,14 +37,10 @@ PRESETS = {
     ),
 }
 
-Table = TypeVar("Table")
-
 
 def _check_choices(config: Any, *names: str) -> None:
     for name in names:
-        value = getattr(config, name)
-        if value not in CHOICES[name]:
-            raise ConfigError(f"{name} is one of {', '.join(CHOICES[name])}, found {value!r}")
+        check_choice(name, getattr(config, name), CHOICES[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +74,7 @@ class LocalConfig:
     def __post_init__(self) -> None:
         _check_choices(self, "coefficients")
         check_whole("repeats", self.repeats, 1)
-        is_number = isinstance(self.width, (int, float)) and not isinstance(self.width, bool)
-        if not is_number or not 0 < self.width <= 2:
+        if not is_number(self.width) or not 0 < self.width <= 2:
             raise ConfigError(f"width is a number above 0 and up to 2, found {self.width!r}")
         check_whole("middle", self.middle, 0, MIDDLE)
         check_weights(self.weights)
@@ -129,16 +124,14 @@ class SfclHcmfConfig:
         _check_choices(self, "region", "fit", "fusion", "scaling", "preset")
         check_whole("size", self.size, LEAST_SIZE)
         _ = self.input  # checks the size and the region
-        for name in ("flip", "sbcm", "sida"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")
+        check_flags(self, "flip", "sbcm", "sida")
         if self.fusion == "spatial" and (self.sbcm or self.sida):
             raise ConfigError(
                 'fusion = "spatial" is the spatial stream alone; say sbcm = false and sida = false with it, '
                 'or take fusion = "concat"'
             )
         for name, record in (("spatial", SpatialConfig), ("local", LocalConfig), ("hcma", HcmaConfig)):
-            object.__setattr__(self, name, _table(getattr(self, name), record, f"[config.{name}]"))
+            object.__setattr__(self, name, record_of(getattr(self, name), record, f"[config.{name}]"))
         object.__setattr__(self, "training", _training(self.training, self.preset))
 
     @property
@@ -147,19 +140,9 @@ class SfclHcmfConfig:
         return "sida" if self.sida else "none"
 
     @property
-    def max_crops(self) -> int:
-        """Crops of an image: the one in the middle."""
-        return 1
-
-    @property
     def input(self) -> GraphInput:
         """The part that the detector needs to run."""
         return GraphInput(region=self.region, size=self.size, fit=self.fit, descriptor=self.descriptor)
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """The spectrum profile that the domain check compares, as an artifact stores it."""
-        return self.input.domain.to_spec()
 
     def decisive(self) -> dict[str, Any]:
         """The options that the weights depend on, as plain values."""
@@ -197,16 +180,6 @@ class SfclHcmfConfig:
             spatial=replace(self.spatial, weights=SCRATCH),
             local=replace(self.local, weights=SCRATCH),
         )
-
-
-def _table(given: object, record: type[Table], where: str) -> Table:
-    """A record from a table of its options, or one already."""
-    if isinstance(given, Mapping):
-        only_known(given, record, where)
-        return record(**given)
-    if not isinstance(given, record):
-        raise ConfigError(f"{where} is a table of options, found {given!r}")
-    return given
 
 
 def _training(given: object, preset: str) -> TrainingConfig:

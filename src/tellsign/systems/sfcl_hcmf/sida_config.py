@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from tellsign.configuration import check_choice, is_number
 from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.types import ConfigError
 
@@ -28,14 +29,12 @@ class SidaConfig:
     max_crops: int = 1  # crops of a large image, whose descriptors are averaged
 
     def __post_init__(self) -> None:
-        if self.classifier not in get_args(Classifier):
-            raise ConfigError(
-                f"classifier is one of {', '.join(get_args(Classifier))}, found {self.classifier!r}"
-            )
+        check_choice("classifier", self.classifier, get_args(Classifier))
         for name in ("c", "learning_rate"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) == 0:
-                raise ConfigError(f"{name} must be a positive number, found {getattr(self, name)!r}")
-        if not _is_number(self.l2):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be a positive number, found {value!r}")
+        if not is_number(self.l2) or not 0 <= self.l2 < math.inf:
             raise ConfigError(f"l2 must be a number of at least 0, found {self.l2!r}")
         for name, least in (("trees", 1), ("leaves", 2), ("leaf_images", 1)):
             value = getattr(self, name)
@@ -47,18 +46,3 @@ class SidaConfig:
     def input(self) -> DescriptorInput:
         """The part that the detector needs to run."""
         return DescriptorInput(region=self.region, crop=self.crop, max_crops=self.max_crops)
-
-    @property
-    def descriptor(self) -> str:
-        """Which statistics are taken, as an artifact stores it."""
-        return self.input.descriptor
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """The spectrum profile that the domain check compares, as an artifact stores it."""
-        return self.input.domain.to_spec()
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is finite and not negative."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf

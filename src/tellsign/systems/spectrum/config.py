@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tellsign.configuration import check_choice, check_flags, is_number
 from tellsign.detectors.preprocessing import ProfileInput
 from tellsign.types import ConfigError
 
@@ -28,14 +29,12 @@ class SpectrumConfig:
     normalise: Literal["none", "first", "minmax"] = "first"  # of each profile
 
     def __post_init__(self) -> None:
-        if self.classifier not in CLASSIFIERS:
-            raise ConfigError(f"classifier is one of {', '.join(CLASSIFIERS)}, found {self.classifier!r}")
+        check_choice("classifier", self.classifier, CLASSIFIERS)
         for name in ("c", "gamma"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+            if not is_number(value) or not 0 < value < math.inf:
                 raise ConfigError(f"{name} must be a positive number, found {value!r}")
-        if not isinstance(self.standardise, bool):
-            raise ConfigError(f"standardise is true or false, found {self.standardise!r}")
+        check_flags(self, "standardise")
         _ = self.input  # checks the rest
 
     @property
