@@ -9,21 +9,18 @@ Shapes: B batch, S side of a crop in pixels, h blocks along a side, S/8 rounded 
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tellsign.features.colour import ycbcr
 from tellsign.features.dct import SIDE, block_dct
+from tellsign.nn.autocast import without_autocast
 from tellsign.nn.backbones import SCRATCH, backbone
 from tellsign.systems.sfcl_hcmf.standardisation import Standardisation, Statistics
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from tellsign.systems.sfcl_hcmf.config import LocalConfig
 
 CHANNELS = 3 * SIDE**2  # of the block DCT, and of what SBCM makes of it
@@ -92,7 +89,7 @@ class Coefficients(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) → (B, 3, 64, h, h), in float32 whatever autocast is set to."""
         # With 8 bits of mantissa the strong low frequencies would leave their rounding in all others.
-        with _without_autocast(images.device):
+        with without_autocast(images.device):
             x = block_dct(ycbcr(padded(images)))
             found: Tensor = self.standardisation(x.flatten(1, 2))
         return found.reshape(-1, 3, SIDE**2, *found.shape[2:])
@@ -190,12 +187,3 @@ def _band_layer(channels: int, out: int, kernel: int, stride: int, padding: int)
         nn.BatchNorm2d(out),
         nn.ReLU(inplace=True),
     )
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """The context in which products keep the type of what is multiplied; none where they do anyway."""
-    # Asked first: the device "meta" knows no autocast, and an export would write the switch into its graph.
-    known = torch.amp.is_autocast_available(device.type)
-    if known and torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
