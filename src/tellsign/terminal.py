@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tellsign.scoring.names import printable
 
@@ -70,6 +70,7 @@ def progress(title: str, total: int | None, *, wanted: bool) -> Iterator[Callabl
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     class Rate(TextColumn):
         """Steps a second."""
@@ -77,9 +78,7 @@ def progress(title: str, total: int | None, *, wanted: bool) -> Iterator[Callabl
         def __init__(self) -> None:
             super().__init__("")
 
-        def render(self, task):  # type: ignore[no-untyped-def]
-            from rich.text import Text
-
+        def render(self, task: Any) -> Text:
             return Text(f"{task.speed or 0:.1f}/s")
 
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())

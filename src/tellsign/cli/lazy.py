@@ -33,7 +33,7 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**(attributes | {"commands": None}))
-        self.commands = _Imported(self.table)  # type: ignore[assignment]  # read only, and nothing writes
+        self.commands: Any = _Imported(self.table)  # read only, and nothing writes
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """The list of commands."""

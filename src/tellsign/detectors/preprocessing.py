@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROFILE_CROP = 128  # pixels; of the domain check's profile, where a detector's crop is as large
 PROFILE_LENGTH = 64  # bins of that profile, where images of any size are looked at as a whole
 
-Input = TypeVar("Input")
+Input = TypeVar("Input", "ProfileInput", "DescriptorInput")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _check_look(options: VectorInput) -> None:
 
 
 def _from_spec(cls: type[Input], spec: Mapping[str, Any]) -> Input:
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    known = {field.name for field in fields(cls)}
     if unknown := sorted(set(spec) - known):
         raise ArtifactError(f"unknown preprocessing {unknown}; this version knows {sorted(known)}")
     try:

@@ -31,7 +31,8 @@ def map_cells(network: Any, size: int) -> int:
     Returns: the number.
     Raises:  ConfigError: its architecture is unknown, or the `train` extra is missing.
     """
-    return _attention().map_cells(network, size)  # type: ignore[no-any-return]
+    found: int = _attention().map_cells(network, size)
+    return found
 
 
 def grad_cam(network: Any, images: FloatArray, *, layer: CamLayer | None = None) -> FloatArray:

@@ -54,8 +54,9 @@ def residual_network(
     check_whole("channels", channels, 1)
     check_whole("classes", classes, 1)
     check_sizes(widths, blocks, stem)
+    block: Any = Bottleneck  # timm annotates it as an instance, and uses it as a class
     network: Any = ResNet(
-        Bottleneck,  # type: ignore[arg-type]  # annotated as an instance, used as a class
+        block,
         tuple(blocks),
         num_classes=classes,
         in_chans=channels,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -203,7 +203,7 @@ def parse(text: str) -> Attack:
             known = ", ".join(OPTIONS[kind]) or "none"
             raise ConfigError(f"the attack {text!r} has {part.strip()!r}; options of {kind} are: {known}")
         options[name] = _value(name, value, text)
-    return Attack(kind, **options)  # type: ignore[arg-type]
+    return Attack(cast("Kind", kind), **options)
 
 
 def quantised(adversarial: FloatArray, images: FloatArray, eps: float) -> FloatArray:
