@@ -22,12 +22,13 @@ from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ManifestError
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("onnxscript")
-from tellsign.perturb.attacks import parse  # noqa: E402 - after what it may lack
+from tellsign.engine.fusion import validation_halves  # noqa: E402 - after what it may lack
+from tellsign.perturb.attacks import parse  # noqa: E402
 from tellsign.systems.cae_net.config import CaeNetConfig  # noqa: E402
 from tellsign.systems.cae_net.model import band_statistics  # noqa: E402
 from tellsign.systems.cae_net.stages import TABLE, read_retention, write_retention  # noqa: E402
 from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
-from tellsign.systems.cae_net.training import crop_scores, trained_branches, validation_parts  # noqa: E402
+from tellsign.systems.cae_net.training import crop_scores, trained_branches  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -161,12 +162,12 @@ def test_the_artifact_says_how_it_was_made(fitted):
 
 
 def test_the_halves_of_validation_share_no_group(data):
-    halves = validation_parts(data.filter(split="valid"), seed=0)
+    halves = validation_halves(data.filter(split="valid"), seed=0)
     groups = [{sample.group for sample in half} for half in halves.values()]
     assert not groups[0] & groups[1]
     assert sum(map(len, halves.values())) == 12
     with pytest.raises(ManifestError, match="groups are too few"):
-        validation_parts(Manifest(tuple(replace(s, group="one") for s in data)), seed=0)
+        validation_halves(Manifest(tuple(replace(s, group="one") for s in data)), seed=0)
 
 
 @pytest.fixture
@@ -278,7 +279,7 @@ def broken(data, tmp_path):
     """The parts, of which an image of the half that fits the fusion and one for the statistics are broken."""
     train, valid = parts_of(data)
     samples = {}
-    for name, sample in (("train", train[0]), ("valid", validation_parts(valid, seed=0)["weights"][1])):
+    for name, sample in (("train", train[0]), ("valid", validation_halves(valid, seed=0)["weights"][1])):
         path = tmp_path / f"{name}.png"
         path.write_bytes(b"no image")
         samples[sample.path] = replace(sample, path=path)
@@ -308,7 +309,7 @@ def test_too_many_are_refused(broken):
     (train, valid), folder = broken
     with pytest.raises(ManifestError, match=r"1 images can't be used, and max_bad is 0.*train\.png"):
         CaeNetSystem(skipping(0)).fit(train, valid, out=folder / "d", seed=0)
-    half = validation_parts(valid, seed=0)["weights"]
+    half = validation_halves(valid, seed=0)["weights"]
     one = skipping(0)
     branches = {"bands": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 2))}
     with pytest.raises(ManifestError, match=r"1 images can't be used, and max_bad is 0.*valid\.png"):

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from tellsign.data import Manifest
+from tellsign.metrics import auroc
 from tellsign.types import ConfigError, ManifestError, Sample
 
 torch = pytest.importorskip("torch")
-from tellsign.nn.fusion import (  # noqa: E402 - needs PyTorch
+from tellsign.engine.fusion import judged_fusion  # noqa: E402 - needs PyTorch
+from tellsign.nn.fusion import (  # noqa: E402
     STEPS,
     CropScores,
     fitted_weights,
@@ -127,19 +129,12 @@ def test_of_weights_that_the_images_cannot_tell_apart_the_most_even_are_taken():
     assert fitted_weights(crops_of(same), labels).weights == (0.5, 0.5)
 
 
-def test_the_report_of_fitted_weights_names_what_was_chosen_and_what_was_best(monkeypatch):
-    pytest.importorskip("timm")
-    from tellsign.metrics import auroc
-    from tellsign.systems.cae_net import training
-    from tellsign.systems.cae_net.config import CaeNetConfig
-
+def test_the_report_of_fitted_weights_names_what_was_chosen_and_what_was_best():
     rng = np.random.default_rng(8)
     labels = np.repeat([0, 1], 30)
     parts = rng.normal(0, 1, (60, 2)) + 0.5 * (2 * labels - 1)[:, None]
-    monkeypatch.setattr(training, "crop_scores", lambda *_, **__: crops_of(parts))
     manifest = Manifest(tuple(Sample(Path(f"{row}.png"), label) for row, label in enumerate(labels.tolist())))
-    branches = {name: {"backbone": "test_vit"} for name in "ab"}
-    weights, report = training.chosen_fusion({}, manifest, CaeNetConfig(branches=branches, fusion="fit"))
+    weights, report = judged_fusion(crops_of(parts), ("a", "b"), manifest, "fit", ())
     p = 1 / (1 + np.exp(-parts))
     areas = [auroc(labels, (1 - w) * p[:, 0] + w * p[:, 1]) for w in np.linspace(0, 1, STEPS + 1)]
     assert weights == (0.5, 0.5)
@@ -149,8 +144,9 @@ def test_the_report_of_fitted_weights_names_what_was_chosen_and_what_was_best(mo
         "best_auroc": pytest.approx(max(areas)),
     }
     assert report["fitted"]["auroc"] == report["auroc"]["fused"] < report["fitted"]["best_auroc"]
-    given = CaeNetConfig(branches=branches, fusion_weights=(0.25, 0.75))
-    assert "fitted" not in training.chosen_fusion({}, manifest, given)[1]
+    given, report = judged_fusion(crops_of(parts), ("a", "b"), manifest, "weights", (0.25, 0.75))
+    assert given == (0.25, 0.75)
+    assert "fitted" not in report
 
 
 def test_frames_of_a_video_do_not_make_the_standard_error_smaller():

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tellsign.data.augment import Pixels, View
     from tellsign.data.face_boxes import FaceBoxes
+    from tellsign.data.left_out import LeftOut
     from tellsign.data.manifest import Manifest
     from tellsign.image.network_input import NetworkInput
 
@@ -258,6 +259,31 @@ def evaluation_batches(
     _check_faces(faces, manifest, look.region)
     pool = DecoderPool(Work(partial(_evaluation_sight, look), cache), workers)
     return _evaluation_batches(manifest, look, faces if look.region == "face" else None, batch_size, pool)
+
+
+def usable_batches(
+    manifest: Manifest,
+    look: NetworkInput,
+    *,
+    left_out: LeftOut,
+    batch_size: int,
+    workers: int = 0,
+    cache: Path | None = None,
+    faces: FaceBoxes | None = None,
+) -> Iterator[EvaluationBatch]:
+    """`evaluation_batches` of the images that can be used.
+
+    Args:    manifest, look, batch_size, workers, cache, faces: as there.
+             left_out: takes the others.
+    Returns: batches with images.
+    Raises:  ManifestError: an image can't be used and may not be left out. ConfigError: as there.
+    """
+    options: Any = {"batch_size": batch_size, "workers": workers, "cache": cache, "faces": faces}
+    for batch in evaluation_batches(manifest, look, **options):
+        for row, reason in batch.bad.items():
+            left_out.add(manifest[row].path, reason)
+        if len(batch.rows):
+            yield batch
 
 
 def _evaluation_batches(

@@ -54,6 +54,11 @@ def cache_folder(run: Path) -> Path:
     return run.parent / CACHE
 
 
+def cache_of(run: Path, config: TrainingConfig) -> Path | None:
+    """The folder of decoded images that all trainings in a folder share; None where none is asked for."""
+    return run / CACHE if config.cache else None
+
+
 def run_identity(
     identity: Mapping[str, Any], data: Mapping[str, Manifest], config: TrainingConfig, *, seed: int
 ) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tellsign.data.loading import evaluation_batches
-from tellsign.types import FAKE, REAL
+from tellsign.types import FAKE, REAL, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +125,23 @@ def arithmetic(device: torch.device, precision: Precision) -> torch.autocast:
     Returns: a context manager.
     """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def require_logits(network: nn.Module, size: int, what: str) -> None:
+    """See that a network takes crops of a size before any image is read for it.
+
+    Args:    network: (B, 3, S, S) → (B, 2). size: S. what: it can't do otherwise, for the message.
+    Raises:  ConfigError: it gives something else, or fails.
+    """
+    try:
+        with evaluating(network), torch.inference_mode():
+            shape = tuple(network(torch.zeros(1, 3, size, size)).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape = (str(error)[:300],)
+    if shape != (1, 2):
+        raise ConfigError(
+            f"{what}: expected logits (1, 2), found {shape}; take another size or another backbone"
+        )
 
 
 @contextmanager

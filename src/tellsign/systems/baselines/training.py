@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from tellsign.data.augment import View
-from tellsign.data.loading import evaluation_batches
+from tellsign.data.loading import usable_batches
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.classifier import train_network
-from tellsign.engine.folder import CACHE
-from tellsign.engine.scores import evaluating
+from tellsign.engine.folder import cache_of
+from tellsign.engine.scores import require_logits
 from tellsign.features.dct import log_dct
 from tellsign.systems.baselines.model import CosineNetwork, new_network
 from tellsign.systems.baselines.statistics import coefficient_statistics
-from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,16 +48,7 @@ def begun(config: NetworkConfig, *, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = new_network(config)
-    try:
-        with evaluating(network), torch.inference_mode():
-            shape = tuple(network(torch.zeros(1, 3, config.size, config.size)).shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        shape = (str(error)[:300],)
-    if shape != (1, 2):
-        raise ConfigError(
-            f"the network can't take crops of {config.size} pixels: expected logits (1, 2), found {shape}; "
-            "take another size or another backbone"
-        )
+    require_logits(network, config.size, f"the network can't take crops of {config.size} pixels")
     return network
 
 
@@ -114,7 +104,7 @@ def trained(
             "start": weights_digest(network),
         },
         max_crops=config.max_crops,
-        cache=cache_of(run, config),
+        cache=cache_of(run, config.training),
         say=say,
     )
     network.cpu().to(memory_format=torch.contiguous_format).eval()
@@ -137,19 +127,12 @@ def usable_crops(
 ) -> Iterator[FloatArray]:
     """(n, 3, S, S) of the images that can be used, batch after batch; ManifestError where more must be."""
     options = config.training
-    for batch in evaluation_batches(
+    for batch in usable_batches(
         manifest,
         config.look,
+        left_out=left_out,
         batch_size=options.batch_size,
         workers=options.workers,
-        cache=cache_of(run, config),
+        cache=cache_of(run, options),
     ):
-        for row, reason in batch.bad.items():
-            left_out.add(manifest[row].path, reason)
-        if len(batch.rows):
-            yield batch.crops.flatten(0, 1).numpy()
-
-
-def cache_of(run: Path, config: NetworkConfig) -> Path | None:
-    """The folder of decoded images; None where none is asked for."""
-    return run / CACHE if config.training.cache else None
+        yield batch.crops.flatten(0, 1).numpy()

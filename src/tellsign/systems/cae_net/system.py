@@ -54,11 +54,12 @@ class CaeNetSystem:
                  can't be written.
         """
         from tellsign.engine.fitting import trainings
-        from tellsign.systems.cae_net.training import looked_at, trained_branches, validation_parts
+        from tellsign.engine.fusion import validation_halves
+        from tellsign.systems.cae_net.training import looked_at, trained_branches
 
         with trainings(train, valid, out, self.config.training, several="branches") as (run, is_first):
             options: Any = {"run": run, "say": say}
-            halves = validation_parts(looked_at(valid, "validation", self.config, **options), seed=seed)
+            halves = validation_halves(looked_at(valid, "validation", self.config, **options), seed=seed)
             shown = looked_at(train, "training", self.config, **options)
             branches = trained_branches(self.config, shown, halves["checkpoints"], seed=seed, **options)
             if is_first:
@@ -136,14 +137,15 @@ class CaeNetSystem:
         """Fuse trained branches, and save them."""
         from tellsign.engine.export import save_network
         from tellsign.engine.faces import FACES
+        from tellsign.engine.folder import cache_of
         from tellsign.systems.cae_net.counts import cost_table
         from tellsign.systems.cae_net.model import CaeNet
-        from tellsign.systems.cae_net.training import cache_of, chosen_fusion, example_crops
+        from tellsign.systems.cae_net.training import chosen_fusion, example_crops
 
         config = self.config
         options: Any = {
             "left_out": LeftOut.of(config.training, say=say),
-            "cache": cache_of(run, config),
+            "cache": cache_of(run, config.training),
             "faces": run / FACES,
         }
         weights, report = chosen_fusion(branches, valid, config, **options)

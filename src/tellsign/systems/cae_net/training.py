@@ -16,17 +16,15 @@ import torch
 
 from tellsign.data.augment import View
 from tellsign.data.left_out import LeftOut
-from tellsign.data.loading import evaluation_batches
-from tellsign.data.manifest import require_both_classes
+from tellsign.data.loading import usable_batches
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.classifier import train_network
 from tellsign.engine.distributed import this_process
 from tellsign.engine.faces import FACES, known_faces, with_faces
-from tellsign.engine.folder import CACHE
-from tellsign.engine.scores import evaluating
-from tellsign.groups import sources
-from tellsign.metrics import auroc
-from tellsign.nn.fusion import CropScores, fitted_weights, fused_scores, image_means
+from tellsign.engine.folder import cache_of
+from tellsign.engine.fusion import judged_fusion
+from tellsign.engine.scores import evaluating, require_logits
+from tellsign.nn.fusion import CropScores
 from tellsign.nn.spectra import LogSpectrum
 from tellsign.systems.cae_net.config import MULTISTAGE
 from tellsign.systems.cae_net.model import Branch, CaeNet, band_statistics, channel_statistics, new_branch
@@ -39,7 +37,7 @@ from tellsign.systems.cae_net.stages import (
     stage_manifests,
     write_retention,
 )
-from tellsign.types import FAKE, REAL, ConfigError, ManifestError
+from tellsign.types import FAKE, REAL, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,21 +54,6 @@ if TYPE_CHECKING:
 
 STATISTICS_IMAGES = 512  # of the training set, from which the sub-bands' statistics are taken
 EXAMPLES = 16  # crops on which graph and PyTorch must agree
-
-
-def validation_parts(valid: Manifest, *, seed: int) -> dict[str, Manifest]:
-    """The validation images in two: `checkpoints`, which choose a branch's weights, and `weights`.
-
-    The second half fits the weights of the fusion and judges the fused score: branches were not chosen on it.
-
-    Args:    valid: labelled images. seed: of the training.
-    Returns: name → half; no group is in both.
-    Raises:  ManifestError: there are too few groups, or a half lacks a class.
-    """
-    halves = valid.split({"checkpoints": 0.5, "weights": 0.5}, seed=seed)
-    for name, half in halves.items():
-        require_both_classes(half, f"the half of the validation images for {name}")
-    return halves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +95,7 @@ def trained_branches(
     left_out = LeftOut.of(config.training, say=say)
     # All of them first: what can't be built is known before an image is read.
     branches = {name: _begun(name, config, seed=seed) for name in config.branches}
-    statistics = _input_statistics(config, training, left_out, cache=cache_of(run, config), faces=run / FACES)
+    statistics = _input_statistics(config, training, left_out, cache=cache_of(run, config.training), faces=run / FACES)
     for name, branch in branches.items():
         if known := statistics.get(config.branches[name].input):
             branch.standardise_with(known)
@@ -129,17 +112,9 @@ def looked_at(manifest: Manifest, name: str, config: CaeNetConfig, *, run: Path,
     """
     if config.region == "image":
         return manifest
-    at, cache = this_process(config.training.device), cache_of(run, config)
-    return with_faces(manifest, name, run, config.training, at, file=run / FACES, cache=cache, say=say)[0]
-
-
-def cache_of(run: Path, config: CaeNetConfig) -> Path | None:
-    """The folder of decoded images that all trainings and measurements share; None where none is asked for.
-
-    Args:    run: folder of all trainings. config: of the system.
-    Returns: the folder.
-    """
-    return run / CACHE if config.training.cache else None
+    options = config.training
+    at, cache = this_process(options.device), cache_of(run, options)
+    return with_faces(manifest, name, run, options, at, file=run / FACES, cache=cache, say=say)[0]
 
 
 def chosen_fusion(
@@ -157,31 +132,11 @@ def chosen_fusion(
              valid: that half of the validation images.
              config: of the system.
              left_out, cache, faces: as for `crop_scores`.
-    Returns: the weights, and plain values: kind, weights, n, how many were left out, and AUROC and accuracy
-             of each branch and of the fused score. Where the weights are fitted, the last ones flatter, and
-             "fitted" holds the AUROC of the weights that were chosen and of the best point of the grid.
+    Returns: weights and plain values, as `judged_fusion` gives them.
     Raises:  ManifestError: a class is missing, or an image can't be used and may not be skipped.
     """
     crops = crop_scores(branches, valid, config, left_out=left_out, cache=cache, faces=faces)
-    labels = np.array(valid.labels)[crops.rows]
-    weights, fitted = tuple(config.fusion_weights), {}
-    if config.fusion == "fit":
-        groups = sources(valid)
-        found = fitted_weights(crops, labels, [groups[row] for row in crops.rows])
-        weights = found.weights
-        fitted = {"fitted": {"n": found.n, "auroc": found.auroc, "best_auroc": found.best}}
-    columns = {name: image_means(crops.parts[:, i], crops.image) for i, name in enumerate(config.branches)}
-    columns["fused"] = image_means(fused_scores(crops.parts, config.fusion, weights), crops.image)
-    return weights, {
-        "kind": config.fusion,
-        "weights": dict(zip(config.branches, weights, strict=True)),
-        "n": len(labels),
-        "n_left_out": len(valid) - len(labels),
-        "fitted_here": config.fusion == "fit",
-        **fitted,
-        "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
-        "accuracy": {name: float(np.mean((s > 0) == (labels == FAKE))) for name, s in columns.items()},
-    }
+    return judged_fusion(crops, tuple(config.branches), valid, config.fusion, config.fusion_weights)
 
 
 def crop_scores(
@@ -246,17 +201,12 @@ def _begun(name: str, config: CaeNetConfig, *, seed: int) -> Branch:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_branch_seed(seed, name, stage=0))
         branch = new_branch(config, name)
-    try:
-        with evaluating(branch), torch.inference_mode():
-            shape = tuple(branch(torch.zeros(1, 3, config.size, config.size)).shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        shape = (str(error)[:300],)
-    if shape != (1, 2):
-        raise ConfigError(
-            f"{config.branches[name].backbone} of the branch {name!r} can't take crops of {config.size} "
-            f"pixels as {config.branches[name].input} (dwt {config.dwt!r}): expected logits (1, 2), found "
-            f"{shape}; take another size or another backbone"
-        )
+    require_logits(
+        branch,
+        config.size,
+        f"{config.branches[name].backbone} of the branch {name!r} can't take crops of {config.size} pixels as "
+        f"{config.branches[name].input} (dwt {config.dwt!r})",
+    )
     return branch
 
 
@@ -305,7 +255,7 @@ def _train(branch: Branch, name: str, stage: Stage, plan: Plan, *, seed: int) ->
         },
         max_crops=config.max_crops,
         faces=plan.run / FACES,
-        cache=cache_of(plan.run, config),
+        cache=cache_of(plan.run, config.training),
         say=lambda text: plan.say(f"{title}: {text}"),
     )
 
@@ -328,7 +278,7 @@ def _keep_retention(branch: Branch, name: str, stage: Stage, plan: Plan) -> None
             valid=plan.valid,
             config=plan.config,
             weights=digest,
-            cache=cache_of(plan.run, plan.config),
+            cache=cache_of(plan.run, plan.config.training),
             faces=plan.run / FACES,
         )
     ]
@@ -362,15 +312,13 @@ def _usable(
     """Rows and crops (B, N, 3, S, S) of the images that can be used; ManifestError where more must be."""
     options = config.training
     look = replace(config.input.look, max_crops=max_crops)
-    for batch in evaluation_batches(
+    for batch in usable_batches(
         manifest,
         look,
+        left_out=left_out,
         batch_size=options.batch_size,
         workers=options.workers,
         cache=cache,
         faces=known_faces(manifest, look, options, file=faces, cache=cache),
     ):
-        for row, reason in batch.bad.items():
-            left_out.add(manifest[row].path, reason)
-        if len(batch.rows):
-            yield batch.rows.tolist(), batch.crops
+        yield batch.rows.tolist(), batch.crops

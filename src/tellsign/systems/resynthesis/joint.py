@@ -19,13 +19,13 @@ from torch.nn import functional
 from tellsign.data.augment import View
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.classifier import train_network
+from tellsign.engine.folder import cache_of
 from tellsign.engine.step import new_optimiser
 from tellsign.features.residual import downsampled, whole_cells
 from tellsign.systems.resynthesis.config import MULTIPLE
 from tellsign.systems.resynthesis.degradation import degraded
 from tellsign.systems.resynthesis.reconstruction import (
     at_rest,
-    cache_of,
     drawn_seeds,
     loss_network,
     real_quality,

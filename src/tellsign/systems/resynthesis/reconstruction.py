@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tellsign.data.augment import View
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import this_process
-from tellsign.engine.folder import CACHE
+from tellsign.engine.folder import cache_of
 from tellsign.engine.reals import require_reals, train_on_reals
 from tellsign.engine.scores import image_values
 from tellsign.features.residual import downsampled
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from tellsign.data.loading import Batch
     from tellsign.data.manifest import Manifest
-    from tellsign.engine.config import TrainingConfig
     from tellsign.engine.folder import TrainingResult
     from tellsign.systems.resynthesis.config import ResynthesisConfig
     from tellsign.systems.resynthesis.rdn import ResidualDenseNetwork
@@ -202,11 +201,6 @@ def restoring(config: ResynthesisConfig) -> dict[str, Any]:
         "loss_weights": list(config.loss_weights),
         "perceptual": config.perceptual_identity() if config.loss_stages else "none",
     }
-
-
-def cache_of(run: Path, options: TrainingConfig) -> Path | None:
-    """The folder of decoded images that all phases share; None where none is asked for."""
-    return run / CACHE if options.cache else None
 
 
 def at_rest(network: nn.Module) -> None:

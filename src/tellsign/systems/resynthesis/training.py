@@ -14,16 +14,15 @@ import numpy as np
 import torch
 
 from tellsign.data.augment import View
-from tellsign.data.loading import evaluation_batches
-from tellsign.data.manifest import require_both_classes
+from tellsign.data.loading import usable_batches
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.classifier import train_network
 from tellsign.engine.distributed import this_process
+from tellsign.engine.folder import cache_of
+from tellsign.engine.fusion import judged_fusion, validation_halves
 from tellsign.engine.scores import evaluating, image_values
-from tellsign.groups import sources
-from tellsign.metrics import auroc
 from tellsign.nn.backbones import SCRATCH
-from tellsign.nn.fusion import CropScores, fitted_weights, fused_scores
+from tellsign.nn.fusion import CropScores
 from tellsign.systems.resynthesis.config import part_name
 from tellsign.systems.resynthesis.model import (
     Residuals,
@@ -33,8 +32,8 @@ from tellsign.systems.resynthesis.model import (
     new_residuals,
 )
 from tellsign.systems.resynthesis.rdn import take_weights
-from tellsign.systems.resynthesis.reconstruction import at_rest, cache_of
-from tellsign.types import FAKE, ConfigError, ManifestError
+from tellsign.systems.resynthesis.reconstruction import at_rest
+from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,10 +60,7 @@ def validation_parts(valid: Manifest, config: ResynthesisConfig, *, seed: int) -
     """
     if config.fusion != "fit":
         return {"checkpoints": valid, "weights": valid}
-    halves = valid.split({"checkpoints": 0.5, "weights": 0.5}, seed=seed)
-    for name, half in halves.items():
-        require_both_classes(half, f"the half of the validation images for {name}")
-    return halves
+    return validation_halves(valid, seed=seed)
 
 
 def begun(config: ResynthesisConfig, *, seed: int) -> Residuals:
@@ -125,11 +121,15 @@ def trained_classifiers(
             },
             max_crops=config.max_crops,
             cache=cache_of(run, config.training),
-            say=lambda text, name=name: say(f"{name}: {text}"),  # type: ignore[misc]
+            say=_titled(say, name),
         )
         at_rest(network)
         classifiers[name], best[name] = network.classifier, dict(result.best)
     return classifiers, best
+
+
+def _titled(say: Say, title: str) -> Say:
+    return lambda text: say(f"{title}: {text}")
 
 
 def chosen_fusion(
@@ -142,8 +142,7 @@ def chosen_fusion(
     Args:    network: trained; left on the CPU.
              valid: labelled images. config: of the system.
              left_out: takes those that can't be used. run: folder of all trainings.
-    Returns: the weights, and plain values: kind, weights, n, how many were left out, AUROC and accuracy of
-             each stage and of the fused score; where weights are fitted, also the best point of the grid.
+    Returns: weights and plain values, as `judged_fusion` gives them.
     Raises:  ManifestError: a class is missing, or an image can't be used and may not be skipped.
     """
     options = config.training
@@ -163,26 +162,8 @@ def chosen_fusion(
     rows = np.flatnonzero(np.isfinite(found).all(axis=1))
     if not len(rows):
         raise ManifestError(f"none of {len(valid)} validation images can be used")
-    parts: FloatArray = found[rows]
-    labels = np.array(valid.labels)[rows]
-    weights, fitted = tuple(config.fusion_weights), {}
-    if config.fusion == "fit":
-        groups, images = sources(valid), np.arange(len(rows))
-        chosen = fitted_weights(CropScores(parts, images, rows), labels, [groups[row] for row in rows])
-        weights = chosen.weights
-        fitted = {"fitted": {"n": chosen.n, "auroc": chosen.auroc, "best_auroc": chosen.best}}
-    columns: dict[str, FloatArray] = {name: parts[:, i] for i, name in enumerate(config.parts)}
-    columns["fused"] = fused_scores(parts, config.fusion, weights)
-    return weights, {
-        "kind": config.fusion,
-        "weights": dict(zip(config.parts, weights, strict=True)),
-        "n": len(labels),
-        "n_left_out": len(valid) - len(labels),
-        "fitted_here": config.fusion == "fit",
-        **fitted,
-        "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
-        "accuracy": {name: float(np.mean((s > 0) == (labels == FAKE))) for name, s in columns.items()},
-    }
+    means = CropScores(found[rows], np.arange(len(rows)), rows)
+    return judged_fusion(means, config.parts, valid, config.fusion, config.fusion_weights)
 
 
 def example_crops(
@@ -196,12 +177,9 @@ def example_crops(
     Raises:  ManifestError: an image can't be used and may not be skipped, or none is left.
     """
     options, sample = config.training, manifest.evenly(EXAMPLES)
-    look, found = replace(config.input.look, max_crops=1), []
-    for batch in evaluation_batches(sample, look, batch_size=EXAMPLES, cache=cache_of(run, options)):
-        for row, reason in batch.bad.items():
-            left_out.add(sample[row].path, reason)
-        if len(batch.rows):
-            found.append(batch.crops[:, 0].numpy())
+    look, cache = replace(config.input.look, max_crops=1), cache_of(run, options)
+    batches = usable_batches(sample, look, left_out=left_out, batch_size=EXAMPLES, cache=cache)
+    found = [batch.crops[:, 0].numpy() for batch in batches]
     if not found:
         raise ManifestError(f"none of {len(sample)} images can be used")
     return np.concatenate(found)

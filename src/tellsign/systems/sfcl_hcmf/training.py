@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from tellsign.data.augment import View
-from tellsign.data.loading import evaluation_batches
+from tellsign.data.loading import usable_batches
 from tellsign.data.manifest import Manifest
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.classifier import train_network
 from tellsign.engine.distributed import this_process
 from tellsign.engine.faces import FACES, with_faces
-from tellsign.engine.folder import CACHE
+from tellsign.engine.folder import cache_of
 from tellsign.engine.scores import evaluating
 from tellsign.features.colour import ycbcr
 from tellsign.features.dct import block_dct
@@ -70,13 +70,8 @@ def looked_at(manifest: Manifest, name: str, config: SfclHcmfConfig, *, run: Pat
     if config.region == "image":
         return Looked(manifest, None)
     options = config.training
-    places: Any = {"file": run / FACES, "cache": cache_of(run, config), "say": say}
+    places: Any = {"file": run / FACES, "cache": cache_of(run, options), "say": say}
     return Looked(*with_faces(manifest, name, run, options, this_process(options.device), **places))
-
-
-def cache_of(run: Path, config: SfclHcmfConfig) -> Path | None:
-    """The folder of decoded images; None where none is asked for."""
-    return run / CACHE if config.training.cache else None
 
 
 def new_network(config: SfclHcmfConfig, *, seed: int) -> SfclHcmf:
@@ -156,7 +151,7 @@ def trained(
             "start": weights_digest(network),
         },
         faces=run / FACES,
-        cache=cache_of(run, config),
+        cache=cache_of(run, config.training),
         say=say,
     )
     network.cpu().to(memory_format=torch.contiguous_format).eval()
@@ -183,15 +178,12 @@ def usable(
 ) -> Iterator[EvaluationBatch]:
     """Batches of the images that can be used; ManifestError where more must be."""
     options = config.training
-    for batch in evaluation_batches(
+    return usable_batches(
         images.manifest,
         config.input.look,
+        left_out=left_out,
         batch_size=options.batch_size,
         workers=options.workers,
-        cache=cache_of(run, config),
+        cache=cache_of(run, options),
         faces=images.faces,
-    ):
-        for row, reason in batch.bad.items():
-            left_out.add(images.manifest[row].path, reason)
-        if len(batch.rows):
-            yield batch
+    )
