@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def benchmark(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
+    config: options.Config,
     output: options.Output,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. root=DATA or limit=20.")

@@ -24,28 +24,19 @@ Module = Annotated[
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
+    config: options.Config,
     data: options.Data,
     output: options.Output,
     tuned: Annotated[
         Path | None, typer.Option("--from", help="A generator that is tuned, for the kind tune.")
     ] = None,
     module: Module = None,
-    features: Annotated[
-        str | None,
-        typer.Option(
-            help="Network for a Fréchet distance: a name in timm, such as inception_v3, or an .onnx."
-        ),
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")
-    ] = "pretrained",
+    features: options.Features = None,
+    weights: options.FeatureWeights = "pretrained",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. network.size=128.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was stopped, in OUTPUT.run.")
-    ] = False,
+    resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
     """Train a GAN or an auto-encoder, or tune a generator."""

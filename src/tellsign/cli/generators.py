@@ -32,15 +32,8 @@ def distance(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Also write a PNG of the profiles.")
     ] = None,
-    features: Annotated[
-        str | None,
-        typer.Option(
-            help="Network for a Fréchet distance: a name in timm, such as inception_v3, or an .onnx."
-        ),
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")
-    ] = "pretrained",
+    features: options.Features = None,
+    weights: options.FeatureWeights = "pretrained",
     split: options.Split = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cloaking score's cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of intervals, halves and folds.")] = 0,

@@ -24,15 +24,13 @@ SEEN = {
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
+    config: options.Config,
     data: options.Data,
     output: options.Output,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. config.crop=256.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was stopped, in OUTPUT.run.")
-    ] = False,
+    resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
     """Train any detector, choose and calibrate it on the validation split."""

@@ -35,6 +35,17 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Files that a worker scores 
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds for one file.")]
 Memory = Annotated[int, typer.Option("--memory-limit", min=0, help="MiB of a worker's memory; 0: no limit.")]
 Data = Annotated[Path, typer.Option("--data", help="A manifest (see `tellsign data index`).")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a training that was stopped, in OUTPUT.run.")
+]
+Features = Annotated[
+    str | None,
+    typer.Option(help="Network for a Fréchet distance: a name in timm, such as inception_v3, or an .onnx."),
+]
+FeatureWeights = Annotated[
+    str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")
+]
 Engine = Annotated[
     Literal["onnx", "openvino", "openvino-bf16", "torch"],
     typer.Option(
