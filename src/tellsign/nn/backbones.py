@@ -97,6 +97,14 @@ def check_weights(weights: object) -> None:
         )
 
 
+def check_backbone(name: object, options: object) -> None:
+    """Raises ConfigError for what names no network, or is no table of options; timm is asked later."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ConfigError(f"backbone is a name of timm, found {name!r}")
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"options is a table of arguments of timm, found {options!r}")
+
+
 def weights_identity(weights: str) -> str:
     """What tells one set of weights from another: the digest of a file, or else the word itself.
 

@@ -12,7 +12,7 @@ from tellsign.detectors.graph import GraphInput
 from tellsign.detectors.preprocessing import DescriptorInput
 from tellsign.engine.config import TrainingConfig, training_config
 from tellsign.image.network_input import NetworkInput
-from tellsign.nn.backbones import PRETRAINED, SCRATCH, check_weights
+from tellsign.nn.backbones import PRETRAINED, SCRATCH, check_backbone, check_weights
 from tellsign.nn.resnet import BLOCKS, WIDTHS, Stem, check_sizes
 from tellsign.types import ConfigError
 
@@ -85,7 +85,8 @@ class Fft2dConfig(CropConfig):
 
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
-        _check_backbone(self)
+        check_backbone(self.backbone, self.options)
+        check_weights(self.weights)
         check_choice("band", self.band, get_args(Band))
 
 
@@ -102,7 +103,8 @@ class GramNetConfig(CropConfig):
 
     def __post_init__(self) -> None:
         CropConfig.__post_init__(self)
-        _check_backbone(self)
+        check_backbone(self.backbone, self.options)
+        check_weights(self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +161,3 @@ def from_scratch(config: NetworkConfig) -> NetworkConfig:
     Returns: a copy, or the configuration itself where it names no weights.
     """
     return replace(config, weights=SCRATCH) if isinstance(config, Fft2dConfig | GramNetConfig) else config
-
-
-def _check_backbone(config: Fft2dConfig | GramNetConfig) -> None:
-    """Raises ConfigError for what is no name, no options or no weights; timm is asked when it is built."""
-    if not isinstance(config.backbone, str) or not config.backbone or not config.backbone.isprintable():
-        raise ConfigError(f"backbone is a name of timm, found {config.backbone!r}")
-    if not isinstance(config.options, Mapping):
-        raise ConfigError(f"options is a table of arguments of timm, found {config.options!r}")
-    check_weights(config.weights)

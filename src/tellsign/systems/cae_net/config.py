@@ -10,7 +10,7 @@ from typing import Any, Literal, cast, get_args
 from tellsign.configuration import check_choice, check_flags, check_whole, is_number, numbers, only_known, record_of
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import Balance, TrainingConfig, training_config
-from tellsign.nn.backbones import PRETRAINED, check_weights, weights_identity
+from tellsign.nn.backbones import PRETRAINED, check_backbone, check_weights, weights_identity
 from tellsign.types import ConfigError
 
 MULTISTAGE = "multistage"
@@ -42,13 +42,10 @@ class BranchConfig:
     jitter: float = 0.0  # augmentation: brightness, contrast, saturation times 1 - j to 1 + j
 
     def __post_init__(self) -> None:
-        if not isinstance(self.backbone, str) or not self.backbone or not self.backbone.isprintable():
-            raise ConfigError(f"backbone is a name of timm, found {self.backbone!r}")
+        check_backbone(self.backbone, self.options)
         check_choice("input", self.input, INPUTS)
         if self.weights != "":
             check_weights(self.weights)
-        if not isinstance(self.options, Mapping):
-            raise ConfigError(f"options is a table of arguments of timm, found {self.options!r}")
         check_whole("stage_epochs", self.stage_epochs, 1)
         check_whole("epochs", self.epochs, 0)
         check_flags(self, "flip")

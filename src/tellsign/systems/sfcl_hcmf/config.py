@@ -11,7 +11,7 @@ from tellsign.configuration import check_choice, check_flags, check_whole, is_nu
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import TrainingConfig, training_config
 from tellsign.features.dct import SIDE
-from tellsign.nn.backbones import PRETRAINED, SCRATCH, check_weights, weights_identity
+from tellsign.nn.backbones import PRETRAINED, SCRATCH, check_backbone, check_weights, weights_identity
 from tellsign.types import ConfigError
 
 LEAST_SIZE = 32  # side of a crop that leaves the deepest map of the spatial stream one position
@@ -53,11 +53,8 @@ class SpatialConfig:
     stage: int = 3  # stages in front of FAAE, the first being 1; its map must have the grid of the blocks
 
     def __post_init__(self) -> None:
-        if not isinstance(self.backbone, str) or not self.backbone or not self.backbone.isprintable():
-            raise ConfigError(f"backbone is a name of timm, found {self.backbone!r}")
+        check_backbone(self.backbone, self.options)
         check_weights(self.weights)
-        if not isinstance(self.options, Mapping):
-            raise ConfigError(f"options is a table of arguments of timm, found {self.options!r}")
         check_whole("stage", self.stage, 1)
 
 
