@@ -58,14 +58,7 @@ SMALL = {
             "weights": "scratch",
             "strategy": "plain",
             "fusion": "fit",
-            "training": {
-                "epochs": 24,
-                "batch_size": 8,
-                "learning_rate": 6e-3,
-                "optimiser": "adamw",
-                "schedule": "cosine",
-                "workers": 0,
-            },
+            "training": BRIEF | {"epochs": 24, "learning_rate": 6e-3},
         },
     },
     "sfcl-hcmf": {
@@ -76,14 +69,7 @@ SMALL = {
             "spatial": {"backbone": "test_efficientnet", "weights": "scratch"},
             "local": {"width": 0.02, "middle": 0, "weights": "scratch"},
             "hcma": {"d": 16, "heads": 2},
-            "training": {
-                "epochs": 12,
-                "batch_size": 8,
-                "learning_rate": 3e-3,
-                "optimiser": "adamw",
-                "schedule": "cosine",
-                "workers": 0,
-            },
+            "training": BRIEF,
         },
     },
     "resynthesis": {

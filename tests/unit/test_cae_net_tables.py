@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import asdict, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 from cae_net_tiny import write_config
+from study_cells import made, rows_of, stand_in
 from tellsign.data import Manifest
 from tellsign.evaluate.reproduce import REGISTRY, reproduce
 from tellsign.lock import locked
@@ -38,23 +38,6 @@ from tellsign.systems.cae_net.stages import Retention, write_retention
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [name for name in REGISTRY if name.startswith("cae-net")]
-
-
-def made(n=60, group_size=2):
-    """n reals and n fakes without files, whose checksums are therefore given."""
-    samples = [
-        Sample(
-            Path(f"{name}/{i}.png"),
-            label,
-            "set",
-            "gan" if label else "",
-            f"{name}{i // group_size}",
-            sha256=sha256(f"{name}{i}".encode()).hexdigest(),
-        )
-        for label, name in ((REAL, "r"), (FAKE, "f"))
-        for i in range(n)
-    ]
-    return Manifest(tuple(samples))
 
 
 def scored(cell: Any) -> Finished:
@@ -81,30 +64,14 @@ def few_resamples(monkeypatch):
 
 
 @pytest.fixture
-def trained(monkeypatch, tmp_path):
+def trained(monkeypatch):
     """The cells that a table asks for."""
-    asked = []
-
-    def finished_cell(cell, root, *, say):
-        asked.append(cell)
-        return scored(cell)
-
-    def spectrum(self, fold):
-        labels = np.array(self.folds[fold - 1].test.labels)
-        return labels + np.random.default_rng(fold).normal(scale=0.9, size=len(labels))
-
-    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
-    monkeypatch.setattr(Study, "spectrum_scores", spectrum)
-    return asked
+    return stand_in(monkeypatch, scored)
 
 
 def table(name, tmp_path, **options):
     config = write_config(tmp_path)
     return reproduce(name, **{"manifest": made(), "out": tmp_path / "cells", "config": config, **options})
-
-
-def rows_of(result):
-    return {(row.row, row.column): row for row in result.rows}
 
 
 # published

@@ -12,16 +12,10 @@ from tellsign.engine.scores import arithmetic
 from tellsign.types import FAKE
 from trainings import Tiny, options, same, splits, trained
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 EPS = 0.03
 SIDE = 8
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Linear(nn.Module):
@@ -211,7 +205,6 @@ def test_it_holds_under_the_attack():
 
 
 def test_a_run_that_is_ended_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.fsync", lambda number: None)
     monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
     splits(tmp_path)
     config = options(adversarial_eps=0.05, checkpoint_seconds=0.0)

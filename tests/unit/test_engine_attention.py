@@ -24,16 +24,10 @@ from tellsign.systems.cae_net.model import Branch  # noqa: E402
 from tellsign.types import ConfigError, Sample  # noqa: E402
 from trainings import Tiny, same  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 64
 NO_FACE = [0, 0, 0, 0]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def pictures(n, side=SIDE):
@@ -156,7 +150,6 @@ def sought(monkeypatch):
         return red_box(image)
 
     monkeypatch.setattr("tellsign.faces.boxes", boxes)
-    monkeypatch.setattr("os.fsync", lambda number: None)
     monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
     return calls
 

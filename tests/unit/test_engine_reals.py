@@ -19,16 +19,7 @@ from tellsign.types import ConfigError, ManifestError
 from trainings import SIDE, Restorer, options, restored, same, splits
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    """One thread, and no waiting for the disk."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda number: None)
-        patch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread", "no_curves")
 
 
 @pytest.fixture(scope="module")

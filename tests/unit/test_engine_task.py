@@ -29,25 +29,11 @@ from tellsign.nn.weights import read_tensors
 from tellsign.types import ConfigError
 from trainings import SIDE, VIEW, options, same, splits
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread", "no_curves")
+
 D_STEPS = 2  # of the discriminator to one of the generator
 N_STEPS = 3  # of 11 reals: 4, 4 and 3
 OPTIONS = {"epochs": 3, "batch_size": 2, "schedule": "step", "checkpoint_seconds": 0.0}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    """One thread, and no waiting for the disk."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda number: None)
-        yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def one_picture(monkeypatch):
-    monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +157,7 @@ def trained(run, training, config=None, *, model=None, disturb=None, seed=3, say
 @pytest.fixture(scope="module")
 def whole(reals, tmp_path_factory):
     """An uninterrupted run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
-        return trained(tmp_path_factory.mktemp("whole") / "run", reals[0])
+    return trained(tmp_path_factory.mktemp("whole") / "run", reals[0])
 
 
 def ending(number, who):
@@ -411,8 +395,6 @@ def test_what_the_machine_lacks_costs_a_step_and_no_more(reals, whole, tmp_path,
     with pytest.raises(ConfigError, match=message):
         trained(tmp_path / "run", reals[0], disturb=disturb)
     monkeypatch.undo()
-    monkeypatch.setattr("tellsign.engine.recorder.write_curves", lambda run, journal: None)
-    monkeypatch.setattr("os.fsync", lambda number: None)
     fails[0] = False
     assert same(trained(tmp_path / "run", reals[0], disturb=disturb)[0]) == same(whole[0])
 

@@ -26,17 +26,11 @@ from tellsign.image import decode, square_crops  # noqa: E402
 from tellsign.image.network_input import NetworkInput  # noqa: E402
 from tellsign.types import ConfigError, ImageError, ManifestError, Sample  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 VIEW = View(size=32, rotation=8, jitter=0.1)
 NATIVE = View(size=32)
 N = 11
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def manifest_of(folder: Path, n: int = N, **sizes: int) -> Manifest:

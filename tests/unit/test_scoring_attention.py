@@ -25,12 +25,7 @@ from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
 from tellsign.types import ConfigError, Evidence  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")

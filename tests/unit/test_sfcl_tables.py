@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sfcl_tiny import write_config
+from study_cells import made, rows_of, stand_in
 from tellsign.data import Manifest
 from tellsign.evaluate import comparisons
 from tellsign.evaluate.cells import Finished, Scores
@@ -30,24 +30,6 @@ from tellsign.evaluate.sfcl_hcmf import ablations, notes, study, tables
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = [f"sfcl-table{n}" for n in (1, 2, 3, 4)]
 OWN = "SFCL-HCMF"
-
-
-def made(n=60, dataset="set"):
-    """n reals and n fakes without files, whose checksums are therefore given."""
-    return Manifest(
-        tuple(
-            Sample(
-                Path(f"{dataset}/{name}/{i}.png"),
-                label,
-                dataset,
-                "gan" if label else "",
-                f"{dataset}{name}{i // 2}",
-                sha256=sha256(f"{dataset}{name}{i}".encode()).hexdigest(),
-            )
-            for label, name in ((REAL, "r"), (FAKE, "f"))
-            for i in range(n)
-        )
-    )
 
 
 def said(cell):
@@ -72,28 +54,14 @@ def few_resamples(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
     """The cells that a table asks for."""
-    asked = []
-
-    def finished_cell(cell, root, *, say):
-        asked.append(cell)
-        return replace(scored(cell), folder=tmp_path / "cells" / cell.name)
-
-    def spectrum(self, fold):
-        labels = np.array(self.folds[fold - 1].test.labels)
-        return labels + np.random.default_rng(fold).normal(scale=0.9, size=len(labels))
-
-    monkeypatch.setattr("tellsign.evaluate.study.finished_cell", finished_cell)
-    monkeypatch.setattr(Study, "spectrum_scores", spectrum)
-    return asked
+    return stand_in(
+        monkeypatch, lambda cell: replace(scored(cell), folder=tmp_path / "cells" / cell.name)
+    )
 
 
 def table(name, tmp_path, **options):
     given = {"manifest": made(), "out": tmp_path / "cells", "config": write_config(tmp_path)}
     return reproduce(name, **{**given, **options})
-
-
-def rows_of(result):
-    return {(row.row, row.column): row for row in result.rows}
 
 
 # published

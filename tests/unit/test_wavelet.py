@@ -8,17 +8,9 @@ import pytest
 from tellsign.features.wavelet import BANDS, haar, inverse_haar
 from tellsign.types import ImageError
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIZES = [(1, 1), (1, 6), (2, 2), (3, 4), (4, 3), (7, 9), (16, 30)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small tensors on a busy machine: threads would only wait for each other."""
-    torch = pytest.importorskip("torch")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def noise(*shape, dtype=np.float64, seed=0):
