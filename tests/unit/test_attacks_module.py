@@ -126,7 +126,7 @@ def test_what_cannot_be_scored_is_refused_as_by_the_detector(tmp_path):
         SpectrumSystem().module(tmp_path / "nothing")
     saved = artifacts.load(folder)
     artifacts.save(folder, spec=saved.spec | {"kind": "forest"}, arrays=saved.arrays)
-    with pytest.raises(ArtifactError, match="no gradient; .* linear or kernel"):
+    with pytest.raises(ArtifactError, match=r"no gradient; .* linear or kernel"):
         SpectrumSystem().module(folder)
     artifacts.save(folder, spec=saved.spec, arrays=saved.arrays | {"weights": np.zeros(3)})
     with pytest.raises(ArtifactError, match="weights"):

@@ -27,7 +27,6 @@ from tellsign.image import decode
 from tellsign.types import ConfigError, ManifestError
 from trainings import VIEW, Tiny, options, same, splits, trained
 
-
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 

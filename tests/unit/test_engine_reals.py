@@ -18,7 +18,6 @@ from tellsign.image import decode
 from tellsign.types import ConfigError, ManifestError
 from trainings import SIDE, Restorer, options, restored, same, splits
 
-
 pytestmark = pytest.mark.usefixtures("one_torch_thread", "no_curves")
 
 

@@ -24,7 +24,6 @@ from tellsign.scoring.scorer import Scorer  # noqa: E402
 from tellsign.systems.cae_net.system import CaeNetSystem  # noqa: E402
 from tellsign.types import ConfigError, Evidence  # noqa: E402
 
-
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 

@@ -21,7 +21,7 @@ from tellsign.evaluate.reproduce import reproduce
 from tellsign.evaluate.study import Study
 from tellsign.groups import sources
 from tellsign.metrics import auroc
-from tellsign.types import FAKE, REAL, ConfigError, ManifestError, Sample
+from tellsign.types import FAKE, REAL, ConfigError, ManifestError
 
 pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -54,9 +54,7 @@ def few_resamples(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
     """The cells that a table asks for."""
-    return stand_in(
-        monkeypatch, lambda cell: replace(scored(cell), folder=tmp_path / "cells" / cell.name)
-    )
+    return stand_in(monkeypatch, lambda cell: replace(scored(cell), folder=tmp_path / "cells" / cell.name))
 
 
 def table(name, tmp_path, **options):

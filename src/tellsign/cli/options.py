@@ -43,9 +43,7 @@ Features = Annotated[
     str | None,
     typer.Option(help="Network for a Fréchet distance: a name in timm, such as inception_v3, or an .onnx."),
 ]
-FeatureWeights = Annotated[
-    str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")
-]
+FeatureWeights = Annotated[str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")]
 Engine = Annotated[
     Literal["onnx", "openvino", "openvino-bf16", "torch"],
     typer.Option(

@@ -45,8 +45,7 @@ def judged_fusion(
              fusion: as for `nn.fusion.fused`; "fit" fits the weights here. weights: given, of the others.
     Returns: the weights, and plain values: kind, weights, n, how many images were left out, and AUROC and
              accuracy of each network and of the fused score. Where the weights are fitted, the last ones
-             flatter, and "fitted" holds the AUROC of the weights that were chosen and of the best point of the
-             grid.
+             flatter, and "fitted" holds the AUROC of the chosen weights and of the best point of the grid.
     Raises:  ManifestError: a class is missing.
     """
     labels = np.array(valid.labels)[crops.rows]

@@ -1,4 +1,4 @@
-"""A detector of vectors in PyTorch: pixels → score, with gradients, for attacks and for studies of generators.
+"""A detector of vectors in PyTorch: pixels → score, with gradients, for attacks and studies of generators.
 
 What runs is NumPy (`tellsign.detectors`), which takes the statistics of SIDA in float32. This is the same
 arithmetic; crops and features come from the very functions that the detector calls. Where a frequency is
@@ -50,8 +50,8 @@ class VectorScore(nn.Module):
         self.kind: str = artifact.spec["kind"]
         if self.kind not in DECISIONS:
             raise ArtifactError(
-                f"{artifact.path}: a {self.kind!r} detector has no gradient; attack it by its scores (square), "
-                f"or train one of the kind {' or '.join(DECISIONS)}"
+                f"{artifact.path}: a {self.kind!r} detector has no gradient; attack it by its scores "
+                f"(square), or train one of the kind {' or '.join(DECISIONS)}"
             )
         from_artifact(artifact)  # checks shapes and values
         self.input = vector_input(artifact.spec["preprocessing"])

@@ -63,7 +63,8 @@ class NetworkSystem:
 
         config = self.config
         with trainings(train, valid, out, config.training) as (run, is_first):
-            network = begun(config, seed=seed)  # what can't be built is known before an image is read
+            # What can't be built is known before an image is read.
+            network = begun(config, seed=seed)
             left_out = LeftOut.of(config.training, say=say)
             standardised(network, train, config, left_out=left_out, run=run)
             result = trained(network, train, valid, config, name=self.name, run=run, seed=seed, say=say)

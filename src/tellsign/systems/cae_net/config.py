@@ -7,7 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
-from tellsign.configuration import check_choice, check_flags, check_whole, is_number, numbers, only_known, record_of
+from tellsign.configuration import (
+    check_choice,
+    check_flags,
+    check_whole,
+    is_number,
+    numbers,
+    only_known,
+    record_of,
+)
 from tellsign.detectors.graph import GraphInput
 from tellsign.engine.config import Balance, TrainingConfig, training_config
 from tellsign.nn.backbones import PRETRAINED, check_backbone, check_weights, weights_identity

@@ -95,7 +95,8 @@ def trained_branches(
     left_out = LeftOut.of(config.training, say=say)
     # All of them first: what can't be built is known before an image is read.
     branches = {name: _begun(name, config, seed=seed) for name in config.branches}
-    statistics = _input_statistics(config, training, left_out, cache=cache_of(run, config.training), faces=run / FACES)
+    cache = cache_of(run, config.training)
+    statistics = _input_statistics(config, training, left_out, cache=cache, faces=run / FACES)
     for name, branch in branches.items():
         if known := statistics.get(config.branches[name].input):
             branch.standardise_with(known)
@@ -201,12 +202,9 @@ def _begun(name: str, config: CaeNetConfig, *, seed: int) -> Branch:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_branch_seed(seed, name, stage=0))
         branch = new_branch(config, name)
-    require_logits(
-        branch,
-        config.size,
-        f"{config.branches[name].backbone} of the branch {name!r} can't take crops of {config.size} pixels as "
-        f"{config.branches[name].input} (dwt {config.dwt!r})",
-    )
+    own, size = config.branches[name], config.size
+    what = f"{own.backbone} of the branch {name!r} can't take crops of {size} pixels as {own.input}"
+    require_logits(branch, size, f"{what} (dwt {config.dwt!r})")
     return branch
 
 

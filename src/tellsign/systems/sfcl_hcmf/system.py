@@ -56,7 +56,8 @@ class SfclHcmfSystem:
 
         config = self.config
         with trainings(train, valid, out, config.training) as (run, is_first):
-            network = new_network(config, seed=seed)  # what can't be built is known before an image is read
+            # What can't be built is known before an image is read.
+            network = new_network(config, seed=seed)
             left_out = LeftOut.of(config.training, say=say)
             images = looked_at(train, "training", config, run=run, say=say)
             standardised(network, images, config, left_out=left_out, run=run)
