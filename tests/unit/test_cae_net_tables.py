@@ -25,7 +25,7 @@ from tellsign.types import FAKE, REAL, ConfigError, ManifestError, OutputError, 
 pytest.importorskip("torch")
 pytest.importorskip("timm")
 from tellsign.evaluate import comparisons
-from tellsign.evaluate.cae_net import attacked, looks, strategies, study
+from tellsign.evaluate.cae_net import attacked, choice, looks, strategies, study
 from tellsign.evaluate.cae_net.ablations import frequency_configs
 from tellsign.evaluate.cae_net.figures import by_chance, same_class
 from tellsign.evaluate.cae_net.retention import stage_rows
@@ -258,6 +258,32 @@ def test_a_table_says_of_itself_what_was_trained_and_how_many_differences_there_
     shown = table("cae-net-singles", tmp_path, folds=2, config=None).notes
     head = study.SMALL.read_text().splitlines()[0].removeprefix("# ")
     assert any("cae-net-small.toml, says of itself" in note and head in note for note in shown)
+
+
+def test_images_that_chose_the_configuration_are_left_out_in_rows_of_their_own(
+    trained, tmp_path, monkeypatch
+):
+    images = made()
+    known = frozenset(sample.sha256[: choice.N_DIGITS] for sample in list(images)[::4])
+    monkeypatch.setattr(choice, "choosing_images", lambda: known)
+    result = table("cae-net-singles", tmp_path, folds=2, config=None, manifest=images)
+    rows = rows_of(result)
+    kept = [s.sha256[: choice.N_DIGITS] not in known for cell in trained for s in cell.test]
+    labels = np.concatenate([cell.test.labels for cell in trained])[kept]
+    fused = np.concatenate([scored(cell).scores.fused for cell in trained])[kept]
+    row = rows["ensemble", choice.REST]
+    assert row.reproduced == pytest.approx(auroc(labels, fused))
+    assert rows["ensemble", "AUROC, v3"].ci != row.ci
+    pair = rows["ensemble - spectrum detector", f"{choice.REST}, difference"]
+    assert pair.reproduced == pytest.approx(
+        row.reproduced - rows["spectrum detector", choice.REST].reproduced
+    )
+    text = " ".join(result.notes)
+    assert "11 differences, each judged at 95 %" in text, "four of them without these images"
+    assert "chosen on 30 of these test images" in text
+    assert choice.REST in text
+    own = table("cae-net-singles", tmp_path, folds=2, manifest=images)
+    assert not [row for row in own.rows if choice.REST in row.column], "another configuration"
 
 
 def test_a_difference_that_may_be_none_is_undecided():

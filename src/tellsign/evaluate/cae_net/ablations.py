@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tellsign.evaluate.ablations import Variant, ablation_table, blank_rows
+from tellsign.evaluate.cae_net.choice import choice_note, unchosen
 from tellsign.evaluate.cae_net.notes import chosen, scheduled, started
 from tellsign.evaluate.cae_net.study import alone, study, wavelet_branch
 from tellsign.evaluate.cae_net.tables import COMPARISON, PAPER, SUMMARISED
@@ -133,7 +134,7 @@ def _row(values: Mapping[str, Published | None], key: str, column: str) -> Row:
 def _notes(given: Study, table: Ablation) -> tuple[str, ...]:
     config = table.cells[0].cell.config  # of one branch; the others differ from it in what the rows say
     return (
-        table.described(given),
+        f"{table.described(given)}{choice_note(unchosen(given, table.cells[:1]))}",
         f"Weights {started(config)}; {scheduled(config)}.",
         COMPARISON,
         INTERVALS,

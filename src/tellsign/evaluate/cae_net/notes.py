@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tellsign.evaluate.cae_net.choice import choice_note, unchosen
 from tellsign.evaluate.cae_net.study import SMALL
 from tellsign.evaluate.notes import head, tested_on, trained
 from tellsign.nn.backbones import SCRATCH
@@ -32,6 +33,7 @@ def described(given: Study, cells: Sequence[Finished], *, compared: bool = False
     return (
         f"{tested_on(given, tested)} {trained(given, cells)} Branches: {backbones(given.config)}; weights "
         f"{started(given.config)}; {schedule}fusion {given.config.fusion}."
+        f"{choice_note(unchosen(given, tested))}"
     )
 
 
@@ -39,10 +41,11 @@ def scheduled(config: CaeNetConfig) -> str:
     """The strategy and how many epochs it has, in words."""
     epochs = {name: config.stage_training(name).epochs for name in config.branches}
     words = ", ".join(f"{n} of {name}" for name, n in epochs.items())
-    if len(set(epochs.values())) == 1:
+    is_shared = len(set(epochs.values())) == 1
+    if is_shared:
         words = str(next(iter(epochs.values())))
     if config.strategy != MULTISTAGE:
-        return f"strategy {config.strategy}, {words} epochs"
+        return f"strategy {config.strategy}, {f'{words} epochs' if is_shared else f'epochs: {words}'}"
     return (
         f"strategy {config.strategy}, reals {config.reals}, epochs in each of {config.stages} stages: {words}"
     )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tellsign.evaluate import comparisons
+from tellsign.evaluate.cae_net.choice import REST, rest_rows, unchosen
 from tellsign.evaluate.cae_net.notes import chosen, described, starved
 from tellsign.evaluate.cae_net.study import study
 from tellsign.evaluate.comparisons import (
@@ -84,6 +85,8 @@ def singles(name: str, inputs: Inputs) -> Result:
         for method, values in table.columns.items()
         if method != ENSEMBLE and len(table.columns) > 2
     ]
+    rest = rest_rows(table, spectrum, unchosen(given, cells))
+    rows += rest
     notes = [COMPARISON, INTERVALS, *multiplicity(rows), DECISION]
     notes += [] if spectrum is None else [MARGIN]
     notes += [described(given, cells), chosen(inputs), _fusion_note(cells)]
@@ -91,6 +94,8 @@ def singles(name: str, inputs: Inputs) -> Result:
         f"{POOLING} The spectrum detector is fitted on the training parts, CAE-Net on these and, for its "
         "epochs and weights, on the validation parts."
     )
+    if rest:
+        notes.append(f"{REST}: the same detectors on the test images by which nothing was chosen.")
     notes += starved(given.config, len(cells[0].cell.train))
     return Result(name, f"{PAPER}, main results and abstracts", tuple(rows), tuple(notes))
 

@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What a branch knows after a stage: shares of images called right at log-odds 0."""
+    """What a branch knows after a stage: shares of images called right, fake from log-odds 0 on."""
 
     stage: int  # from 1
     subsets: tuple[float, ...]  # of the fakes of each subset
@@ -197,13 +197,13 @@ def retention(
     all_reals = np.concatenate(own_reals)
     labels = np.array(valid.labels)
     usable = np.isfinite(own_valid)
-    known, right = labels[usable], (own_valid[usable] > 0) == (labels[usable] == FAKE)
+    known, right = labels[usable], (own_valid[usable] >= 0) == (labels[usable] == FAKE)
     return Retention(
         stage=stage,
-        subsets=tuple(_share(part > 0, part) for part in fakes),
+        subsets=tuple(_share(part >= 0, part) for part in fakes),
         n_subsets=tuple(int(np.isfinite(part).sum()) for part in fakes),
         seen=tuple(number <= stage for number in range(1, len(fakes) + 1)),
-        reals=_share(all_reals <= 0, all_reals),
+        reals=_share(all_reals < 0, all_reals),
         n_reals=int(np.isfinite(all_reals).sum()),
         valid_accuracy=float(right.mean()),
         valid_reals=float(right[known == REAL].mean()),
@@ -211,7 +211,7 @@ def retention(
         valid_auroc=float(auroc(known, own_valid[usable])),
         n_valid=int(usable.sum()),
         weights=weights,
-        real_parts=tuple(_share(part <= 0, part) for part in own_reals) if len(reals) > 1 else (),
+        real_parts=tuple(_share(part < 0, part) for part in own_reals) if len(reals) > 1 else (),
         n_real_parts=tuple(int(np.isfinite(part).sum()) for part in own_reals) if len(reals) > 1 else (),
         n_valid_reals=int((known == REAL).sum()),
     )
