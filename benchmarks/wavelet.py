@@ -1,8 +1,8 @@
 """Speed of the Haar transform against PyWavelets and ptwt, as ratios within one run, on one thread.
 
 The fastest of measurements that take turns. Each side gets the images as it takes them and gives its four
-bands; PyWavelets and ptwt give them as a tuple, `haar` as one array. `python -m benchmarks.wavelet` prints the
-rows.
+bands; PyWavelets and ptwt give them as a tuple, `haar` as one array. `python -m benchmarks.wavelet` prints
+the rows.
 """
 
 from __future__ import annotations

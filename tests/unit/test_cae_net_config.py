@@ -261,3 +261,10 @@ def test_the_table_of_defaults_is_not_changed_by_a_configuration():
     config = CaeNetConfig()
     config.branches.clear()
     assert list(BRANCHES) == ["efficientnet", "deit", "convnext"] == list(CaeNetConfig().branches)
+
+
+def test_what_is_refused_in_a_table_names_the_table():
+    with pytest.raises(ConfigError, match=r"^\[config\.branches\.a\] flip is true or false, found 1$"):
+        CaeNetConfig(branches={"a": {"backbone": "resnet18", "flip": 1}})
+    with pytest.raises(ConfigError, match=r"^\[config\.training\] epochs is a whole number .* found -1$"):
+        CaeNetConfig(training={"epochs": -1})

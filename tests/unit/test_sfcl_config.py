@@ -150,3 +150,10 @@ def test_what_a_table_refuses(record, options, message):
 def test_no_option_is_taken_unseen(name):
     with pytest.raises(ConfigError):
         SfclHcmfConfig(**{name: "\0 no value of any option"})
+
+
+def test_what_is_refused_in_a_table_names_the_table():
+    with pytest.raises(ConfigError, match=r"^\[config\.hcma\] d is a multiple of heads"):
+        SfclHcmfConfig(hcma={"d": 10, "heads": 4})
+    with pytest.raises(ConfigError, match=r"^\[config\.local\] weights = 'pretrained' are those of Xception"):
+        SfclHcmfConfig(local={"width": 0.5})

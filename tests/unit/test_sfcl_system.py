@@ -143,6 +143,20 @@ def test_a_killed_training_goes_on(manifest, tmp_path, monkeypatch):
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
 
 
+def test_weights_that_lie_elsewhere_are_the_same_training(manifest, tmp_path, monkeypatch):
+    import timm
+    from safetensors.torch import save_file
+
+    state = timm.create_model("test_efficientnet", num_classes=2).state_dict()
+    run = tmp_path / "d.run"
+    for name in ("here", "there"):
+        save_file(state, tmp_path / f"{name}.safetensors")
+        chosen = config(spatial={"weights": str(tmp_path / f"{name}.safetensors")})
+        network = training.new_network(chosen, seed=0)
+        training.trained(network, *parts(manifest), chosen, run=run, seed=0, say=print)
+        monkeypatch.setattr(classifier, "training_step", lambda *_, **__: pytest.fail("trained anew"))
+
+
 @pytest.mark.parametrize(
     "options",
     [

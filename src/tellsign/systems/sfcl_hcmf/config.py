@@ -77,7 +77,7 @@ class LocalConfig:
         check_weights(self.weights)
         if self.weights != SCRATCH and (self.width != 1 or self.middle != MIDDLE):
             raise ConfigError(
-                f"[config.local] weights = {self.weights!r} are those of Xception, and CNN-F with width = "
+                f"weights = {self.weights!r} are those of Xception, and CNN-F with width = "
                 f"{self.width:g} and middle = {self.middle} is a smaller network; say weights = {SCRATCH!r}"
             )
 
@@ -177,6 +177,19 @@ class SfclHcmfConfig:
             spatial=replace(self.spatial, weights=SCRATCH),
             local=replace(self.local, weights=SCRATCH),
         )
+
+
+def _table(given: object, record: type[Table], where: str) -> Table:
+    """A record from a table of its options, or one already."""
+    if isinstance(given, Mapping):
+        only_known(given, record, where)
+        try:
+            return record(**given)
+        except ConfigError as error:
+            raise ConfigError(f"{where} {error}") from error
+    if not isinstance(given, record):
+        raise ConfigError(f"{where} is a table of options, found {given!r}")
+    return given
 
 
 def _training(given: object, preset: str) -> TrainingConfig:

@@ -5,7 +5,7 @@ Shapes: B batch, n images, S side of a crop, D numbers of the descriptor.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,7 +146,7 @@ def trained(
         identity={
             "detector": "sfcl-hcmf",
             "classes": 2,
-            "network": {key: value for key, value in asdict(config).items() if key != "training"},
+            "network": {key: value for key, value in config.decisive().items() if key != "training"},
             # Pretrained weights, and the statistics of the training images.
             "start": weights_digest(network),
         },
