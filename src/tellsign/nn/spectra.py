@@ -11,17 +11,14 @@ Shapes: B batch, S side of a crop, n = S² values of a channel.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from tellsign.features.dct import cosines
+from tellsign.nn.autocast import without_autocast
 from tellsign.types import ConfigError
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 Band = Literal["all", "low", "middle", "high"]
 
@@ -125,20 +122,6 @@ class ScaledSpectrum(nn.Module):
         before = math.floor(self.place)
         ends = flat.topk(before + 2, dim=2, largest=largest).values
         return torch.lerp(ends[..., before], ends[..., before + 1], self.place - before)
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """The context in which products keep the type of what is multiplied; none where they do anyway.
-
-    Args:    device: of what is multiplied.
-    Returns: the context.
-    """
-    # Asked first: the device "meta", on which costs are counted, knows no autocast, and an export would write
-    # the switch into its graph.
-    known = torch.amp.is_autocast_available(device.type)
-    if known and torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
 
 
 def _power(x: Tensor, real: Tensor, imaginary: Tensor) -> Tensor:

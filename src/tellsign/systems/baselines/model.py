@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from tellsign.features.dct import log_dct
+from tellsign.nn.autocast import without_autocast
 from tellsign.nn.backbones import backbone
 from tellsign.nn.resnet import residual_network
-from tellsign.nn.spectra import ScaledSpectrum, without_autocast
+from tellsign.nn.spectra import ScaledSpectrum
 from tellsign.systems.baselines.config import Dct2dConfig, Fft2dConfig, ImageConfig
 from tellsign.types import ConfigError
 
