@@ -182,14 +182,18 @@ def whitened(plane: FloatArray) -> FloatArray:
     if not variance > 0:
         return np.zeros_like(plane)
     half = scipy.fft.rfft2(plane)
-    power = (np.square(half.real) + np.square(half.imag)) / plane.size
-    n_columns, width = half.shape[1], plane.shape[1]
+    (height, width), n_columns = plane.shape, half.shape[1]
+    rows, columns = _mirrored(height, height), _mirrored(width, n_columns)
+    power = np.empty_like(plane)
+    power[:, :n_columns] = np.square(half.real) + np.square(half.imag)
+    power[:, n_columns:] = power[rows, width - n_columns : 0 : -1]
+    # The variance in the unit of the power, which saves dividing all of it.
+    gain = attenuation(power, variance * plane.size)
     # The spectrum of real numbers is its own mirror image. Windows end at its borders, and so its gains are
     # not: what is left of both when the imaginary part is dropped is their mean.
-    mirrored = np.roll(power[::-1], 1, axis=0)[:, width - n_columns : 0 : -1]
-    gain = attenuation(np.concatenate([power, mirrored], axis=1), variance)
-    gain = (gain + np.roll(gain[::-1, ::-1], 1, axis=(0, 1))) / 2
-    return np.asarray(scipy.fft.irfft2(half * gain[:, :n_columns], plane.shape), plane.dtype)
+    half *= gain[:, :n_columns] + gain[np.ix_(rows, columns)]
+    half /= 2
+    return np.asarray(scipy.fft.irfft2(half, plane.shape, overwrite_x=True), plane.dtype)
 
 
 def attenuation(power: FloatArray, variance: float) -> FloatArray:
@@ -204,6 +208,7 @@ def attenuation(power: FloatArray, variance: float) -> FloatArray:
     result = np.empty_like(power)
     planes, shares = (x.reshape(-1, *power.shape[-2:]) for x in (power, result))
     n_planes, height, width = planes.shape
+    scaled = WINDOWS[-1] ** 2 * variance
     n_together, n_rows = max(1, PORTION // (height * width)), max(1, PORTION // width)
     for first, top in itertools.product(range(0, n_planes, n_together), range(0, height, n_rows)):
         rows = slice(max(0, top - BORDER), top + n_rows + BORDER)
@@ -212,8 +217,8 @@ def attenuation(power: FloatArray, variance: float) -> FloatArray:
         padded = np.zeros((len(near), share.shape[1] + 2 * BORDER, width + 2 * BORDER), power.dtype)
         above = BORDER - (top - rows.start)
         padded[:, above : above + near.shape[1], BORDER:-BORDER] = near
-        # max(m - s2, 0) + s2 is max(m, s2).
-        np.divide(variance, np.maximum(_least_window_mean(padded), variance), out=share)
+        # max(m - s2, 0) + s2 is max(m, s2), here of sums.
+        np.divide(scaled, np.maximum(_least_window_sum(padded), scaled), out=share)
     return result
 
 
@@ -267,10 +272,11 @@ def _grey(planes: FloatArray) -> FloatArray:
     return grey
 
 
-def _least_window_mean(power: FloatArray) -> FloatArray:
+def _least_window_sum(power: FloatArray) -> FloatArray:
     """The least of the means over windows of `WINDOWS` around each place that has `BORDER` others around it.
 
-    By sums of sums, along rows and then along columns: nothing is taken off again, so nothing cancels.
+    As the sum over the largest window that has this mean. By sums of sums, along rows and then along columns:
+    nothing is taken off again, so nothing cancels.
     """
     h, w = (side - 2 * BORDER for side in power.shape[-2:])
     two = power[..., :-1] + power[..., 1:]
@@ -279,14 +285,27 @@ def _least_window_mean(power: FloatArray) -> FloatArray:
     five = four[..., :-1] + power[..., 4:]
     seven = four[..., :-3] + three[..., 4:]
     nine = four[..., :-5] + five[..., 4:]
-    least = np.full((*power.shape[:-2], h, w), np.inf, power.dtype)
-    for size, sums in zip(WINDOWS, (three, five, seven, nine), strict=True):
+    least = _sum_of_rows(nine, WINDOWS[-1], h)
+    for size, sums in zip(WINDOWS[:-1], (three, five, seven), strict=True):
         margin = BORDER - size // 2
-        rows = sums[..., margin : margin + h + size - 1, margin : margin + w]
-        pairs = rows[..., :-1, :] + rows[..., 1:, :]
-        mean = pairs[..., :h, :] + rows[..., size - 1 :, :]
-        for start in range(2, size - 1, 2):
-            mean += pairs[..., start : start + h, :]
-        mean *= 1 / size**2
-        np.minimum(least, mean, out=least)
+        total = _sum_of_rows(sums[..., margin : margin + h + size - 1, margin : margin + w], size, h)
+        total *= WINDOWS[-1] ** 2 / size**2
+        np.minimum(least, total, out=least)
     return least
+
+
+def _sum_of_rows(rows: FloatArray, size: int, h: int) -> FloatArray:
+    """(..., h + size - 1, w) → (..., h, w), each the sum of as many rows: 3, 5, 7 or 9."""
+    pairs = rows[..., :-1, :] + rows[..., 1:, :]
+    if size == 3:
+        return pairs[..., :h, :] + rows[..., 2:, :]
+    fours = pairs[..., :-2, :] + pairs[..., 2:, :]
+    rest = {7: pairs, 9: fours}.get(size)
+    total = fours[..., :h, :] if rest is None else fours[..., :h, :] + rest[..., 4 : 4 + h, :]
+    total += rows[..., size - 1 :, :]
+    return total
+
+
+def _mirrored(length: int, n: int) -> NDArray[np.intp]:
+    """Where the first n frequencies of a row of so many are found when their sign is changed."""
+    return -np.arange(n) % length
