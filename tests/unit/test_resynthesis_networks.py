@@ -338,11 +338,14 @@ def test_tiles_that_see_too_little_give_something_else():
 
 def test_no_window_is_larger_than_a_tile_with_its_margin():
     made, seen = residuals(), []
-    made.resynthesiser.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    own = made.resynthesiser
+    for part in (own.first, own.enlarge):
+        part.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
     residual_maps(made, torch.rand(3, 256, 320), (0,), side=32)
-    limit = 32 // 4 + 2 * made.resynthesiser.margin
-    assert len(seen) == 80
-    assert max(max(shape) for shape in seen) == limit
+    assert len(seen) == 2 * 80
+    # The enlargement sees 2 pixels of the small image to either side, the blocks what is left of the margin.
+    for windows, margin in ((seen[:80], own.margin - 2), (seen[80:], 2)):
+        assert max(max(shape) for shape in windows) == 32 // 4 + 2 * margin
 
 
 def test_sides_that_do_not_do():

@@ -77,6 +77,9 @@ class PerceptualConfig:
         check_weights(self.weights)
         check_flags(self, "normalise")
         if not isinstance(self.detector, str) or not (self.detector.isprintable() or not self.detector):
+        if not isinstance(self.normalise, bool):
+            raise ConfigError(f"normalise is true or false, found {self.normalise!r}")
+        if not isinstance(self.detector, str) or not self.detector.isprintable():
             raise ConfigError(f"detector is the path of a folder, found {self.detector!r}")
         if (self.network == "detector") != bool(self.detector):
             raise ConfigError(
@@ -174,6 +177,7 @@ class ResynthesisConfig:
     training: TrainingConfig = field(
         default_factory=lambda: PUBLISHED_TRAINING
     )  # phase 2, of the classifiers: [config.training]
+    cached: bool = False  # phase 2 keeps each crop's residual on disk; of images as large as a crop
     joint: JointConfig = field(default_factory=JointConfig)  # phase 3: [config.joint]
 
     def __post_init__(self) -> None:
@@ -181,6 +185,9 @@ class ResynthesisConfig:
         check_whole("size", self.size, LEAST_SIZE)
         _ = self.input  # checks region, size and max_crops
         check_flags(self, "flip")
+        for name in ("flip", "cached"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")
         for name, record in TABLES.items():
             object.__setattr__(self, name, record_of(getattr(self, name), record, f"[config.{name}]"))
         object.__setattr__(

@@ -50,23 +50,29 @@ if TYPE_CHECKING:
 class Joint(nn.Module):
     """A detector as the engine trains it: images → logits (B, 2), and what a loss needs besides."""
 
-    def __init__(self, network: Resynthesis) -> None:
-        """Wrap a detector, whose parts are trained as their `requires_grad` says."""
+    def __init__(self, network: Resynthesis, *, restores: bool = True) -> None:
+        """Wrap a detector, whose parts are trained as their `requires_grad` says.
+
+        Args:    network: the detector.
+                 restores: whether a loss needs what is restored; of a frozen re-synthesiser none does.
+        """
         super().__init__()
         self.network = network
+        self.restores = restores
 
     def forward(self, images: Tensor, small: Tensor | None = None) -> Any:
         """Logits of the fused score, or what the loss is made of.
 
         Args:    images: (B, 3, H, W) in [0, 1].
                  small: (B, 3, h, w) that are restored besides, for the loss.
-        Returns: (B, 2); with `small` the logits (B, 2) of each stage, and what was restored (B, 3, 4h, 4w).
+        Returns: (B, 2); with `small` the logits (B, 2) of each stage, and what was restored (B, 3, 4h, 4w) or
+                 None.
         """
         if small is None:
             score = self.network(images)["score"]
             return torch.stack((torch.zeros_like(score), score), dim=1)
         # One call of the whole, as a network that is distributed over processes wants it.
-        return self.network.logits(images), self.network.resynthesiser(small)
+        return self.network.logits(images), self.network.resynthesiser(small) if self.restores else None
 
 
 def joint_loss(config: ResynthesisConfig, perceptual: Perceptual | None) -> Loss:
@@ -89,7 +95,7 @@ def joint_loss(config: ResynthesisConfig, perceptual: Perceptual | None) -> Loss
             [functional.cross_entropy(one.float(), labels, reduction="none") for one in logits]
         ).sum(dim=0)
         figures = {"classes": float(losses.detach().mean())}
-        if own.frozen:
+        if restored is None:
             return losses, figures
         apart, _ = reconstruction_losses(restored, images, perceptual, config.loss_weights)
         of_reals = torch.where(labels == REAL, apart, 0.0)
@@ -134,7 +140,7 @@ def trained_together(
         return found
 
     result = train_network(
-        Joint(network),
+        Joint(network, restores=not own.frozen),
         training,
         valid,
         View(config.size, flip=config.flip),

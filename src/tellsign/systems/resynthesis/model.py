@@ -17,19 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from tellsign.engine.scores import log_odds
-from tellsign.features.residual import FACTOR, downsampled, residual, whole_cells
+from tellsign.features.residual import downsampled, residual, whole_cells
 from tellsign.nn.autocast import without_autocast
 from tellsign.nn.backbones import SCRATCH
 from tellsign.nn.fusion import fused
 from tellsign.nn.resnet import residual_network
 from tellsign.systems.resynthesis.config import MULTIPLE, part_name
 from tellsign.systems.resynthesis.perceptual import Perceptual, perceptual_network
-from tellsign.systems.resynthesis.rdn import ResidualDenseNetwork
+from tellsign.systems.resynthesis.rdn import ResidualDenseNetwork, restored_by_tiles
 from tellsign.systems.resynthesis.tiles import SIDE, tiled
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tellsign.systems.resynthesis.config import ResynthesisConfig
 
@@ -90,12 +90,25 @@ class Residuals(nn.Module):
 class StageClassifier(nn.Module):
     """(B, 3, H, W) in [0, 1] → (B, 2) logits of real and fake, from the residual of one stage."""
 
-    def __init__(self, residuals: Residuals, classifier: nn.Module, stage: int) -> None:
-        """Put a classifier behind the residual of a stage; the residual itself is not trained."""
+    def __init__(
+        self,
+        residuals: Residuals,
+        classifier: nn.Module,
+        stage: int,
+        *,
+        kept: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Put a classifier behind the residual of a stage; the residual itself is not trained.
+
+        Args:    residuals: of all stages.
+                 classifier: (B, C, h, w) → (B, 2). stage: its own.
+                 kept: gives the residuals of the stage in place of computing them; without gradient.
+        """
         super().__init__()
         self.residuals = residuals.requires_grad_(False).eval()
         self.classifier = classifier
         self.stage = stage
+        self.kept = kept
 
     def train(self, mode: bool = True) -> StageClassifier:
         """Of the classifier alone."""
@@ -105,7 +118,8 @@ class StageClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] → (B, 2)."""
-        logits: Tensor = self.classifier(self.residuals(images, (self.stage,))[self.stage])
+        found = self.kept(images) if self.kept else self.residuals(images, (self.stage,))[self.stage]
+        logits: Tensor = self.classifier(found)
         return logits
 
 
@@ -185,6 +199,7 @@ def empty_network(config: ResynthesisConfig) -> Resynthesis:
     )
 
 
+@torch.inference_mode()
 def residual_maps(
     residuals: Residuals, image: Tensor, stages: Sequence[int], *, side: int = SIDE
 ) -> dict[int, Tensor]:
@@ -196,7 +211,7 @@ def residual_maps(
     Args:    residuals: with a `ResidualDenseNetwork`, in evaluation mode.
              image: (3, H, W) in [0, 1].
              stages: 0 for pixels, 1 to 5. side: of a tile in pixels, a multiple of 16.
-    Returns: stage → (C, h, w).
+    Returns: stage → (C, h, w), without a gradient.
     Raises:  TooSmallError: the image is smaller than 16 × 16 pixels. ConfigError: there is no such stage, the
              side doesn't do, or a residual is no finite number.
     """
@@ -205,14 +220,7 @@ def residual_maps(
     assert isinstance(network, ResidualDenseNetwork)
     if side < MULTIPLE or side % MULTIPLE:
         raise ConfigError(f"a tile has a side of a multiple of {MULTIPLE} pixels, found {side}")
-    small = downsampled(images, residuals.downsampling)
-    (restored,) = tiled(
-        lambda part: (network(part),),
-        (small,),
-        side=side // FACTOR,
-        margin=network.margin,
-        scales=((FACTOR, 1),),
-    )
+    restored = restored_by_tiles(network, downsampled(images, residuals.downsampling), side=side)
     wanted = [stage for stage in stages if stage]
     _check_stages(residuals.perceptual, wanted)
     found = dict(zip(wanted, _stage_maps(residuals.perceptual, restored, images, wanted, side), strict=True))
@@ -236,7 +244,8 @@ def _stage_maps(
     own: Perceptual = perceptual
 
     def differences(*pair: Tensor) -> list[Tensor]:
-        ours, theirs = (own(one, max(stages)) for one in pair)
+        layout = torch.channels_last
+        ours, theirs = (own(one.contiguous(memory_format=layout), max(stages)) for one in pair)
         return [residual(ours[stage - 1], theirs[stage - 1]) for stage in stages]
 
     margin = own.margin(max(stages))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tellsign.nn.backbones import PRETRAINED, SCRATCH, SUFFIX, backbone
 from tellsign.nn.resnet import residual_network
 from tellsign.nn.weights import read_tensors
+from tellsign.systems.resynthesis.config import N_STAGES
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from tellsign.systems.resynthesis.config import PerceptualConfig
 
-STAGES = 5
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # VGG-19 up to relu5_1: channels of its convolutions, and where they are pooled.
 VGG19 = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512)
@@ -44,7 +44,7 @@ class Vgg19(nn.Module):
 
     channels, strides = CHANNELS, STRIDES
 
-    def __init__(self, n_stages: int = STAGES) -> None:
+    def __init__(self, n_stages: int = N_STAGES) -> None:
         """Build as many stages, with weights that mean nothing."""
         super().__init__()
         layers: list[nn.Module] = []
@@ -82,7 +82,7 @@ class Vgg19(nn.Module):
 class DetectorStages(nn.Module):
     """The stem and the groups of a residual network of `tellsign.nn.resnet`, as five stages."""
 
-    def __init__(self, architecture: Mapping[str, Any], n_stages: int = STAGES) -> None:
+    def __init__(self, architecture: Mapping[str, Any], n_stages: int = N_STAGES) -> None:
         """Build as many stages, with weights that mean nothing.
 
         Args:    architecture: widths, blocks and stem, as `residual_network` takes them.

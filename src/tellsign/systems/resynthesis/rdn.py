@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tellsign.features.residual import FACTOR
 from tellsign.nn.weights import read_tensors
+from tellsign.systems.resynthesis.tiles import SIDE, tiled
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from tellsign.systems.resynthesis.config import NetworkConfig
 
-AROUND = 5  # pixels of the small image that a result sees beyond those of the blocks: 2 before, 3 behind
+# Pixels of the small image that a result sees beyond those of the blocks: 2 before, 1 in the fusion, and 2 in
+# the enlargement.
+AROUND, ENLARGEMENT = 5, 2
 
 
 class DenseBlock(nn.Module):
@@ -74,14 +77,49 @@ class ResidualDenseNetwork(nn.Module):
 
     def forward(self, small: Tensor) -> Tensor:
         """(B, 3, h, w) → (B, 3, 4h, 4w)."""
+        found: Tensor = self.enlarge(self.features(small))
+        return found
+
+    def features(self, small: Tensor) -> Tensor:
+        """(B, 3, h, w) → (B, F, h, w), all that is done before the enlargement."""
         shallow = self.first(small)
         x = self.second(shallow)
         seen = []
         for block in self.blocks:
             x = block(x)
             seen.append(x)
-        found: Tensor = self.enlarge(self.fusion(torch.cat(seen, dim=1)) + shallow)
-        return found
+        fused: Tensor = self.fusion(torch.cat(seen, dim=1))
+        return fused + shallow
+
+
+def restored_by_tiles(network: ResidualDenseNetwork, small: Tensor, *, side: int = SIDE) -> Tensor:
+    """What a network makes of a small image of any size, so that memory is that of a tile, and of the result.
+
+    The enlargement, which sees little, is done apart: its many numbers are not computed of the margins that
+    the blocks need.
+
+    Args:    network: in evaluation mode.
+             small: (B, 3, h, w) in [0, 1].
+             side: of a tile in pixels of the result, a multiple of 4.
+    Returns: (B, 3, 4h, 4w), that of the whole but for the rounding of sums.
+    Raises:  ConfigError: the side doesn't do.
+    """
+    if side < FACTOR or side % FACTOR:
+        raise ConfigError(f"a tile has a side of a multiple of {FACTOR} pixels, found {side}")
+    own = side // FACTOR
+    images = small.contiguous(memory_format=torch.channels_last)
+    margin = network.margin - ENLARGEMENT
+    (features,) = tiled(
+        lambda part: (network.features(part),), (images,), side=own, margin=margin, scales=((1, 1),)
+    )
+    (found,) = tiled(
+        lambda part: (network.enlarge(part),),
+        (features,),
+        side=own,
+        margin=ENLARGEMENT,
+        scales=((FACTOR, 1),),
+    )
+    return found
 
 
 def take_weights(network: nn.Module, path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tellsign.features.residual import FACTOR, downsampled
-from tellsign.systems.resynthesis.rdn import ResidualDenseNetwork
-from tellsign.systems.resynthesis.tiles import SIDE, tiled
+from tellsign.features.residual import downsampled
+from tellsign.systems.resynthesis.rdn import ResidualDenseNetwork, restored_by_tiles
+from tellsign.systems.resynthesis.tiles import SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +37,6 @@ def restorer(
     @torch.inference_mode()
     def restore(image: NDArray[np.float32]) -> NDArray[np.float32]:
         small = downsampled(torch.from_numpy(np.array(image, np.float32))[None], residuals.downsampling)
-        (found,) = tiled(
-            lambda part: (network(part),),
-            (small,),
-            side=side // FACTOR,
-            margin=network.margin,
-            scales=((FACTOR, 1),),
-        )
-        return np.asarray(found[0].numpy())
+        return np.asarray(restored_by_tiles(network, small, side=side)[0].contiguous().numpy())
 
     return restore

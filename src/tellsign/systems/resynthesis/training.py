@@ -5,6 +5,7 @@ Shapes: B batch, M crops, n stages that are classified, S side of a crop.
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,11 @@ from tellsign.engine.scores import evaluating, image_values
 from tellsign.nn.backbones import SCRATCH
 from tellsign.nn.fusion import CropScores
 from tellsign.systems.resynthesis.config import part_name
+from tellsign.groups import sources
+from tellsign.metrics import accuracy, auroc
+from tellsign.nn.fusion import CropScores, fitted_weights, fused_scores
+from tellsign.systems.resynthesis.cached import FOLDER, KeptResiduals, forget, require_whole_images
+from tellsign.systems.resynthesis.config import MULTIPLE, part_name
 from tellsign.systems.resynthesis.model import (
     Residuals,
     Resynthesis,
@@ -33,6 +39,7 @@ from tellsign.systems.resynthesis.model import (
 )
 from tellsign.systems.resynthesis.rdn import take_weights
 from tellsign.systems.resynthesis.reconstruction import at_rest
+from tellsign.systems.resynthesis.reconstruction import at_rest, cache_of
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
@@ -56,8 +63,11 @@ def validation_parts(valid: Manifest, config: ResynthesisConfig, *, seed: int) -
     Args:    valid: labelled images. config: of the system. seed: of the training.
     Returns: `checkpoints` and `weights`: two halves without a common group where weights are fitted, else all
              of them twice.
-    Raises:  ManifestError: there are too few groups, or a half lacks a class.
+    Raises:  ManifestError: there are too few groups, or a half lacks a class. ConfigError: residuals are to
+             be kept of images that are cut at another place each time.
     """
+    if config.cached:  # known before hours of training
+        require_whole_images(valid, config)
     if config.fusion != "fit":
         return {"checkpoints": valid, "weights": valid}
     return validation_halves(valid, seed=seed)
@@ -68,7 +78,7 @@ def begun(config: ResynthesisConfig, *, seed: int) -> Residuals:
 
     Args:    config: of the system. seed: of the training.
     Returns: the re-synthesiser's weights from the seed, or from the file that is named.
-    Raises:  ConfigError: weights can't be had, or classifiers can't take residuals of this size.
+    Raises:  ConfigError: weights can't be had.
     """
     with own_random_numbers(seed, "resynthesiser"):
         residuals = new_residuals(config, n_stages=max(config.stages)).eval()
@@ -100,7 +110,10 @@ def trained_classifiers(
     for stage in config.stages:
         name = part_name(stage)
         with own_random_numbers(seed, name):
-            network = StageClassifier(residuals, new_classifier(config, residuals, stage), stage)
+            classifier = new_classifier(config, residuals, stage)
+        require_statistics(classifier, residuals, stage, config, n=len(training))
+        kept = KeptResiduals(residuals, stage, run / FOLDER) if config.cached else None
+        network = StageClassifier(residuals, classifier, stage, kept=kept)
         result = train_network(
             network,
             training,
@@ -118,11 +131,14 @@ def trained_classifiers(
                 "classifier": asdict(config.classifier),
                 "downsampling": config.downsampling,
                 "start": weights_digest(network),  # what the first phase has learnt is in it
-            },
+            }
+            | ({"residuals": "cached"} if config.cached else {}),  # rounded as those of an image alone
             max_crops=config.max_crops,
             cache=cache_of(run, config.training),
             say=_titled(say, name),
         )
+        if config.cached:
+            forget(run / FOLDER, config)
         at_rest(network)
         classifiers[name], best[name] = network.classifier, dict(result.best)
     return classifiers, best
@@ -130,6 +146,31 @@ def trained_classifiers(
 
 def _titled(say: Say, title: str) -> Say:
     return lambda text: say(f"{title}: {text}")
+def require_statistics(
+    classifier: nn.Module, residuals: Residuals, stage: int, config: ResynthesisConfig, *, n: int
+) -> None:
+    """See that the last batch of an epoch is no single image of which a normalisation sees one number.
+
+    Args:    classifier: of the stage; it is left as it is. residuals: what it sees. stage: 0 to 5.
+             config: of the system. n: images of the training.
+    Raises:  ConfigError: it is.
+    """
+    if n % config.training.batch_size != 1 % config.training.batch_size:
+        return
+    channels, stride = 3, 1
+    if stage and residuals.perceptual is not None:
+        own = residuals.perceptual
+        channels, stride = own.channels[stage - 1], own.strides[stage - 1]
+    side = -(-(config.size - config.size % MULTIPLE) // stride)
+    try:
+        with torch.no_grad():
+            copy.deepcopy(classifier).train()(torch.zeros(1, channels, side, side))
+    except ValueError as error:
+        raise ConfigError(
+            f"the last of the batches of {config.training.batch_size} that {n} images make is one image, and "
+            f"at size = {config.size} the classifier of {part_name(stage)} has one number a channel of it to "
+            "normalise by; take another batch_size, or leave an image out"
+        ) from error
 
 
 def chosen_fusion(
@@ -164,6 +205,26 @@ def chosen_fusion(
         raise ManifestError(f"none of {len(valid)} validation images can be used")
     means = CropScores(found[rows], np.arange(len(rows)), rows)
     return judged_fusion(means, config.parts, valid, config.fusion, config.fusion_weights)
+    parts: FloatArray = found[rows]
+    labels = np.array(valid.labels)[rows]
+    weights, fitted = tuple(config.fusion_weights), {}
+    if config.fusion == "fit":
+        groups, images = sources(valid), np.arange(len(rows))
+        chosen = fitted_weights(CropScores(parts, images, rows), labels, [groups[row] for row in rows])
+        weights = chosen.weights
+        fitted = {"fitted": {"n": chosen.n, "auroc": chosen.auroc, "best_auroc": chosen.best}}
+    columns: dict[str, FloatArray] = {name: parts[:, i] for i, name in enumerate(config.parts)}
+    columns["fused"] = fused_scores(parts, config.fusion, weights)
+    return weights, {
+        "kind": config.fusion,
+        "weights": dict(zip(config.parts, weights, strict=True)),
+        "n": len(labels),
+        "n_left_out": len(valid) - len(labels),
+        "fitted_here": config.fusion == "fit",
+        **fitted,
+        "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
+        "accuracy": {name: accuracy(labels, scores, threshold=0.0) for name, scores in columns.items()},
+    }
 
 
 def example_crops(
