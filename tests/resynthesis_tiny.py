@@ -5,12 +5,16 @@ Shapes: B batch, S side of a crop.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from pictures import natural
+from tellsign import artifacts
+from tellsign.engine.export import network_arrays
 from tellsign.systems.resynthesis.config import ResynthesisConfig
 from tellsign.systems.resynthesis.model import Residuals, Resynthesis, new_classifier, new_residuals
 from tellsign.systems.resynthesis.perceptual import Perceptual, Vgg19
@@ -76,11 +80,16 @@ def images(n: int = 3, size: int = SIZE) -> torch.Tensor:
     return torch.from_numpy(np.stack([natural(seed, size, size) for seed in range(n)]))
 
 
-def detector_options(folder: str) -> dict[str, Any]:
-    """Of a perceptual network that is a detector's."""
-    return {"network": "detector", "detector": folder}
-
-
 def count(module: torch.nn.Module) -> int:
     """Its parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def write_detector(folder: Path, stages: tuple[int, ...] = (0,), *, seed: int = 0) -> Resynthesis:
+    """Writes the network in miniature as a detector without a graph, which restores and shows residuals."""
+    made = network(stages, seed=seed)
+    perceptual = {"network": "vgg19"} if max(stages) else PIXELS
+    own = config(stages=stages, perceptual=perceptual)
+    spec = {"name": "tiny", "system": "resynthesis", "kind": "network", "config": asdict(own)}
+    artifacts.save(folder, spec={**spec, "preprocessing": own.input.to_spec()}, arrays=network_arrays(made))
+    return made

@@ -52,7 +52,10 @@ def test_every_name_has_a_title_and_a_function() -> None:
         "cae-net-options",
         *(f"sfcl-table{n}" for n in (1, 2, 3, 4)),
         *(f"sfcl-{name}" for name in ("sida", "dct-heatmap", "sida-plot")),
-        *(f"resynthesis-{name}" for name in ("table1", "table2", "table3", "fig6")),
+        *(
+            f"resynthesis-{name}"
+            for name in ("table1", "table2", "table3", "fig4", "fig6", "folds", "quality")
+        ),
         *(f"upconv-fig{n}" for n in (5, 6, 7, 8, 11, 12, 13, 14, 20, 21, 22)),
         "upconv-fig1-trained",
         "upconv-theory",

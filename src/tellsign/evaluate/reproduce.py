@@ -87,14 +87,20 @@ REGISTRY = {
     "resynthesis-table1": ("CelebA-HQ: within and across generators", f"{_RESYNTHESIS}.tables:table1"),
     "resynthesis-table2": ("the same detectors on FFHQ", f"{_RESYNTHESIS}.tables:table2"),
     "resynthesis-table3": ("LSUN: bedrooms and churches", f"{_RESYNTHESIS}.tables:table3"),
+    "resynthesis-fig4": ("how large the residuals of reals and fakes are", f"{_RESYNTHESIS}.histograms:fig4"),
     "resynthesis-fig6": ("a generator that none was trained on", f"{_RESYNTHESIS}.tables:fig6"),
+    "resynthesis-folds": ("all methods on one data set, in folds", f"{_RESYNTHESIS}.crossed:crossed"),
+    "resynthesis-quality": ("PSNR and SSIM beside interpolation", f"{_RESYNTHESIS}.quality:quality"),
 }
 _NO_USE = {  # figure → what it is not made from
     "sfcl-dct-heatmap": ("manifest", "features", "samples", "repeats"),
     "sfcl-sida-plot": ("features", "image", "repeats"),
 }
-_TESTING = (*(f"resynthesis-table{n}" for n in (1, 2, 3)), "resynthesis-fig6")  # detectors that are there
-_LOOK_AT_OTHERS = ("cae-net-robustness", "sfcl-table2", "sfcl-sida", *_TESTING)
+_TESTING = tuple(name for name in REGISTRY if name.startswith("resynthesis-"))  # detectors that are there
+_LOOK_AT_OTHERS = (
+    *("cae-net-robustness", "sfcl-table2", "sfcl-sida"),
+    *(name for name in _TESTING if name != "resynthesis-folds"),
+)
 _WITHOUT_NETWORK = ("sfcl-sida", *_TESTING)  # of those that train, or look at what was trained
 _TRAIN_EXTRA = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn", "torch": "torch", "timm": "timm"}
 

@@ -22,6 +22,7 @@ from tellsign.evaluate.cells import kept
 from tellsign.evaluate.comparisons import estimates, labelled
 from tellsign.evaluate.resynthesis.layout import slug
 from tellsign.evaluate.samples import content, pictures
+from tellsign.evaluate.study import given_images
 from tellsign.perturb import parse
 from tellsign.perturb.equalise import Equalisation
 from tellsign.types import FAKE, REAL, ArtifactError, ConfigError, ImageError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from tellsign.artifacts import Artifact
     from tellsign.evaluate.cells import Say
+    from tellsign.evaluate.reproduce import Inputs
     from tellsign.evaluate.resynthesis.layout import Column, Measured, Method
     from tellsign.metrics import Estimate
     from tellsign.types import FloatArray, Sample
@@ -54,18 +56,35 @@ class Bench:
     by_dataset: bool  # whether test images are of a data set with the name of the paper's
     say: Say
 
+    @property
+    def tested(self) -> Manifest:
+        """The labelled images of the split test, and those of other sources."""
+        pool = (*self.images.filter(split=TEST), *self.others)
+        return Manifest(tuple(sample for sample in pool if sample.label is not None))
+
     def measured(self, cells: Iterable[tuple[Method, Column]]) -> Measured:
         """Every cell that there are a detector and images for.
 
         Args:    cells: rows and columns.
-        Returns: the accuracy of each, or why it has none.
+        Returns: the balanced accuracy of each, or why it has none.
         Raises:  OutputError: what detectors say can't be kept.
         """
-        artifact, prepared = cache(self._artifact), cache(self._prepared)
+        artifact, prepared = cache(self.detector), cache(self._prepared)
         found: Measured = {}
         for row, column in cells:
             found[row, column] = self._accuracy(row, column, artifact, prepared)
         return found
+
+    def resynthesiser(self, train_set: str, name: str) -> Artifact | str:
+        """A detector of the folder that restores images, or why there is none.
+
+        Args:    train_set, name: as for `detector`.
+        Returns: the detector.
+        """
+        found = self.detector(train_set, name)
+        if isinstance(found, str) or found.spec.get("system") == "resynthesis":
+            return found
+        return f"{found.name} is of the system {found.spec.get('system')!r}, and restores no images"
 
     def _accuracy(
         self,
@@ -78,7 +97,7 @@ class Bench:
         if isinstance(detector, str) or isinstance(images, str):
             return "; ".join(one for one in (detector, images) if isinstance(one, str))
         sample, change = images
-        columns = self._said(detector, sample, change, column)
+        columns = self.said(detector, sample, change, column)
         if (row.part or SCORE) not in columns:
             return f"{detector.name} has no part {row.part!r}; it has {', '.join(columns)}"
         scores = np.array([np.nan if v is None else v for v in columns[row.part or SCORE]])
@@ -86,10 +105,15 @@ class Bench:
         table = labelled(sample, usable.tolist())
         if set(table.labels.tolist()) != {REAL, FAKE}:
             return f"{detector.name} can use {len(usable)} of {len(sample)} images, not of both classes"
-        result = estimates(table, scores[usable], ranks=False)["accuracy"]
+        result = estimates(table, scores[usable], ranks=False)["balanced_accuracy"]
         return "no accuracy" if result is None else result
 
-    def _artifact(self, train_set: str, name: str) -> Artifact | str:
+    def detector(self, train_set: str, name: str) -> Artifact | str:
+        """A detector of the folder, or why it can't be asked.
+
+        Args:    train_set: as the paper calls it. name: of its own folder.
+        Returns: the detector.
+        """
         path = self.folder / slug(train_set) / name
         if not (path / artifacts.SPEC_FILE).is_file():
             return f"needs a detector in {slug(train_set)}/{name} of the folder -o"
@@ -106,22 +130,25 @@ class Bench:
         sample = self._sample(column)
         if isinstance(sample, str):
             return sample
-        if column.variant == "+E":
-            return self._equalised(sample, column)
-        if column.variant == "+P":
+        change = self.change(column.variant, column.test_set.partition(" / ")[2])
+        return change if isinstance(change, str) else (sample, change)
+
+    def change(self, variant: str, generator: str | None = None) -> Change | str:
+        """What a variant does to an image, or why that can't be.
+
+        Args:    variant: Raw, +R, +E, +A or +P. generator: whose fakes +E is fitted to; None: to all.
+        Returns: a function of an image (3, H, W) and its sample.
+        """
+        if variant == "+P":
             chosen = parse(PERTURBATION)
-            return sample, lambda image, one: chosen.apply(image, key=one.sha256, seed=self.seed)
-        return sample, lambda image, _: image
+            return lambda image, one: chosen.apply(image, key=one.sha256, seed=self.seed)
+        return self._equalised(generator) if variant == "+E" else lambda image, _: image
 
     def _sample(self, column: Column) -> Manifest | str:
         domain, _, generator = column.test_set.partition(" / ")
         if column.variant in REGULARISED:
             generator += column.variant
-        pool = [
-            sample
-            for sample in (*self.images.filter(split=TEST), *self.others)
-            if self._is_of(sample, domain)
-        ]
+        pool = [sample for sample in self.tested if self._is_of(sample, domain)]
         fakes = [s for s in pool if s.label == FAKE and s.generator.lower() == generator.lower()]
         reals = [s for s in pool if s.label == REAL]
         of_set = f" in a data set {domain!r}" if self.by_dataset else ""
@@ -133,24 +160,29 @@ class Bench:
     def _is_of(self, sample: Sample, domain: str) -> bool:
         return not self.by_dataset or sample.dataset.lower() == domain.lower()
 
-    def _equalised(self, sample: Manifest, column: Column) -> tuple[Manifest, Change] | str:
-        generator = column.test_set.partition(" / ")[2].lower()
+    def _equalised(self, generator: str | None) -> Change | str:
         training = self.images.filter(split=TRAIN)
-        parts = [
-            Manifest(tuple(s for s in training if s.label == FAKE and s.generator.lower() == generator)),
-            Manifest(tuple(s for s in training if s.label == REAL)),
-        ]
-        self.say(f"equalisation of {generator}: {len(parts[0])} fakes, {len(parts[1])} reals")
+        fakes, reals = (training.filter(label=label) for label in (FAKE, REAL))
+        if generator is not None:
+            fakes = fakes.filter(lambda sample: sample.generator.lower() == generator.lower())
+        self.say(f"equalisation of {generator or 'all fakes'}: {len(fakes)} fakes, {len(reals)} reals")
         try:
-            fitted = Equalisation.fit(*((p for p in pictures(part) if p is not None) for part in parts))
+            fitted = Equalisation.fit(
+                *((p for p in pictures(part) if p is not None) for part in (fakes, reals))
+            )
         except (ConfigError, ImageError) as error:
             return f"no equalisation by the split train: {error}"
-        return sample, lambda image, one: fitted.apply(image) if one.label == FAKE else image
+        return lambda image, one: fitted.apply(image) if one.label == FAKE else image
 
-    def _said(
+    def said(
         self, artifact: Artifact, sample: Manifest, change: Change, column: Column
     ) -> dict[str, list[float | None]]:
-        """Score and parts of every image, None where it can't be used; measured once."""
+        """Score and parts of every image; measured once.
+
+        Args:    artifact: the detector. sample: images. change: what is done to them. column: its name.
+        Returns: "score" or the name of a part → a number an image, None where it can't be used.
+        Raises:  OutputError: they can't be kept.
+        """
 
         def made() -> Any:
             self.say(f"{artifact.name} on {column.test_set} {column.variant}: {len(sample)} images")
@@ -169,6 +201,21 @@ class Bench:
             self.folder / "scores", slug(column.title), identity, made
         )
         return found
+
+
+def new_bench(inputs: Inputs, *, by_dataset: bool) -> Bench | None:
+    """What a reproduction tests with.
+
+    Args:    inputs: of it. by_dataset: as `Bench` has it.
+    Returns: None where no manifest is given.
+    Raises:  ConfigError, ManifestError: as `given_images` does.
+    """
+    images = given_images(inputs)
+    if images is None:
+        return None
+    assert inputs.folder is not None
+    others = Manifest(()) if images[1] is None else images[1]
+    return Bench(images[0], others, inputs.folder, inputs.seed, by_dataset, inputs.say)
 
 
 def _looked(detector: Any, image: FloatArray | None) -> dict[str, float] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tellsign.data import Manifest
 from tellsign.evaluate.comparisons import INTERVALS
 from tellsign.evaluate.reproduce import Result
 from tellsign.evaluate.resynthesis.layout import (
@@ -16,8 +15,7 @@ from tellsign.evaluate.resynthesis.layout import (
     printed,
     table_rows,
 )
-from tellsign.evaluate.resynthesis.measure import Bench
-from tellsign.evaluate.study import given_images
+from tellsign.evaluate.resynthesis.measure import new_bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +24,11 @@ if TYPE_CHECKING:
     from tellsign.evaluate.resynthesis.layout import Measured, Method
 
 NEEDS = "needs images and trained detectors: --data MANIFEST -o FOLDER"
-DECISION = "A score above 0 is called fake: of log-odds, of a margin, and of a lead of correlations."
+BALANCED = (
+    "Measured is the mean of the shares of reals and of fakes that are called right, which is the accuracy "
+    "on test sets with as many of both, as the paper's are."
+)
+DECISION = "A score from 0 on is called fake: of log-odds, of a margin, and of a lead of correlations."
 TESTED = (
     "Tested on the split test of --data and on all of --others. +P changes reals and fakes, +E fakes alone, "
     "with gains from the split train; +R and +A are generators of their own, named as the raw one with +R or "
@@ -74,14 +76,9 @@ def _table(name: str, inputs: Inputs, table: str, *, by_dataset: bool) -> Result
 
 
 def _measured(inputs: Inputs, cells: Iterable[tuple[Method, Column]], *, by_dataset: bool) -> Measured:
-    images = given_images(inputs)
-    if images is None:
-        return dict.fromkeys(cells, NEEDS)
-    assert inputs.folder is not None
-    others = Manifest(()) if images[1] is None else images[1]
-    bench = Bench(images[0], others, inputs.folder, inputs.seed, by_dataset, inputs.say)
-    return bench.measured(cells)
+    bench = new_bench(inputs, by_dataset=by_dataset)
+    return dict.fromkeys(cells, NEEDS) if bench is None else bench.measured(cells)
 
 
 def _notes(inputs: Inputs) -> tuple[str, ...]:
-    return () if inputs.manifest is None else (TESTED, TRAINED, DECISION, INTERVALS)
+    return () if inputs.manifest is None else (TESTED, TRAINED, BALANCED, DECISION, INTERVALS)

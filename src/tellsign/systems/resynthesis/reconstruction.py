@@ -24,6 +24,7 @@ from tellsign.features.residual import downsampled
 from tellsign.systems.resynthesis.degradation import degraded
 from tellsign.systems.resynthesis.perceptual import Perceptual, perceptual_network
 from tellsign.systems.resynthesis.quality import enlarged, quality
+from tellsign.systems.resynthesis.restoring import restorer
 from tellsign.types import ManifestError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tellsign.data.manifest import Manifest
     from tellsign.engine.folder import TrainingResult
     from tellsign.systems.resynthesis.config import ResynthesisConfig
+    from tellsign.systems.resynthesis.model import Residuals
     from tellsign.systems.resynthesis.rdn import ResidualDenseNetwork
 
     Say = Callable[[str], None]
@@ -157,6 +159,21 @@ def restored_quality(network: nn.Module, crops: Tensor, downsampling: str) -> Te
     small = downsampled(crops, downsampling)
     restored = (network(small).float(), *(enlarged(small, rival) for rival in RIVALS))
     return torch.stack([value for one in restored for value in quality(one, crops)], dim=1)
+
+
+def image_quality(residuals: Residuals, image: Tensor) -> dict[str, float]:
+    """How well an image of any size is restored, tile by tile, and how well interpolation does it.
+
+    Args:    residuals: with a `ResidualDenseNetwork`, in evaluation mode.
+             image: (3, H, W) in [0, 1], whole cells.
+    Returns: the values of `QUALITY`.
+    Raises:  TooSmallError: it is smaller than 19 x 19 pixels.
+    """
+    small, whole = downsampled(image[None], residuals.downsampling), image[None]
+    restored = torch.from_numpy(restorer(residuals)(image.numpy()))[None]
+    found = (restored, *(enlarged(small, rival) for rival in RIVALS))
+    values = [float(value) for one in found for value in quality(one, whole)]
+    return dict(zip(QUALITY, values, strict=True))
 
 
 def real_quality(
