@@ -139,7 +139,11 @@ def resynthesise(
     ],
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Write JPEG of this quality, 4:2:0, instead of PNG."),
+        typer.Option(
+            min=1,
+            max=100,
+            help="Write JPEG of this quality, 4:2:0, instead of PNG: that of reals which come as JPEG.",
+        ),
     ] = None,
     split: options.Split = None,
     only_real: Annotated[
