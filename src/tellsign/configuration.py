@@ -105,7 +105,10 @@ def record_of(given: object, record: type[Record], where: str) -> Record:
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where} is a table of options, found {given!r}")
     only_known(given, record, where)
-    return record(**given)
+    try:
+        return record(**given)
+    except ConfigError as error:
+        raise ConfigError(f"{where} {error}") from error
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

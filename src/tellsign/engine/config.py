@@ -98,12 +98,3 @@ def training_config(options: Any, *, where: str = "[config.training]") -> Traini
     Raises:  ConfigError: it is no table, a key is unknown, or a value is not allowed.
     """
     return record_of(options, TrainingConfig, where)
-    if isinstance(options, TrainingConfig):
-        return options
-    if not isinstance(options, Mapping):
-        raise ConfigError(f"{where} is a table of options, found {options!r}")
-    only_known(options, TrainingConfig, where)
-    try:
-        return TrainingConfig(**options)
-    except ConfigError as error:
-        raise ConfigError(f"{where} {error}") from error

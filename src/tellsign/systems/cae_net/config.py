@@ -192,13 +192,6 @@ def _branches(given: object) -> dict[str, BranchConfig]:
             if "backbone" not in branch:
                 raise ConfigError(f"{where} lacks 'backbone', a name of timm")
         found[name] = record_of(branch, BranchConfig, where)
-            try:
-                branch = BranchConfig(**branch)  # noqa: PLW2901
-            except ConfigError as error:
-                raise ConfigError(f"{where} {error}") from error
-        if not isinstance(branch, BranchConfig):
-            raise ConfigError(f"{where} is a table of options, found {branch!r}")
-        found[name] = branch
     return found
 
 

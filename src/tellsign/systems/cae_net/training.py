@@ -138,25 +138,6 @@ def chosen_fusion(
     """
     crops = crop_scores(branches, valid, config, left_out=left_out, cache=cache, faces=faces)
     return judged_fusion(crops, tuple(config.branches), valid, config.fusion, config.fusion_weights)
-    labels = np.array(valid.labels)[crops.rows]
-    weights, fitted = tuple(config.fusion_weights), {}
-    if config.fusion == "fit":
-        groups = sources(valid)
-        found = fitted_weights(crops, labels, [groups[row] for row in crops.rows])
-        weights = found.weights
-        fitted = {"fitted": {"n": found.n, "auroc": found.auroc, "best_auroc": found.best}}
-    columns = {name: image_means(crops.parts[:, i], crops.image) for i, name in enumerate(config.branches)}
-    columns["fused"] = image_means(fused_scores(crops.parts, config.fusion, weights), crops.image)
-    return weights, {
-        "kind": config.fusion,
-        "weights": dict(zip(config.branches, weights, strict=True)),
-        "n": len(labels),
-        "n_left_out": len(valid) - len(labels),
-        "fitted_here": config.fusion == "fit",
-        **fitted,
-        "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
-        "accuracy": {name: float(np.mean((s >= 0) == (labels == FAKE))) for name, s in columns.items()},
-    }
 
 
 def crop_scores(

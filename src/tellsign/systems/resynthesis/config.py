@@ -76,9 +76,6 @@ class PerceptualConfig:
         _check_choices(self, "network")
         check_weights(self.weights)
         check_flags(self, "normalise")
-        if not isinstance(self.detector, str) or not (self.detector.isprintable() or not self.detector):
-        if not isinstance(self.normalise, bool):
-            raise ConfigError(f"normalise is true or false, found {self.normalise!r}")
         if not isinstance(self.detector, str) or not self.detector.isprintable():
             raise ConfigError(f"detector is the path of a folder, found {self.detector!r}")
         if (self.network == "detector") != bool(self.detector):
@@ -184,10 +181,7 @@ class ResynthesisConfig:
         _check_choices(self, "downsampling", "degradation", "fusion")
         check_whole("size", self.size, LEAST_SIZE)
         _ = self.input  # checks region, size and max_crops
-        check_flags(self, "flip")
-        for name in ("flip", "cached"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is true or false, found {getattr(self, name)!r}")
+        check_flags(self, "flip", "cached")
         for name, record in TABLES.items():
             object.__setattr__(self, name, record_of(getattr(self, name), record, f"[config.{name}]"))
         object.__setattr__(

@@ -24,10 +24,6 @@ from tellsign.engine.fusion import judged_fusion, validation_halves
 from tellsign.engine.scores import evaluating, image_values
 from tellsign.nn.backbones import SCRATCH
 from tellsign.nn.fusion import CropScores
-from tellsign.systems.resynthesis.config import part_name
-from tellsign.groups import sources
-from tellsign.metrics import accuracy, auroc
-from tellsign.nn.fusion import CropScores, fitted_weights, fused_scores
 from tellsign.systems.resynthesis.cached import FOLDER, KeptResiduals, forget, require_whole_images
 from tellsign.systems.resynthesis.config import MULTIPLE, part_name
 from tellsign.systems.resynthesis.model import (
@@ -39,7 +35,6 @@ from tellsign.systems.resynthesis.model import (
 )
 from tellsign.systems.resynthesis.rdn import take_weights
 from tellsign.systems.resynthesis.reconstruction import at_rest
-from tellsign.systems.resynthesis.reconstruction import at_rest, cache_of
 from tellsign.types import ConfigError, ManifestError
 
 if TYPE_CHECKING:
@@ -146,6 +141,8 @@ def trained_classifiers(
 
 def _titled(say: Say, title: str) -> Say:
     return lambda text: say(f"{title}: {text}")
+
+
 def require_statistics(
     classifier: nn.Module, residuals: Residuals, stage: int, config: ResynthesisConfig, *, n: int
 ) -> None:
@@ -205,26 +202,6 @@ def chosen_fusion(
         raise ManifestError(f"none of {len(valid)} validation images can be used")
     means = CropScores(found[rows], np.arange(len(rows)), rows)
     return judged_fusion(means, config.parts, valid, config.fusion, config.fusion_weights)
-    parts: FloatArray = found[rows]
-    labels = np.array(valid.labels)[rows]
-    weights, fitted = tuple(config.fusion_weights), {}
-    if config.fusion == "fit":
-        groups, images = sources(valid), np.arange(len(rows))
-        chosen = fitted_weights(CropScores(parts, images, rows), labels, [groups[row] for row in rows])
-        weights = chosen.weights
-        fitted = {"fitted": {"n": chosen.n, "auroc": chosen.auroc, "best_auroc": chosen.best}}
-    columns: dict[str, FloatArray] = {name: parts[:, i] for i, name in enumerate(config.parts)}
-    columns["fused"] = fused_scores(parts, config.fusion, weights)
-    return weights, {
-        "kind": config.fusion,
-        "weights": dict(zip(config.parts, weights, strict=True)),
-        "n": len(labels),
-        "n_left_out": len(valid) - len(labels),
-        "fitted_here": config.fusion == "fit",
-        **fitted,
-        "auroc": {name: float(auroc(labels, scores)) for name, scores in columns.items()},
-        "accuracy": {name: accuracy(labels, scores, threshold=0.0) for name, scores in columns.items()},
-    }
 
 
 def example_crops(

@@ -179,19 +179,6 @@ class SfclHcmfConfig:
         )
 
 
-def _table(given: object, record: type[Table], where: str) -> Table:
-    """A record from a table of its options, or one already."""
-    if isinstance(given, Mapping):
-        only_known(given, record, where)
-        try:
-            return record(**given)
-        except ConfigError as error:
-            raise ConfigError(f"{where} {error}") from error
-    if not isinstance(given, record):
-        raise ConfigError(f"{where} is a table of options, found {given!r}")
-    return given
-
-
 def _training(given: object, preset: str) -> TrainingConfig:
     """The options of a table on top of a preset. A preset itself was not chosen, and gives way to another."""
     if isinstance(given, Mapping):
