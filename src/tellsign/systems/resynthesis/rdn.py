@@ -88,8 +88,8 @@ class ResidualDenseNetwork(nn.Module):
         for block in self.blocks:
             x = block(x)
             seen.append(x)
-        fused: Tensor = self.fusion(torch.cat(seen, dim=1))
-        return fused + shallow
+        found: Tensor = self.fusion(torch.cat(seen, dim=1)) + shallow
+        return found
 
 
 def restored_by_tiles(network: ResidualDenseNetwork, small: Tensor, *, side: int = SIDE) -> Tensor:
