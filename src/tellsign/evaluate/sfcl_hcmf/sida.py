@@ -55,9 +55,6 @@ BESIDE = ((LOGISTIC, SPECTRUM), (BOOSTING, SPECTRUM))
 PAIRS = (*BESIDE, (BOOSTING, LOGISTIC))
 SETTINGS = (
     f"SIDA has the default options of its system: logistic regression with C = {SidaConfig().c:g}, or "
-    f"{SidaConfig().trees} trees of up to {SidaConfig().leaves} leaves. Nothing is chosen by this table: C "
-    "was by AUROC on the validation images of the detector that ships. No image of a split test is among these, "
-    "but folds may test on them. Of the trees no choice is recorded."
     f"{SidaConfig().trees} trees of up to {SidaConfig().leaves} leaves. Nothing is chosen by this table. C "
     "was chosen by AUROC on the validation images of the detector that ships: none of them is of a split "
     "test, but folds may test on them. Of the trees no choice is recorded."
