@@ -28,6 +28,7 @@ MODULES = (
     "wavelet",
     "dct",
     "prnu",
+    "resynthesis",
     "loading",
     "training",
     "inference",
