@@ -33,6 +33,7 @@ MODULES = (
     "training",
     "inference",
     "spectral_loss",
+    "generators",
 )
 PACKAGES = ("numpy", "pillow", "simplejpeg", "scipy", "torch", "timm", "onnxruntime")
 HEAD = """# Speed

@@ -50,6 +50,20 @@ def detector_path(name: str | Path) -> Path:
     )
 
 
+def shipped_generators() -> dict[str, Path]:
+    """Name → folder of the generators inside the package."""
+    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob("generators/*/detector.json"))}
+
+
+def generator_path(name: str | Path) -> Path:
+    """The folder of a generator.
+
+    Args:    name: of a shipped generator, or a path to a folder.
+    Returns: the folder of the one that ships; any other path as it is.
+    """
+    return shipped_generators().get(str(name), Path(name))
+
+
 def system(name: str) -> Any:
     """The class of a system.
 

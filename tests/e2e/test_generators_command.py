@@ -82,7 +82,39 @@ def test_wrong_usage_is_exit_code_2(folder, arguments, message):
     assert "Traceback" not in done.messages
 
 
+def test_the_nearest_images_are_named_and_drawn(folder, tmp_path):
+    for index in range(3):  # of the reals, so that it was copied
+        save(natural(index, 32, 32)[:, :16, 4:20], tmp_path / "fakes" / f"{index}.png")
+    arguments = ("generators", "nearest", folder / "real", tmp_path / "fakes")
+    done = tellsign(*arguments, "--json", "--picture", tmp_path / "pairs.png")
+    assert done.code == 0, done.messages
+    found = json.loads(done.text)
+    assert (found["n"], found["n_learnt"], found["size"]) == (3, 6, 16)
+    assert found["generated"]["least"] <= found["generated"]["median"]
+    assert found["real"] is None
+    assert PIL.Image.open(tmp_path / "pairs.png").size == (54, 36)
+    text = tellsign(*arguments, "-n", "1")
+    assert "1 generated images of 16 pixels, 6 that were learnt from" in text.text
+
+
+def test_nearest_needs_images_of_one_size_and_tells_what_it_left_out(folder, tmp_path):
+    save(natural(0, 16, 16), tmp_path / "fakes" / "a.png")
+    (tmp_path / "reals").mkdir()
+    save(natural(0, 32, 32), tmp_path / "reals" / "a.png")
+    save(natural(0, 8, 8), tmp_path / "reals" / "b.png")
+    done = tellsign("generators", "nearest", tmp_path / "reals", tmp_path / "fakes", "--json")
+    assert done.code == 1
+    assert "b.png" in done.messages
+    assert json.loads(done.text)["n"] == 1
+    save(natural(0, 20, 20), tmp_path / "fakes" / "b.png")
+    done = tellsign("generators", "nearest", tmp_path / "reals", tmp_path / "fakes")
+    assert done.code != 0
+    assert "all images of a generator have one size" in done.messages
+    assert "Traceback" not in done.messages
+
+
 def test_the_group_lists_its_commands():
     done = tellsign("generators", "--help")
     assert done.code == 0
-    assert "distance" in done.text
+    for name in ("distance", "nearest", "train", "sample"):
+        assert name in done.text

@@ -63,6 +63,8 @@ def test_only_what_changes_weights_is_decisive():
         (options("tune", spectral_layers=1, loss="dragan"), "tuned with loss dcgan or lsgan"),
         (options("tune", spectral=1.0, network={"size": 16}), "that of the generator that is tuned"),
         (options("gan", flip=1), "flip is true or false"),
+        (options("gan", keep=5.0), "keep has no effect on the kind gan"),
+        (options("autoencoder", network={"head_layers": 1, "head_kernel": 5.0}), "head_kernel is one of"),
         (options("gan", seed=-1), "seed"),
     ],
 )

@@ -44,6 +44,9 @@ def oblong():
 def without():
     return nn.Linear(1, 1)
 
+def script():
+    raise SystemExit(0)
+
 def broken():
     raise RuntimeError("no checkpoint here")
 
@@ -82,6 +85,7 @@ def test_a_class_a_function_and_a_module_are_taken(name):
         ("no_such_generator:Mine", "cannot be imported .ModuleNotFoundError"),
         ("their_generator:Yours", "AttributeError"),
         ("their_generator:broken", "RuntimeError: no checkpoint here"),
+        ("their_generator:script", "cannot be imported .SystemExit: 0"),
         ("their_generator:without", "is a Linear and lacks latents and images"),
         ("their_generator:number", "cannot be imported .TypeError"),
     ],

@@ -43,6 +43,16 @@ def test_wasserstein():
     assert float(generator_loss("wgan-gp", FAKE)) == pytest.approx(-1)
 
 
+@pytest.mark.parametrize("kind", ["dcgan", "lsgan", "wgan-gp"])
+def test_logits_of_eight_bits_are_taken_as_single(kind):
+    real, fake = (torch.tensor([1.0078125, 3.03125]).bfloat16() for _ in range(2))
+    found = discriminator_loss(kind, real, fake), generator_loss(kind, fake)
+    assert {one.dtype for one in found} == {torch.float32}
+    expected = discriminator_loss(kind, real.double(), fake.double()), generator_loss(kind, fake.double())
+    for one, other in zip(found, expected, strict=True):
+        assert float(one) == pytest.approx(float(other), rel=1e-5, abs=1e-6)
+
+
 def test_what_goes_with_each():
     found = {
         name: (one.penalty, one.discriminator_steps, one.batch_norm) for name, one in ADVERSARIAL.items()

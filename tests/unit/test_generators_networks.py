@@ -68,6 +68,12 @@ def test_a_discriminator_gives_a_logit_an_image(batch_norm):
         discriminator(torch.rand(3, 3, 16, 8))
 
 
+def test_a_discriminator_sees_either_range():
+    discriminator = Discriminator(GanConfig(size=16, base=2), batch_norm=False)
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(discriminator.signed(2 * images - 1), discriminator(images))
+
+
 def test_without_batch_norm_a_logit_does_not_depend_on_other_images():
     images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     config = GanConfig(size=16, base=4)
@@ -96,6 +102,7 @@ def test_weights_begin_small():
         ({"last_up": "bilinear"}, "last_up is one of transposed, nearest"),
         ({"last_up": "nearest"}, "head_layers is a whole number from 1 to 3, found 0"),
         ({"head_layers": 4}, "head_layers"),
+        ({"head_kernel": 5.0}, r"head_kernel is one of .*, found 5\.0"),
         ({"head_kernel": 4}, "head_kernel is one of 3, 5, 7, 9, 11, found 4"),
         ({"head_activation": "tanh"}, "head_activation is relu or none"),
         ({"inner": True}, "inner is one of"),
@@ -143,5 +150,8 @@ def test_an_auto_encoder_refuses_odd_sides_and_other_options():
     for shape in ((1, 3, 7, 8), (1, 3, 8, 7), (1, 1, 8, 8), (3, 8, 8)):
         with pytest.raises(ImageError, match="even sides"):
             network(torch.rand(*shape))
+    for kernel in (4, 3.0, True):
+        with pytest.raises(ConfigError, match=f"^kernel is one of 3, 5, 7, 9, 11, found {kernel}"):
+            AutoEncoderConfig(kernel=kernel)
     with pytest.raises(ConfigError, match="up is one of transposed, nearest, bilinear"):
         AutoEncoderConfig(up="bicubic")

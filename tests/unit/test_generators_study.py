@@ -11,16 +11,30 @@ torch = pytest.importorskip("torch")
 
 from generator_tiny import options, write_reals  # noqa: E402
 from tellsign.data import read  # noqa: E402
-from tellsign.evaluate import upconv_autoencoder, upconv_cells, upconv_gans  # noqa: E402
+from tellsign.evaluate import (  # noqa: E402
+    upconv_autoencoder,
+    upconv_cells,
+    upconv_correction,
+    upconv_gans,
+)
 from tellsign.evaluate.reproduce import Inputs, names, reproduce  # noqa: E402
 from tellsign.evaluate.upconv_cells import RECORD, finished_cell, images_of, study  # noqa: E402
+from tellsign.evaluate.upconv_drawing import upper_band  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
 from tellsign.types import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
+factors: list = []  # of the cells that `made` has made
 AUTO_ENCODERS = [f"upconv-fig{n}" for n in (5, 6, 7, 8, 20, 21)]
 GANS = ["upconv-fig1-trained", *(f"upconv-fig{n}" for n in (11, 12, 13, 14, 22))]
+OURS = [
+    "upconv-loss",
+    "upconv-pictures",
+    "upconv-pictures-gan",
+    "upconv-detectors",
+    "upconv-detectors-restored",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +59,11 @@ def files(tmp_path):
 @pytest.fixture
 def made(monkeypatch):
     """Figures without training: each cell is a record of what its configuration says."""
-    calls = []
+    calls: list = []
 
-    def finished(config, manifest, root, *, say):
+    def finished(config, manifest, root, *, factor=None, features=None, say):
         calls.append(config)
+        factors.append(factor)
         folder = root / f"{config.name}-{len(calls)}"
         pictures = folder / "generator.run" / "samples"
         pictures.mkdir(parents=True)
@@ -59,9 +74,11 @@ def made(monkeypatch):
             write_grid(pictures / f"epoch-{epoch:05d}.png", np.full((4, 3, 8, 8), 0.5))
             values = {"spectral_distance": 3.0, "spectral_kl": 0.2, "pair_distance": 0.1}
             values |= {"near_duplicates": 0.25, "mse": 0.01}
+            values |= {} if features is None else {"frechet": 7.0}
             history.append({"epoch": epoch, **{f"valid_{k}": v / epoch for k, v in values.items()}})
         rows = {"real": [3.0, 2.0, 1.0], "fake": [3.0, 2.0, 2.0]}
         record = {
+            "identity": {"config": {"network": {"size": 4}}},
             "history": history,
             "profile": rows,
             "deviation": rows,
@@ -73,14 +90,15 @@ def made(monkeypatch):
         return upconv_cells.Finished(config.name, folder, record)
 
     monkeypatch.setattr(upconv_cells, "finished_cell", finished)
+    factors.clear()
     return calls
 
 
 def test_all_figures_are_listed():
-    assert set(AUTO_ENCODERS + GANS) < set(names())
+    assert set(AUTO_ENCODERS + GANS + OURS) < set(names())
 
 
-@pytest.mark.parametrize("name", AUTO_ENCODERS + GANS)
+@pytest.mark.parametrize("name", AUTO_ENCODERS + GANS + OURS)
 def test_without_data_a_figure_says_what_it_needs(name, tmp_path):
     found = reproduce(name)
     assert found.rows
@@ -143,6 +161,67 @@ def test_what_the_figures_train(made, reals, tmp_path, files):
     assert regular.spectral == 0.5
 
 
+def test_the_upper_band_is_that_which_a_halved_image_lacks():
+    """Rings of 4 pixels lie at 0.375, 0.625 and 0.875 cycles a pixel, of 8 the first at 0.1875."""
+    profile = {"real": [1.0, 2.0, 3.0], "fake": [2.0, 4.0, 6.0]}
+
+    def cell(size):
+        record = {"profile": profile, "identity": {"config": {"network": {"size": size}}}}
+        return upconv_cells.Finished("c", None, record)
+
+    assert upper_band(cell(4)) == pytest.approx(2)
+    assert upper_band(cell(8)) == pytest.approx(2.5)
+
+
+def test_the_loss_stands_beside_its_released_form(made, reals, tmp_path, files):
+    found = reproduce("upconv-loss", manifest=reals, out=tmp_path / "c", config=files["autoencoder"])
+    assert len(made) == 2 * 3 * 3
+    assert {config.seed for config in made} == {0, 1, 2}
+    assert [(c.spectral, f and f.name) for c, f in zip(made[:9:3], factors[:9:3], strict=True)] == [
+        (0.0, None),
+        (0.5, None),
+        (0.0, "released-0.5"),
+    ]
+    assert len({(c.name, c.seed, f and f.name) for c, f in zip(made, factors, strict=True)}) == 18
+    rows = {(row.row, row.column): row for row in found.rows}
+    ratio = rows["transposed, λ = 0.5", "nearer than without the loss"]
+    assert (ratio.reproduced, ratio.note, ratio.unit) == (1.0, "not met", "×")
+    assert rows["bilinear, no loss", "mean squared error"].note == "by seed: 0.01, 0.01, 0.01"
+
+
+def test_the_factor_is_that_of_the_released_form():
+    """Against the form in tests/reference, which is written from its description alone."""
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reference"))
+    from released_spectral_loss import released_loss
+
+    from tellsign.evaluate.upconv_correction import released_factor
+
+    rng = np.random.default_rng(0)
+    made, real = (torch.from_numpy(rng.random((3, 3, 16, 16))) for _ in range(2))
+    made.requires_grad_()
+    found = released_factor(0.5).of(made, real)
+    assert not found.requires_grad
+    expected = released_loss(torch.ones((), dtype=torch.float64), made, real, weight=0.5)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kind", "n"), [("pictures", "autoencoder", 3), ("pictures-gan", "gan", 3)])
+def test_pictures_before_and_after(name, kind, n, made, reals, tmp_path, files, monkeypatch):
+    images = np.random.default_rng(0).random((8, 3, 16, 16))
+    monkeypatch.setattr(upconv_correction, "images_of", lambda artifact, n, given: images[:n])
+    monkeypatch.setattr(upconv_cells.Finished, "generator", None)
+    found = reproduce(f"upconv-{name}", manifest=reals, out=tmp_path / "c", config=files[kind])
+    assert len(made) == n
+    assert found.picture == tmp_path / "c" / f"upconv-{name}.png"
+    assert found.picture.stat().st_size > 20_000
+    assert {row.column for row in found.rows} >= {"spectral distance", "upper half of the band"}
+    if kind == "gan":
+        assert [(c.spectral, c.spectral_layers) for c in made] == [(0.0, 0), (2.0, 0), (0.0, 1)]
+
+
 def test_a_cell_is_trained_once_and_shared(reals, tmp_path, monkeypatch):
     from tellsign.generators import training
 
@@ -168,6 +247,35 @@ def test_a_cell_is_trained_once_and_shared(reals, tmp_path, monkeypatch):
     with pytest.raises(TypeError):  # it is made anew, and here nobody can
         finished_cell(config, reals, tmp_path, say=said.append)
     assert "damaged" in said[0]
+
+
+@pytest.mark.parametrize("name", ["upconv-fig12", "upconv-fig13"])
+def test_the_frechet_distance_is_that_of_a_network_that_is_given(
+    name, made, reals, tmp_path, files, monkeypatch
+):
+    from tellsign.generators.frechet import FeatureNetwork
+
+    network = FeatureNetwork("mine.onnx", "0123456789abcdef", None, lambda images: images.mean(axis=(2, 3)))
+    monkeypatch.setattr(upconv_cells, "_network", lambda given: network)
+    options = {"manifest": reals, "out": tmp_path / "c", "config": files["gan"]}
+    found = reproduce(name, features=tmp_path / "mine.onnx", **options)
+    assert any(row.column == "Fréchet distance" and row.unit == "squared distance" for row in found.rows)
+    assert "by mine.onnx, weights 0123456789ab" in found.text()
+    assert "Not computed" not in found.text()
+    assert "Not computed: the Fréchet" in reproduce(name, **options).text()
+    with pytest.raises(ConfigError, match="has no use for features"):
+        reproduce("upconv-fig5", manifest=reals, out=tmp_path, features=tmp_path / "mine.onnx")
+
+
+def test_a_cell_with_features_is_another_and_has_the_distance(reals, tmp_path):
+    from tellsign.generators.frechet import FeatureNetwork
+
+    network = FeatureNetwork("mean", "0" * 64, None, lambda images: images.mean(axis=(2, 3)))
+    config = config_from(options("gan", training={"epochs": 1}), where="x")
+    found = finished_cell(config, reals, tmp_path, features=network, say=lambda text: None)
+    assert found.record["measured"]["frechet"] > 0
+    assert found.history[0]["valid_frechet"] > 0
+    assert found.record["identity"]["features"] == "0" * 64
 
 
 def test_a_manifest_without_splits_is_split(reals, tmp_path):

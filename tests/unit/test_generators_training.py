@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tellsign.generators.restoring import write_restored  # noqa: E402
 from tellsign.generators.sampling import latents_of, write_samples  # noqa: E402
 from tellsign.generators.sources import Source, source_of, source_run  # noqa: E402
 from tellsign.generators.step import Gan, learn  # noqa: E402
+from tellsign.generators.task import Factor  # noqa: E402
 from tellsign.generators.training import networks, train_generator  # noqa: E402
 from tellsign.image import decode  # noqa: E402
 from tellsign.types import ArtifactError, ConfigError, ManifestError, OutputError  # noqa: E402
@@ -39,10 +41,10 @@ def no_graphs():
     """Trainings whose graph is of no interest: an export takes longer than they do."""
     patch = pytest.MonkeyPatch()
 
-    def without_graph(out, network, *, size, spec, card=""):
+    def without_graph(out, network, *, size, spec, card="", licence=""):
         arrays = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
         content = {**spec, "kind": "generator", "preprocessing": {}, "size": size}
-        return artifacts.save(out, spec=content, arrays=arrays, card=card)
+        return artifacts.save(out, spec=content, arrays=arrays, card=card, licence=licence)
 
     patch.setattr(module, "save_generator", without_graph)
     yield
@@ -80,8 +82,13 @@ def test_a_gan_is_written_with_its_record(gan):
     card = (gan.path / "CARD.md").read_text(encoding="utf-8")
     assert "A GAN (wgan-gp) of images of 16 × 16 pixels" in card
     assert "| distance of the mean spectrum" in card
-    assert gan.spec["memory"]["generated"] > 0.05 < gan.spec["memory"]["real"]
-    assert f"other real images {gan.spec['memory']['real']:.3f}" in card
+    memory = gan.spec["memory"]
+    assert memory.keys() == {"generated", "generated_least", "real", "real_least"}
+    assert memory["generated"] > 0.05 < memory["real"]
+    assert memory["generated_least"] <= memory["generated"]
+    assert f"other real images {memory['real']:.3f}" in card
+    assert "The licences of the images" in card
+    assert not (gan.path / "LICENSE").exists()
     log = (run / "log.csv").read_text().splitlines()[0]
     for name in ("penalty", "generator", "discriminator", "spectral_discriminator", "spectral_kl"):
         assert name in log
@@ -163,6 +170,8 @@ def test_an_auto_encoder_restores_pairs(auto_encoder, reals, gan, tmp_path):
         assert 0 < np.square(decode(fake.path).array - decode(original.path).array).mean() < 0.06
     again, _ = write_restored(auto_encoder, valid, tmp_path / "pairs")
     assert again.digest() == found.digest()
+    with pytest.raises(OutputError, match="made of other images or in another way"):
+        write_restored(auto_encoder, reals.filter(split="train"), tmp_path / "pairs")
     with pytest.raises(ConfigError, match="takes latents and no images"):
         write_restored(gan, valid, tmp_path / "none")
 
@@ -249,6 +258,69 @@ def test_a_step_moves_every_network_by_its_own_loss(loss, layers):
     assert step.figures.keys() == figures | ({"penalty"} if loss in ("dragan", "wgan-gp") else set())
     assert step.n == 12
     assert step.loss == pytest.approx(step.figures["generator"] + step.figures["discriminator"])
+
+
+def test_a_penalty_is_of_images_as_published(monkeypatch):
+    """Between -1 and 1: of images in [0, 1] the norms would be twice as large."""
+    from tellsign.generators import step
+
+    seen = []
+
+    def recorded(discriminator, real, fake, *, where):
+        seen.append((discriminator, real, fake, where))
+        return plain(discriminator, real, fake, where=where)
+
+    plain = step.gradient_penalty
+    monkeypatch.setattr(step, "gradient_penalty", recorded)
+    config = config_from(options("gan", loss="dragan", training={"batch_size": 4}), where="x")
+    parts = networks(config)
+    optimisers = {name: torch.optim.Adam(part.parameters(), lr=1e-3) for name, part in parts.items()}
+    gan = Gan(config, parts["generator"], parts["discriminator"], None, None, optimisers, torch.device("cpu"))
+    images = torch.rand(4, 3, SIZE, SIZE)
+    gan.step(Batch(images, torch.zeros(4, dtype=torch.int64), torch.arange(4), 4))
+    ((discriminator, real, fake, where),) = seen
+    torch.testing.assert_close(real, 2 * images - 1)
+    assert float(fake.min()) < 0 < float(fake.max())
+    assert where == "around"
+    torch.testing.assert_close(discriminator(real), parts["discriminator"](images))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training():
+    network = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.Adam(network.parameters())
+    before = network.weight.detach().clone()
+    with pytest.raises(ConfigError, match="the gradient of a Linear is nan, where its loss is finite"):
+        learn(network, (0 * network.weight.sum() + 0 * network.bias.sum()).sqrt(), optimiser)
+    assert torch.equal(network.weight, before)
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_a_licence_lies_beside_the_weights(reals, tmp_path):
+    config = config_from(options("autoencoder", training={"epochs": 1}), where="x")
+    found = train_generator(config, reals, tmp_path / "a", licence="Mine alone.\n")
+    assert (found.path / "LICENSE").read_text() == "Mine alone.\n"
+    assert "a licence of their own" in (found.path / "CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_a_factor_multiplies_the_loss_of_an_auto_encoder_alone(reals, tmp_path):
+    config = config_from(options("autoencoder", training={"epochs": 1}), where="x")
+    double = Factor("double", lambda restored, images: torch.tensor(2.0))
+    one = Factor("one", lambda restored, images: torch.tensor(1.0))
+    plain, same, doubled = (
+        train_generator(config, reals, tmp_path / str(i), factor=factor)
+        for i, factor in enumerate((None, one, double))
+    )
+    rows = [
+        json.loads((found.path.with_name(f"{i}.run") / "log.json").read_text())["epochs"][0]
+        for i, found in enumerate((plain, same, doubled))
+    ]
+    assert rows[0]["loss"] == rows[1]["loss"]
+    assert rows[2]["loss"] > 1.5 * rows[0]["loss"]
+    with pytest.raises(ConfigError, match="another"):
+        train_generator(config, reals, tmp_path / "0", factor=double, resume=True)
+    with pytest.raises(ConfigError, match="a factor is one of an auto-encoder's loss, and the kind is gan"):
+        train_generator(config_from(options("gan"), where="x"), reals, tmp_path / "g", factor=one)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training():

@@ -23,6 +23,17 @@ def test_every_system_can_be_loaded():
         assert found(found.config_class()).config == found.config_class()
 
 
+def test_shipped_generators_are_found_by_name_and_are_no_detectors(tmp_path, monkeypatch):
+    for name in ("spectrum", "generators/textures"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "detector.json").touch()
+    monkeypatch.setattr(hub, "SHIPPED", tmp_path)
+    assert hub.shipped_generators() == {"textures": tmp_path / "generators" / "textures"}
+    assert list(hub.shipped_detectors()) == ["spectrum"]
+    assert hub.generator_path("textures") == tmp_path / "generators" / "textures"
+    assert hub.generator_path("mine/generator") == Path("mine/generator")
+
+
 def test_an_unknown_system_is_an_error_with_the_names():
     with pytest.raises(ConfigError, match=f"no system 'nonsense'; there are {', '.join(hub.SYSTEMS)}"):
         hub.system("nonsense")

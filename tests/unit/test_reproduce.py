@@ -59,6 +59,8 @@ def test_every_name_has_a_title_and_a_function() -> None:
         *(f"upconv-fig{n}" for n in (5, 6, 7, 8, 11, 12, 13, 14, 20, 21, 22)),
         "upconv-fig1-trained",
         "upconv-theory",
+        *(f"upconv-{name}" for name in ("loss", "pictures", "pictures-gan")),
+        *(f"upconv-{name}" for name in ("detectors", "detectors-restored")),
     }
     for name, (title, target) in REGISTRY.items():
         assert title, name

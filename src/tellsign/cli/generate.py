@@ -37,6 +37,12 @@ def train(
         list[str] | None, typer.Option("--set", help="key=value, e.g. network.size=128.")
     ] = None,
     resume: options.Resume = False,
+    licence: Annotated[
+        Path | None, typer.Option("--licence", help="A text that is written beside the weights as LICENSE.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was stopped, in OUTPUT.run.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Train a GAN or an auto-encoder, or tune a generator."""
@@ -55,14 +61,23 @@ def train(
     manifest = options.read_manifest(data)
     frechet = None if features is None else frechet_to(feature_network(features, weights))
     artifact = train_generator(
-        asked, manifest, output, resume=resume, source=source, frechet=frechet, say=terminal.complain
+        asked,
+        manifest,
+        output,
+        resume=resume,
+        source=source,
+        frechet=frechet,
+        licence="" if licence is None else _text(licence),
+        say=terminal.complain,
     )
     if json:
         print(options.as_json(_described(artifact)))
 
 
 def sample(
-    artifact: Annotated[Path, typer.Argument(metavar="GENERATOR", help="A folder that train wrote.")],
+    artifact: Annotated[
+        Path, typer.Argument(metavar="GENERATOR", help="A folder that train wrote, or a shipped one's name.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder; manifest.csv is written into it.")
     ],
@@ -75,9 +90,9 @@ def sample(
     json: options.Json = False,
 ) -> None:
     """Make images, each from a seed of its own; the same command goes on where it was stopped."""
-    from tellsign import artifacts
+    from tellsign import artifacts, hub
 
-    loaded = artifacts.load(artifact)
+    loaded = artifacts.load(hub.generator_path(artifact))
     if data is not None:
         if n is not None or seed is not None or module is not None:
             raise ConfigError(
@@ -134,6 +149,13 @@ def _described(artifact: Artifact) -> dict[str, object]:
         "parameters": sum(array.size for array in artifact.arrays.values()),
         "metrics": artifact.spec["metrics"],
     }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--licence {path} cannot be read as text: {error}") from error
 
 
 def _missing(error: ModuleNotFoundError) -> ConfigError:

@@ -75,6 +75,54 @@ def distance(
         raise typer.Exit(1)
 
 
+@app.command("nearest")
+def nearest(
+    real: Annotated[
+        Path, typer.Argument(metavar="REAL", help="Real images that it learnt from: a folder or a manifest.")
+    ],
+    fake: Annotated[Path, typer.Argument(metavar="FAKE", help="Images of the generator, all of one size.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Generated images, and other real ones, at most.")] = 64,
+    resized: Annotated[
+        bool, typer.Option("--resized", help="It learnt from the square in the middle, resized.")
+    ] = False,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Also write a PNG of pairs.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Find the image that each generated one is nearest to among those that were learnt from.
+
+    Of a manifest with splits, train is what was learnt from, and the real images of valid are measured beside
+    the generated ones. Exit code 1: a file can't be used.
+    """
+    from tellsign import terminal
+    from tellsign.generators import nearest_report as report
+    from tellsign.generators.image_sets import image_set, reals_of
+    from tellsign.generators.nearest import compared
+    from tellsign.generators.sampling import write_image
+    from tellsign.scoring.names import escape
+    from tellsign.types import FAKE, REAL
+
+    fakes = image_set(fake, FAKE, warn=terminal.complain).evenly(n)
+    learnt, others = reals_of(image_set(real, REAL, warn=terminal.complain))
+    failed: list[str] = []
+    with terminal.progress("nearest", len(learnt), wanted=True) as step:
+        result = compared(
+            fakes,
+            learnt,
+            None if others == learnt else others.evenly(n),
+            fit="resize" if resized else "crop",
+            on_image=step,
+            left_out=failed.append,
+        )
+    if picture is not None:
+        write_image(picture, report.sheet(result))
+    shown = options.as_json(report.to_dict(result, path_text=escape))
+    print(shown if json else report.text(result, path_text=escape))
+    for text in failed:
+        terminal.complain(text)
+    if failed:
+        raise typer.Exit(1)
+
+
 app.command("train")(generate.train)
 app.command("sample")(generate.sample)
 

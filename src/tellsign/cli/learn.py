@@ -240,7 +240,11 @@ def reproduce(
     listed: Annotated[bool, typer.Option("--list", help="List what can be reproduced.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="A manifest.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="A published feature file (.npz with X and y).")
+        Path | None,
+        typer.Option(
+            help="A published feature file (.npz with X and y); of GANs a network for the Fréchet "
+            "distance, as for `generators train`."
+        ),
     ] = None,
     image: Annotated[Path | None, typer.Option(help="An image, for figures of one.")] = None,
     output: Annotated[
@@ -280,7 +284,7 @@ def reproduce(
         print(
             options.as_json(names)
             if json
-            else "\n".join(f"{key:<18} {title}" for key, title in names.items())
+            else "\n".join(f"{key:<{max(map(len, names))}} {title}" for key, title in names.items())
         )
         return
     result = registry.reproduce(

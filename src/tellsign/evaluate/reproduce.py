@@ -28,9 +28,19 @@ _CAE = "tellsign.evaluate.cae_net"
 _SFCL = "tellsign.evaluate.sfcl_hcmf"
 _AE = "tellsign.evaluate.upconv_autoencoder"
 _GANS = "tellsign.evaluate.upconv_gans"
+_CORRECTION = "tellsign.evaluate.upconv_correction"
+_DETECTION = "tellsign.evaluate.upconv_detection"
 _RESYNTHESIS = "tellsign.evaluate.resynthesis"
 _DRAWING = (_FIGURES, f"{_SFCL}.figures", f"{_AE}:theory")  # which draw what needs no training
-_TRAINING = (_CAE, _SFCL, _AE, _GANS, _RESYNTHESIS)  # whose output, but for those, is a folder of trainings
+_TRAINING = (
+    _CAE,
+    _SFCL,
+    _AE,
+    _GANS,
+    _CORRECTION,
+    _DETECTION,
+    _RESYNTHESIS,
+)  # whose output, but for those, is a folder of trainings
 N_REPEATS = 10  # random splits, where nothing else is asked for
 MIN_SAMPLES = 10  # two for testing, and both classes among the rest
 
@@ -65,6 +75,14 @@ REGISTRY = {
     "upconv-fig13": ("DCGAN over its training, plain and regularised", f"{_GANS}:fig13"),
     "upconv-fig14": ("LSGAN over its training, plain and regularised", f"{_GANS}:fig14"),
     "upconv-fig22": ("a regularised DCGAN in four topologies", f"{_GANS}:fig22"),
+    "upconv-loss": ("auto-encoders: the spectral loss and its released form", f"{_CORRECTION}:loss"),
+    "upconv-pictures": ("auto-encoders: images and spectra, corrected", f"{_CORRECTION}:pictures"),
+    "upconv-pictures-gan": ("a DCGAN: images and spectra, corrected", f"{_CORRECTION}:gan_pictures"),
+    "upconv-detectors": ("detectors of plain fakes, on corrected ones", f"{_DETECTION}:gans"),
+    "upconv-detectors-restored": (
+        "the same on restored images, each beside its own original",
+        f"{_DETECTION}:auto_encoders",
+    ),
     "cae-net-singles": ("each branch, the ensemble and the spectrum detector", f"{_CAE}.tables:singles"),
     "cae-net-balancing": ("the multistage schedule and five others", f"{_CAE}.strategies:balancing"),
     "cae-net-retention": ("what is kept of each subset, stage by stage", f"{_CAE}.retention:retention"),
@@ -110,7 +128,7 @@ class Inputs:
     """What a table or figure is made from."""
 
     manifest: Manifest | None = None
-    features: Path | None = None  # a published feature file, .npz with X and y
+    features: Path | None = None  # a feature file, .npz with X and y; of GANs a network, by name or .onnx
     image: Path | None = None
     samples: tuple[int, ...] | None = None  # None: the paper's
     repeats: int = N_REPEATS  # random splits
@@ -199,7 +217,8 @@ def reproduce(
 
     Args:    name: one of `names()`.
              manifest: images to take the features from, by the paper's recipe for that data set.
-             features: a feature file instead: .npz with X (B, K) and y (B,), 1 = fake.
+             features: a feature file instead: .npz with X (B, K) and y (B,), 1 = fake. Of GANs that are
+             trained the network for their Fréchet distance, a name in timm or an .onnx file.
              image: for figures of one image.
              out: where a figure is written as PNG: a file, or an existing folder. None writes nothing. Of
              names that train the folder of all that is trained, and of figures; another run finds there what
@@ -229,6 +248,8 @@ def reproduce(
     if not trains and (config is not None or others is not None):
         raise ConfigError(f"{name} trains no network: leave out the configuration and the other images")
     idle: tuple[str, ...] = ("features", "image", "repeats") if trains else _NO_USE.get(name, ())
+    if REGISTRY[name][1].startswith(_GANS):
+        idle = idle[1:]
     idle += () if name in _LOOK_AT_OTHERS else ("others",)
     idle += ("config",) if name in _WITHOUT_NETWORK else ()
     idle += ("samples",) if name in _TESTING else ()

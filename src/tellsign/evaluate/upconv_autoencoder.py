@@ -28,7 +28,7 @@ WEIGHTS = (0.05, 0.5, 5.0)  # of figure 7; the paper does not print its own
 KERNELS = (3, 5, 7, 9, 11)  # of figure 8
 HEAD = {"head_layers": 3, "head_kernel": 5}  # of the corrected networks
 NO_NUMBERS = "The paper draws this and prints no numbers."
-MEASURES = ("spectral_distance", "spectral_kl", "mse")
+MEASURES = ("spectral_distance", "upper_band", "spectral_kl", "mse")
 
 
 def fig5(name: str, inputs: Inputs) -> Result:
@@ -36,7 +36,7 @@ def fig5(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "autoencoder")
     if given is None:
         return _empty(name, "figure 5", UPS)
-    cells = {up: _plain(given, up) for up in UPS}
+    cells = {up: plain(given, up) for up in UPS}
     return _profiles(name, "figure 5", cells, given)
 
 
@@ -45,7 +45,7 @@ def fig6(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "autoencoder")
     if given is None:
         return _empty(name, "figure 6", ("bilinear", "transposed"))
-    cells = {up: _plain(given, up) for up in ("bilinear", "transposed")}
+    cells = {up: plain(given, up) for up in ("bilinear", "transposed")}
     original = given.reals[:1]
     from matplotlib.figure import Figure
 
@@ -87,9 +87,7 @@ def fig7(name: str, inputs: Inputs) -> Result:
     if given is None:
         return _empty(name, "figure 7", labels)
     cells = {
-        label: _plain(given, up)
-        if not weight
-        else given.cell(f"{up}-{weight:g}", {"up": up}, spectral=weight)
+        label: plain(given, up) if not weight else given.cell(f"{up}-{weight:g}", {"up": up}, spectral=weight)
         for label, (up, weight) in zip(labels, kinds, strict=True)
     }
     return _profiles(name, "figure 7", cells, given)
@@ -116,7 +114,7 @@ def fig20(name: str, inputs: Inputs) -> Result:
     labels = ("without the spectral loss", f"λ = {WEIGHT:g}")
     if given is None:
         return _empty(name, "figure 20", labels)
-    cells = dict(zip(labels, (_headed(given, "transposed", weight) for weight in (0.0, WEIGHT)), strict=True))
+    cells = dict(zip(labels, (headed(given, "transposed", weight) for weight in (0.0, WEIGHT)), strict=True))
     drawn = curve_figure(
         {label: cell.history for label, cell in cells.items()},
         {"mse": "mean squared error", "spectral_kl": "spectral loss less its least value"},
@@ -136,7 +134,7 @@ def fig21(name: str, inputs: Inputs) -> Result:
     made = [
         cell
         for up in ("transposed", "bilinear")
-        for cell in (_plain(given, up), _headed(given, up, 0.0), _headed(given, up, WEIGHT))
+        for cell in (plain(given, up), headed(given, up, 0.0), headed(given, up, WEIGHT))
     ]
     return _profiles(name, "figure 21", dict(zip(labels, made, strict=True)), given)
 
@@ -202,12 +200,22 @@ def _upper(side: int) -> Any:
     return (np.maximum(frequency[:, None], frequency) > 0.25).astype(np.float64)
 
 
-def _plain(given: Study, up: str) -> Finished:
+def plain(given: Study, up: str) -> Finished:
+    """An auto-encoder of one up-convolution.
+
+    Args:    given: the study. up: the up-convolution.
+    Returns: the cell.
+    """
     return given.cell(up, {"up": up})
 
 
-def _headed(given: Study, up: str, weight: float) -> Finished:
-    return given.cell(f"{up}-3x5-{weight:g}", {"up": up, **HEAD}, spectral=weight)
+def headed(given: Study, up: str, weight: float, **options: Any) -> Finished:
+    """An auto-encoder with three layers of 5 × 5 behind its up-convolution.
+
+    Args:    given: the study. up: the up-convolution. weight: λ. options: other ones, as for `Study.cell`.
+    Returns: the cell.
+    """
+    return given.cell(f"{up}-3x5-{weight:g}", {"up": up, **HEAD}, spectral=weight, **options)
 
 
 def _profiles(name: str, figure: str, cells: dict[str, Finished], given: Study) -> Result:

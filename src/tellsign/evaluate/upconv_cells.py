@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from tellsign.data import Manifest
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.generators.config import GeneratorConfig
+    from tellsign.generators.frechet import FeatureNetwork
+    from tellsign.generators.progress import Frechet
+    from tellsign.generators.task import Factor
     from tellsign.types import FloatArray
 
-FORMAT = 1  # of cells
+FORMAT = 2  # of cells; 2: gradient penalties are of images in [-1, 1]
 GENERATOR, RECORD = "generator", "record.json"
 N_DIGITS = 12  # of the digest, in a folder's name
 SHARES = {"train": 0.8, "valid": 0.2}  # of a manifest without splits
@@ -66,6 +69,12 @@ class Finished:
         return found
 
     @property
+    def size(self) -> int:
+        """S of its images."""
+        found: int = self.record["identity"]["config"]["network"]["size"]
+        return found
+
+    @property
     def generator(self) -> Artifact:
         """What was trained."""
         return artifacts.load(self.folder / GENERATOR)
@@ -83,19 +92,29 @@ class Study:
     config: GeneratorConfig
     folder: Path
     say: Say
+    features: FeatureNetwork | None = None  # of a Fréchet distance
 
-    def cell(self, name: str, network: Mapping[str, Any] | None = None, **options: Any) -> Finished:
+    def cell(
+        self,
+        name: str,
+        network: Mapping[str, Any] | None = None,
+        *,
+        factor: Factor | None = None,
+        **options: Any,
+    ) -> Finished:
         """A generator of this study, trained unless it was before.
 
         Args:    name: of its folder. network: options of the network, in place of the study's.
-                 options: other ones, in place of the study's.
+                 factor: of an auto-encoder's loss, or None. options: other ones, in place of the study's.
         Returns: the cell.
         Raises:  ConfigError, ManifestError: it can't be trained. OutputError: its folder can't be written, or
                  another run holds it.
         """
         found: Any = replace(self.config.network, **(network or {}))  # type: ignore[type-var]
         config = replace(self.config, name=name, network=found, **options)
-        return finished_cell(config, self.manifest, self.folder, say=self.say)
+        return finished_cell(
+            config, self.manifest, self.folder, factor=factor, features=self.features, say=self.say
+        )
 
     @cached_property
     def reals(self) -> FloatArray:
@@ -121,7 +140,14 @@ def study(inputs: Inputs, kind: str) -> Study | None:
         config=configuration(inputs.config, kind, seed=inputs.seed),
         folder=inputs.folder,
         say=inputs.say,
+        features=None if inputs.features is None else _network(str(inputs.features)),
     )
+
+
+def _network(name: str) -> FeatureNetwork:
+    from tellsign.generators.frechet import feature_network
+
+    return feature_network(name)
 
 
 def configuration(file: Path | None, kind: str, *, seed: int) -> GeneratorConfig:
@@ -144,32 +170,49 @@ def configuration(file: Path | None, kind: str, *, seed: int) -> GeneratorConfig
     return replace(found, seed=seed)
 
 
-def finished_cell(config: GeneratorConfig, manifest: Manifest, root: Path, *, say: Say) -> Finished:
+def finished_cell(
+    config: GeneratorConfig,
+    manifest: Manifest,
+    root: Path,
+    *,
+    factor: Factor | None = None,
+    features: FeatureNetwork | None = None,
+    say: Say,
+) -> Finished:
     """A cell's result, at once where it is there already.
 
     Args:    config: what is trained. manifest: reals of the splits train and valid.
-             root: the folder of cells. say: told what happens.
+             root: the folder of cells. factor: of an auto-encoder's loss, or None.
+             features: network of a Fréchet distance, or None. say: told what happens.
     Returns: the cell.
     Raises:  ConfigError, ManifestError: it can't be trained; what was learnt is kept for the next call.
              OutputError: its folder can't be written, or another run holds it.
     """
-    identity = _identity(config, manifest)
+    identity = _identity(config, manifest, factor, features)
     digits = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:N_DIGITS]
     others = sorted(path for path in root.glob(f"*-{digits}") if path.is_dir())
     folder = others[0] if others else root / f"{config.name}-{digits}"
     with locked(folder):
         if (record := _stored(folder / RECORD, say)) is not None:
             return Finished(config.name, folder, record)
+        from tellsign.generators.progress import frechet_to
         from tellsign.generators.training import train_generator
 
         say(f"{folder.name}: {config.kind}, {config.training.epochs} epochs")
         out = folder / GENERATOR
+        frechet = None if features is None else frechet_to(features)
         train_generator(
-            config, manifest, out, resume=True, say=lambda text: say(f"  {text}") if text else None
+            config,
+            manifest,
+            out,
+            resume=True,
+            frechet=frechet,
+            factor=factor,
+            say=lambda text: say(f"  {text}") if text else None,
         )
         run = out.with_name(out.name + artifacts.RUN_SUFFIX)
         history = json.loads((run / "log.json").read_bytes())["epochs"]
-        measured = _measured(artifacts.load(out), config, manifest)
+        measured = _measured(artifacts.load(out), config, manifest, frechet)
         record = {"name": config.name, "identity": identity, "history": history, **measured}
         try:
             write_json(folder / RECORD, record)
@@ -205,13 +248,18 @@ def images_of(artifact: Artifact, n: int, reals: FloatArray) -> FloatArray:
     return levels
 
 
-def _measured(artifact: Artifact, config: GeneratorConfig, manifest: Manifest) -> dict[str, Any]:
+def _measured(
+    artifact: Artifact,
+    config: GeneratorConfig,
+    manifest: Manifest,
+    frechet: Callable[[FloatArray], Frechet] | None,
+) -> dict[str, Any]:
     from tellsign.generators.progress import measured, reference
     from tellsign.generators.reals import decibels
 
     reals = _valid_reals(config, manifest)
     images = images_of(artifact, config.samples, reals)
-    real = reference(reals, len(images))
+    real = reference(reals, len(images), None if frechet is None else frechet(reals))
     rows = {"real": decibels(reals), "fake": decibels(images)}
     found: dict[str, Any] = {
         "generator": artifact.name,
@@ -229,7 +277,8 @@ def _measured(artifact: Artifact, config: GeneratorConfig, manifest: Manifest) -
 
 
 def _valid_reals(config: GeneratorConfig, manifest: Manifest) -> FloatArray:
-    from tellsign.generators.reals import real_images, reals_of
+    from tellsign.generators.image_sets import reals_of
+    from tellsign.generators.reals import real_images
 
     network: Any = config.network
     _, valid = reals_of(manifest)
@@ -251,19 +300,21 @@ def _split(manifest: Manifest, n: int, seed: int) -> Manifest:
     return known(Rows((*parts["train"].evenly(n), *parts["valid"])))
 
 
-def _identity(config: GeneratorConfig, manifest: Manifest) -> dict[str, Any]:
+def _identity(
+    config: GeneratorConfig, manifest: Manifest, factor: Factor | None, features: FeatureNetwork | None
+) -> dict[str, Any]:
     rows = [f"{line} {sample.split}" for line, sample in zip(content(manifest), manifest, strict=True)]
-    found: dict[str, Any] = json.loads(
-        json.dumps(
-            {
-                "format": FORMAT,
-                "config": config.decisive(),
-                "samples": config.samples,
-                "data": hashlib.sha256("\n".join(rows).encode()).hexdigest(),
-            },
-            sort_keys=True,
-        )
-    )
+    own = {
+        "format": FORMAT,
+        "config": config.decisive(),
+        "samples": config.samples,
+        "data": hashlib.sha256("\n".join(rows).encode()).hexdigest(),
+    }
+    if factor is not None:
+        own["factor"] = factor.name
+    if features is not None:
+        own["features"] = features.digest
+    found: dict[str, Any] = json.loads(json.dumps(own, sort_keys=True))
     return found
 
 

@@ -1,15 +1,17 @@
 """What figures of trained generators share: profiles, curves over epochs, sheets of samples, and rows.
 
-Shapes: K rings.
+Shapes: N images, S side in pixels, K rings.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tellsign.evaluate.reproduce import Row
+from tellsign.features.spectrum import grey, log_spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.types import FloatArray
 
-UNITS = {"spectral_distance": "dB", "spectral_kl": "nats", "mse": "squared level", "pair_distance": "level"}
+UNITS = {
+    "spectral_distance": "dB",
+    "spectral_kl": "nats",
+    "mse": "squared level",
+    "pair_distance": "level",
+    "upper_band": "dB",
+    "frechet": "squared distance",
+}
+UPPER = 0.25  # cycles a pixel, beyond which an image of half the size has nothing along an axis
 NAMES = {
     "spectral_distance": "spectral distance",
     "spectral_kl": "spectral loss less its least value",
@@ -28,6 +39,7 @@ NAMES = {
     "pair_distance": "mean distance of two images",
     "near_duplicates": "near duplicates",
     "frechet": "Fréchet distance",
+    "upper_band": "upper half of the band",
 }
 REAL = "#1c2127"
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))
@@ -39,20 +51,34 @@ def rows_of(label: str, cell: Finished, measures: Sequence[str]) -> list[Row]:
     Args:    label: of the row. cell: a finished one. measures: that are shown, where it has them.
     Returns: rows; the spectral distance says what two halves of the reals are apart.
     """
-    found = cell.record["measured"]
-    floor = f"two halves of the real images are {cell.record['noise']:.2f} dB apart"
+    found = {**cell.record["measured"], "upper_band": upper_band(cell)}
+    notes = {
+        "spectral_distance": f"two halves of the real images are {cell.record['noise']:.2f} dB apart",
+        "upper_band": "generated less real; above 0: too much at high frequencies",
+    }
     return [
         Row(
             label,
             NAMES[name],
             None,
             float(found[name]),
-            note=floor if name == "spectral_distance" else "",
+            note=notes.get(name, ""),
             unit=UNITS.get(name, "share"),
         )
         for name in measures
         if name in found
     ]
+
+
+def upper_band(cell: Finished) -> float:
+    """By how much the mean profile exceeds that of the reals at frequencies that a halved image has not.
+
+    Args:    cell: a finished one.
+    Returns: dB, the mean over the rings beyond 0.25 cycles a pixel; below 0 where they are damped.
+    """
+    real, fake = (np.array(cell.record["profile"][name]) for name in ("real", "fake"))
+    frequency = (np.arange(len(real)) + 1.5) / cell.size  # ring 0 is not in a profile
+    return float((fake - real)[frequency > UPPER].mean())
 
 
 def described(given: Study) -> str:
@@ -63,7 +89,12 @@ def described(given: Study) -> str:
     return (
         f"{config.kind} of {network.size} × {network.size} pixels, {config.training.epochs} epochs on "
         f"{n['train']} real images, seed {config.seed}; compared with {min(n['valid'], config.samples)} "
-        "others. Not computed: the Fréchet distance, for which no network was given."
+        "others. "
+        + (
+            "Not computed: the Fréchet distance, for which no network was given."
+            if given.features is None
+            else f"Fréchet distances are by {given.features.name}, weights {given.features.digest[:12]}."
+        )
     )
 
 
@@ -73,8 +104,13 @@ def profile_figure(cells: Mapping[str, Finished]) -> Figure:
     Args:    cells: label → finished one.
     Returns: the figure.
     """
-    first = next(iter(cells.values()))
     drawn, axes = blank("mean profile", "spatial frequency, ring", "20 log10 |F|, dB")
+    _draw_profiles(axes, cells)
+    return drawn
+
+
+def _draw_profiles(axes: Axes, cells: Mapping[str, Finished]) -> None:
+    first = next(iter(cells.values()))
     real, spread = (np.array(first.record[name]["real"]) for name in ("profile", "deviation"))
     rings = np.arange(len(real))
     axes.fill_between(rings, real - spread, real + spread, color=REAL, alpha=0.15, linewidth=0)
@@ -85,6 +121,37 @@ def profile_figure(cells: Mapping[str, Finished]) -> Figure:
             rings, cell.record["profile"]["fake"], color=f"C{number % 10}", linestyle=style, label=label
         )
     axes.legend(frameon=False, fontsize=8)
+
+
+def pictures_figure(sets: Mapping[str, FloatArray], cells: Mapping[str, Finished], *, n: int) -> Figure:
+    """Images, their mean spectra, and below them the profiles of generators.
+
+    Args:    sets: label → (N, 3, S, S) images in [0, 1], those of the reals first.
+             cells: label → finished one, whose profiles are drawn.
+             n: number of images that are shown of each, a square.
+    Returns: the figure.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(2.4 * len(sets), 8), layout="constrained")
+    grid = drawn.add_gridspec(3, len(sets), height_ratios=(1, 1, 1.3))
+    spectra = {label: log_spectrum(grey(images)).mean(axis=0) for label, images in sets.items()}
+    reals = next(iter(spectra.values()))
+    low, high = np.quantile(reals, (0.01, 0.999))
+    for column, (label, images) in enumerate(sets.items()):
+        across = max(1, math.isqrt(n))
+        lines = [np.concatenate(images[i : i + across], axis=2) for i in range(0, across**2, across)]
+        above, below = (drawn.add_subplot(grid[row, column]) for row in range(2))
+        above.imshow(np.concatenate(lines, axis=1).clip(0, 1).transpose(1, 2, 0), interpolation="nearest")
+        above.set_title(label, fontsize=9)
+        below.imshow(spectra[label], cmap="magma", vmin=low, vmax=high, interpolation="nearest")
+        for axes in (above, below):
+            axes.set_axis_off()
+    axes = drawn.add_subplot(grid[2, :])
+    axes.set_xlabel("spatial frequency, ring")
+    axes.set_ylabel("20 log10 |F|, dB")
+    axes.spines[["top", "right"]].set_visible(False)
+    _draw_profiles(axes, cells)
     return drawn
 
 

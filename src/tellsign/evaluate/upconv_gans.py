@@ -1,8 +1,9 @@
 """Figures 1, 11 to 14 and 22 of Durall et al. (CVPR 2020) by GANs that are trained here.
 
-The paper measures the Fréchet distance over the training and prints curves without numbers. In its place
-stands here what can be measured without a network for its features: the spectral distance, and how alike the
-images are, by which a collapse is seen. Samples are shown as they are, good or bad.
+The paper measures the Fréchet distance over the training and prints curves without numbers. It is measured
+here where a network for its features is given. Beside it, or in its place, stands what needs none: the
+spectral distance, and how alike the images are, by which a collapse is seen. Samples are shown as they are,
+good or bad.
 
 Shapes: K rings.
 """
@@ -18,6 +19,7 @@ from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.upconv_cells import NEEDS, study
 from tellsign.evaluate.upconv_drawing import (
     NAMES,
+    UNITS,
     curve_figure,
     described,
     profile_figure,
@@ -37,7 +39,7 @@ WGAN_EPOCHS = 2  # times as many as the others have
 # λ by GAN: the paper prints those of DCGAN and LSGAN; the others take that of LSGAN.
 WEIGHTS = {"dcgan": 2.0, "lsgan": 0.5, "dragan": 0.5, "wgan-gp": 0.5}
 HEAD = {"last_up": "nearest", "head_layers": 3, "head_kernel": 5}  # of the regularised ones
-MEASURES = ("spectral_distance", "spectral_kl", "pair_distance", "near_duplicates", "frechet")
+MEASURES = ("spectral_distance", "upper_band", "spectral_kl", "pair_distance", "near_duplicates", "frechet")
 OVER_TIME = ("spectral_distance", "pair_distance", "near_duplicates")
 N_SHEETS = 5  # of figure 12, evenly over the training
 NO_NUMBERS = "The paper draws this and prints no numbers."
@@ -69,7 +71,7 @@ def fig12(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "gan")
     if given is None:
         return _empty(name, "figure 12", ["dcgan, plain"])
-    cell = _plain(given, "dcgan")
+    cell = plain(given, "dcgan")
     epochs = np.unique(np.linspace(0, len(cell.history) - 1, N_SHEETS).astype(int)).tolist()
     pictures = cell.pictures()
     sheets = {f"epoch {epoch + 1}: {_short(cell.history[epoch])}": pictures[epoch] for epoch in epochs}
@@ -79,14 +81,10 @@ def fig12(name: str, inputs: Inputs) -> Result:
             NAMES[measure],
             None,
             float(cell.history[epoch][f"valid_{measure}"]),
-            unit=unit,
+            unit=UNITS.get(measure, "share"),
         )
         for epoch in epochs
-        for measure, unit in (
-            ("spectral_distance", "dB"),
-            ("pair_distance", "level"),
-            ("near_duplicates", "share"),
-        )
+        for measure in (OVER_TIME if given.features is None else (*OVER_TIME, "frechet"))
     ]
     notes = (NO_NUMBERS, SHORT, described(given), _reals(cell))
     figure = sheet_figure(sheets, across=len(sheets))
@@ -125,20 +123,40 @@ def _over_time(name: str, inputs: Inputs, figure: str, loss: str) -> Result:
     if given is None:
         return _empty(name, figure, labels)
     kinds: tuple[dict[str, Any], ...] = ({}, {"last_up": "nearest", "head_layers": 1}, HEAD)
-    made = [_plain(given, loss)]
+    made = [plain(given, loss)]
     made += [given.cell(f"{loss}-{i}", network, loss=loss) for i, network in enumerate(kinds[1:], start=1)]
-    cells = dict(zip(labels, (*made, _regularised(given, loss)), strict=True))
+    cells = dict(zip(labels, (*made, regularised(given, loss)), strict=True))
+    measures = OVER_TIME if given.features is None else (*OVER_TIME, "frechet")
     drawn = curve_figure(
-        {label: cell.history for label, cell in cells.items()}, {key: NAMES[key] for key in OVER_TIME}
+        {label: cell.history for label, cell in cells.items()}, {key: NAMES[key] for key in measures}
     )
     return _result(name, figure, cells, given, drawn)
 
 
-def _plain(given: Study, loss: str) -> Finished:
+def plain(given: Study, loss: str) -> Finished:
+    """A GAN with transposed convolutions to the end.
+
+    Args:    given: the study. loss: of the GAN.
+    Returns: the cell.
+    """
     return given.cell(f"{loss}-plain", **_options(given, loss))
 
 
-def _regularised(given: Study, loss: str) -> Finished:
+def judged(given: Study, loss: str) -> Finished:
+    """The same GAN with a second discriminator, of spectra: +A.
+
+    Args:    given: the study. loss: of the GAN.
+    Returns: the cell.
+    """
+    return given.cell(f"{loss}-judged", spectral_layers=1, **_options(given, loss))
+
+
+def regularised(given: Study, loss: str) -> Finished:
+    """A GAN with three layers of 5 × 5 at its end and the spectral loss: +R.
+
+    Args:    given: the study. loss: of the GAN.
+    Returns: the cell.
+    """
     return given.cell(f"{loss}-regularised", HEAD, spectral=WEIGHTS[loss], **_options(given, loss))
 
 
@@ -154,7 +172,7 @@ def _both(losses: tuple[str, ...]) -> list[str]:
 
 
 def _pairs(given: Study, losses: tuple[str, ...]) -> dict[str, Finished]:
-    made = (make(given, loss) for loss in losses for make in (_plain, _regularised))
+    made = (make(given, loss) for loss in losses for make in (plain, regularised))
     return dict(zip(_both(losses), made, strict=True))
 
 

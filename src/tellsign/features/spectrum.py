@@ -45,6 +45,7 @@ Preset = Literal["official", "paper"]
 Normalise = Literal["none", "first", "minmax"]
 Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor, float32 or float64
 
+GREY = (0.2989, 0.5870, 0.1140)  # of red, green and blue
 LOG_CONSTANT = 1e-8  # added to the complex spectrum, as the official code does
 CHUNK_BYTES = 3 * 2**20  # of images that a CPU transforms at once, so that what follows stays in its caches
 
@@ -85,7 +86,8 @@ def grey(images: Array) -> Array:
             f"cannot take grey of shape {tuple(x.shape)}: expected (..., 3, H, W), channels before rows; "
             "where they come last, move them with moveaxis(images, -1, -3)"
         )
-    result: Array = x[..., 0, :, :] * 0.2989 + x[..., 1, :, :] * 0.5870 + x[..., 2, :, :] * 0.1140
+    red, green, blue = GREY
+    result: Array = x[..., 0, :, :] * red + x[..., 1, :, :] * green + x[..., 2, :, :] * blue
     return result
 
 

@@ -68,7 +68,13 @@ class _Restored(nn.Module):
 
 
 def save_generator(
-    out: Path, network: nn.Module, *, size: int, spec: Mapping[str, Any], card: str = ""
+    out: Path,
+    network: nn.Module,
+    *,
+    size: int,
+    spec: Mapping[str, Any],
+    card: str = "",
+    licence: str = "",
 ) -> Artifact:
     """Write a generator, all of it or nothing.
 
@@ -76,7 +82,7 @@ def save_generator(
              network: a `Generator`, an `AutoEncoder`, or any other, which gets no graph. It is left as it is.
              size: S of its images.
              spec: of detector.json: name, config and what else is to be kept. Kind and graph are added.
-             card: text of CARD.md.
+             card, licence: texts of CARD.md and LICENSE.
     Returns: the artifact as it is read back.
     Raises:  ArtifactError: the network can't be exported, its graph computes something else, or `out` can't
              be written. ConfigError: a package is missing.
@@ -105,7 +111,8 @@ def save_generator(
             "parity": _parity(graph, form, examples, name),
             "versions": package_versions(("torch", "onnx", "onnxscript", "onnxruntime")),
         }
-    return artifacts.save(out, spec=content, arrays=network_arrays(own), graph=graph, card=card)
+    arrays = network_arrays(own)
+    return artifacts.save(out, spec=content, arrays=arrays, graph=graph, card=card, licence=licence)
 
 
 def saved_generator(artifact: Artifact) -> nn.Module:

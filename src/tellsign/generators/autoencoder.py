@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from tellsign.configuration import check_whole
-from tellsign.generators.head import KERNELS, RGB, Activation, check_head, head
+from tellsign.generators.head import RGB, Activation, check_head, check_kernel, head
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class AutoEncoderConfig:
         if self.up not in get_args(UpConvolution):
             raise ConfigError(f"up is one of {', '.join(get_args(UpConvolution))}, found {self.up!r}")
         check_whole("filters", self.filters, 1)
-        if self.kernel not in KERNELS:
-            raise ConfigError(f"kernel is one of {', '.join(map(str, KERNELS))}, found {self.kernel!r}")
+        check_kernel("kernel", self.kernel)
         check_head(self.head_layers, self.head_kernel, self.head_filters, self.head_activation, least=0)
 
 

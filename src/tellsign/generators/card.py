@@ -22,21 +22,25 @@ LIMITS = """\
 - Its images are fakes, to test detectors with. Nothing says that they look real to people.
 - A small spectral distance says nothing of the pictures themselves: look at them, and at the near duplicates.
 {memory}
-- The licences of the images that it learnt from apply to the weights as well, as far as they reach; Tellsign
-  does not know them.
+{licence}
 """
+OWN_LICENCE = "- Its weights have a licence of their own: LICENSE, beside this card."
+NO_LICENCE = """\
+- The licences of the images that it learnt from apply to the weights as well, as far as they reach; Tellsign
+  does not know them."""
 UNKNOWN = "- Whether it gives back images that it learnt from was not looked at here."
 KNOWN = """\
-- Whether it gives back images that it learnt from: its images are {generated:.3f} from the nearest of them
-  (median, root mean square over pixels, in means over blocks){other}. Much nearer than others would mean that
-  it repeats them."""
-OTHER = ", other real images {real:.3f}"
+- Whether it gives back images that it learnt from: its images are {generated:.3f} from the nearest crop of
+  them (median; {generated_least:.3f} the nearest of all){other}. Much nearer than others would mean that it
+  repeats them. The distance is the root mean square over means of blocks, in levels of [0, 1];
+  `tellsign generators nearest` shows the pairs."""
+OTHER = ", other real images {real:.3f} ({real_least:.3f})"
 
 
-def generator_card(spec: Mapping[str, Any]) -> str:
+def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
     """The card of a generator.
 
-    Args:    spec: of its detector.json, with its size.
+    Args:    spec: of its detector.json, with its size. licence: whether one lies beside it.
     Returns: Markdown.
     """
     data, config = spec["data"], spec["config"]
@@ -73,11 +77,13 @@ def generator_card(spec: Mapping[str, Any]) -> str:
         "",
         "",
     ]
-    return "\n".join(lines) + LIMITS.format(memory=_memory(spec.get("memory")))
+    return "\n".join(lines) + LIMITS.format(
+        memory=_memory(spec.get("memory")), licence=OWN_LICENCE if licence else NO_LICENCE
+    )
 
 
 def _memory(found: Mapping[str, float] | None) -> str:
     if found is None:
         return UNKNOWN
     other = OTHER.format(**found) if "real" in found else "; there were no other real images to compare with"
-    return KNOWN.format(generated=found["generated"], other=other)
+    return KNOWN.format(**found, other=other)

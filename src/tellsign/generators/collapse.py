@@ -4,7 +4,7 @@ A generator that gives one image over and over can have a perfect spectrum and a
 the mean distance of pairs, and the share of images whose nearest other one is nearer than reals ever are.
 Both are given beside those of as many real images, since a distance in pixels means nothing alone.
 
-Shapes: B images, S side, M pixels of an image that are compared.
+Shapes: B images, N others, S side, M pixels of an image that are compared.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import numpy as np
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from tellsign.types import FloatArray
@@ -66,39 +64,47 @@ def diversity(images: FloatArray, *, limit: float | None = None) -> Diversity:
 def pair_distances(images: FloatArray, others: FloatArray) -> NDArray[np.float64]:
     """The distance of each image from each other one, in means over blocks.
 
-    Args:    images, others: (B, 3, S, S) in [0, 1], of one size.
-    Returns: (B, B) root mean squares.
+    Args:    images: (B, 3, S, S) in [0, 1]. others: (N, 3, S, S), of the same size.
+    Returns: (B, N) root mean squares.
     Raises:  ImageError: they are no square images of one size.
     """
     if images.shape[1:] != others.shape[1:]:
         raise ImageError(
             f"images of {images.shape[1:]} and of {others.shape[1:]} can't be compared; crop them to one size"
         )
-    a, b = _blocks(images), _blocks(others)
+    a, b = (block_means(one).reshape(len(one), -1) for one in (images, others))
     squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
     found: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0) / a.shape[1])
     return found
 
 
-def nearest(images: FloatArray, others: Iterable[FloatArray]) -> float:
-    """How far images are from the nearest of others, such as those that were learnt from.
+def block_means(images: FloatArray) -> NDArray[np.float64]:
+    """What of images is compared: means over blocks.
 
-    Args:    images: (B, 3, S, S) in [0, 1]. others: such arrays, one after the other.
-    Returns: the median distance, a root mean square over pixels.
-    Raises:  ImageError: they are no square images of one size.
+    Args:    images: (B, 3, S, S).
+    Returns: (B, 3, T, T), T = 16 or a little more where S is no multiple of it; S where that is less.
+    Raises:  ImageError: they are no square images.
     """
-    found = np.full(len(images), np.inf)
-    for part in others:
-        found = np.minimum(found, pair_distances(images, part).min(axis=1))
-    return float(np.median(found))
-
-
-def _blocks(images: FloatArray) -> NDArray[np.float64]:
-    """(B, 3, S, S) → (B, M), means over blocks, which makes a side of 16 or a little more."""
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise ImageError(f"expected images (B, C, S, S), found {images.shape}; crop them to squares")
-    factor = max(1, images.shape[-1] // SIDE)
-    n = images.shape[-1] // factor
-    cut = np.asarray(images[..., : n * factor, : n * factor], dtype=np.float64)
-    means = cut.reshape(*cut.shape[:2], n, factor, n, factor).mean(axis=(3, 5))
-    return np.asarray(means.reshape(len(cut), -1))
+    return means_over(images, block_side(images.shape[-1]))
+
+
+def block_side(size: int) -> int:
+    """The side of a block in pixels.
+
+    Args:    size: S of the images that are compared.
+    Returns: 1 or more.
+    """
+    return max(1, size // SIDE)
+
+
+def means_over(images: FloatArray, side: int) -> NDArray[np.float64]:
+    """Means over whole blocks; what is left at the right and at the bottom is left out.
+
+    Args:    images: (B, C, H, W). side: of a block.
+    Returns: (B, C, H // side, W // side).
+    """
+    rows, columns = (length // side for length in images.shape[2:])
+    cut = np.asarray(images[..., : rows * side, : columns * side], dtype=np.float64)
+    return np.asarray(cut.reshape(*cut.shape[:2], rows, side, columns, side).mean(axis=(3, 5)))

@@ -28,6 +28,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 20, "batch_size": 64, "learning_rate": 1e-3},
     "tune": {"epochs": 5, "batch_size": 16, "learning_rate": 1e-4},
 }
+KEEP = 10.0  # of tuning
 WGAN_EPOCHS = 2  # times as many: five of six turns are the discriminator's
 BETAS = {"gan": (0.5, 0.999), "autoencoder": (0.9, 0.999), "tune": (0.5, 0.999)}  # of Adam
 # Options of networks that are told apart, which nothing here looks at.
@@ -47,7 +48,7 @@ class GeneratorConfig:
     loss: Gan = "dcgan"  # of a GAN, or of the spectral discriminator: dcgan, lsgan, wgan-gp or dragan
     spectral: float = 0.0  # λ, the weight of the spectral loss; 0: off
     spectral_layers: int = 0  # of a spectral discriminator, 1 or 2; 0: there is none
-    keep: float = 10.0  # tune: weight of the squared difference to the generator's own images
+    keep: float = KEEP  # tune: weight of the squared difference to the generator's own images
     beta1: float | None = None  # of Adam, 0.5; of auto-encoders 0.9
     beta2: float | None = None  # of Adam, 0.999
     fit: Fit = "crop"  # native crops somewhere; or the square in the middle, resized
@@ -88,6 +89,10 @@ class GeneratorConfig:
         if (wanted is None and self.network is not None) or (wanted and not isinstance(self.network, wanted)):
             name = wanted.__name__ if wanted else "that of the generator that is tuned"
             raise ConfigError(f"[network] of the kind {self.kind} is {name}, found {self.network!r}")
+        if self.kind != "tune" and self.keep != KEEP:
+            raise ConfigError(
+                f"keep has no effect on the kind {self.kind}: leave it out, found {self.keep!r}"
+            )
         adversarial = self.kind == "gan" or self.spectral_layers > 0
         if not adversarial and self.loss != "dcgan":
             raise ConfigError(

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import nn
 
+from tellsign.generators.luma import SLACK
 from tellsign.types import ConfigError, TellsignError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 N_MEASURED = 64  # images of which the range is measured
-SLACK = 0.02  # by which they may leave [0, 1]
 NARROW = 0.25  # range of values of all images, below which something is wrong with them
 METHODS = ("latents", "images")
 
@@ -63,7 +63,7 @@ def imported(target: str) -> nn.Module:
             found = found()
     except TellsignError:
         raise
-    except Exception as error:  # whatever somebody else's code raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's code raises, or a script that ends
         raise ConfigError(
             f"--module {target} cannot be imported ({type(error).__name__}: {error}); it is looked for in "
             f"{here} and among the installed packages"

@@ -84,12 +84,29 @@ def features(images: Manifest, network: FeatureNetwork, *, side: int) -> FloatAr
     Returns: (N, D) float64.
     Raises:  ImageError: a file has changed. ConfigError: the network can't be run on it.
     """
+    blocks = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    stacked: FloatArray = np.concatenate(
+        [
+            image_features(np.stack([centre_crop(picture(sample).array, side) for sample in block]), network)
+            for block in blocks
+        ]
+    )
+    return stacked
+
+
+def image_features(images: FloatArray, network: FeatureNetwork) -> FloatArray:
+    """The features of images in memory.
+
+    Args:    images: (N, 3, S, S) in [0, 1]. network: from `feature_network`.
+    Returns: (N, D) float64.
+    Raises:  ConfigError: the network can't be run on them.
+    """
     found = []
     for start in range(0, len(images), BATCH):
-        crops = [centre_crop(picture(sample).array, side) for sample in images[start : start + BATCH]]
-        if network.size not in (None, side):
-            crops = [resize(crop, network.size, network.size, filter="bicubic") for crop in crops]
-        rows = network.run(np.ascontiguousarray(np.stack(crops), dtype=np.float32))
+        crops = images[start : start + BATCH]
+        if (side := network.size) not in (None, images.shape[-1]):
+            crops = np.stack([resize(crop, side, side, filter="bicubic") for crop in crops])
+        rows = network.run(np.ascontiguousarray(crops, dtype=np.float32))
         if rows.shape[:1] != (len(crops),) or rows[0].size < 2 or not np.isfinite(rows).all():
             raise ConfigError(
                 f"{network.name} gives numbers of shape {rows.shape} for {len(crops)} images; expected two "

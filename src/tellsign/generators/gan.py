@@ -162,7 +162,11 @@ class Discriminator(nn.Module):
                 f"this discriminator takes images (B, 3, {self.size}, {self.size}), found "
                 f"{tuple(images.shape)}"
             )
-        found: Tensor = self.body(2 * images - 1).flatten()
+        return self.signed(2 * images - 1)
+
+    def signed(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] → (B,) logits: the range in which penalties of its gradient are stated."""
+        found: Tensor = self.body(images).flatten()
         return found
 
 

@@ -31,10 +31,15 @@ def check_head(layers: object, kernel: object, filters: object, activation: obje
     """
     check_whole("head_layers", layers, least, MOST_LAYERS)
     check_whole("head_filters", filters, 1)
-    if kernel not in KERNELS or isinstance(kernel, bool):
-        raise ConfigError(f"head_kernel is one of {', '.join(map(str, KERNELS))}, found {kernel!r}")
+    check_kernel("head_kernel", kernel)
     if activation not in {"relu", "none"}:
         raise ConfigError(f"head_activation is relu or none, found {activation!r}")
+
+
+def check_kernel(name: str, kernel: object) -> None:
+    """Raises ConfigError where the side of a filter is none that was studied."""
+    if not isinstance(kernel, int) or kernel not in KERNELS:
+        raise ConfigError(f"{name} is one of {', '.join(map(str, KERNELS))}, found {kernel!r}")
 
 
 def head(channels: int, *, layers: int, kernel: int, filters: int, activation: Activation) -> nn.Sequential:

@@ -23,7 +23,7 @@ from tellsign.generators.centred_profile import centred_profile
 from tellsign.groups import sources
 from tellsign.image import centre_crop
 from tellsign.image.sniff import SUFFIXES
-from tellsign.types import ConfigError, ImageError, Sample, TooSmallError
+from tellsign.types import REAL, ConfigError, ImageError, ManifestError, Sample, TooSmallError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,26 @@ def image_set(
         where = f"{source}, split {split!r}" if split is not None else str(source)
         raise ConfigError(f"found no {LABEL_NAMES[label]} images in {where}; give a folder or a manifest")
     return found
+
+
+def reals_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
+    """The real images that a generator learns from, and those that it is compared with.
+
+    Args:    manifest: labelled images, fakes too, which are left alone.
+    Returns: reals of the split train, or all where there are no splits; and those of valid, or the same again
+             where there are none.
+    Raises:  ManifestError: there are no reals to learn from.
+    """
+    reals = manifest.filter(label=REAL)
+    train, valid = reals.filter(split="train"), reals.filter(split="valid")
+    if not any(sample.split for sample in manifest):
+        train = reals
+    if not len(train):
+        raise ManifestError(
+            f"a generator learns from the real images of the split train, and the manifest has none "
+            f"of them: {len(manifest)} rows, {len(reals)} reals; see `tellsign data split`"
+        )
+    return train, valid if len(valid) else train
 
 
 def both_profiles(

@@ -80,10 +80,10 @@ def discriminator_loss(kind: Gan, real: Tensor, fake: Tensor) -> Tensor:
 
     Args:    kind: of GAN.
              real, fake: (B,) logits of real and of generated images.
-    Returns: a scalar.
+    Returns: a scalar, in float32 at least.
     """
     losses = ADVERSARIAL[kind]
-    return losses.real(real) + losses.fake(fake)
+    return losses.real(_precise(real)) + losses.fake(_precise(fake))
 
 
 def generator_loss(kind: Gan, fake: Tensor) -> Tensor:
@@ -91,9 +91,9 @@ def generator_loss(kind: Gan, fake: Tensor) -> Tensor:
 
     Args:    kind: of GAN.
              fake: (B,) logits of its images; their gradient reaches it.
-    Returns: a scalar.
+    Returns: a scalar, in float32 at least.
     """
-    return ADVERSARIAL[kind].generator(fake)
+    return ADVERSARIAL[kind].generator(_precise(fake))
 
 
 def gradient_penalty(
@@ -132,6 +132,11 @@ def gradient_penalty(
     (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (norms - NORM).square().mean()
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Mixed precision gives logits of eight bits, whose squares and means would have no more."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], rng: torch.Generator | None) -> Tensor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tellsign.features.spectrum import grey
+from tellsign.features.spectrum import GREY
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -21,16 +21,30 @@ if TYPE_CHECKING:
 Range = tuple[float, float]  # lowest and highest value
 
 UNIT = (0.0, 1.0)
-SLACK = 0.01  # of the range's width, by which rounding and resampling may overshoot it
+SLACK = 0.02  # of the range's width, by which rounding and resampling may overshoot it
 
 
 def luma(images: Tensor, value_range: Range | None) -> Tensor:
     """Grey images in [0, 1], in float32 or float64.
 
+    Args:    images, value_range: as for `grey_images`; the range is mapped to [0, 1].
+    Returns: (B, H, W), with the gradient of the images; unbounded ones as they are.
+    Raises:  ImageError: as for `grey_images`.
+    """
+    plane = grey_images(images, value_range)
+    if value_range is None:
+        return plane
+    low, high = value_range
+    return (plane - low) / (high - low)
+
+
+def grey_images(images: Tensor, value_range: Range | None) -> Tensor:
+    """Grey images in their own range, in float32 or float64.
+
     Half precision becomes float32, because there is no Fourier transform of it.
 
     Args:    images: (B, C, H, W) floating point, C = 1 or 3, square, B at least 1.
-             value_range: of the images, mapped to [0, 1]; None: unbounded, taken as they are.
+             value_range: of the images; None: unbounded.
     Returns: (B, H, W), with the gradient of the images.
     Raises:  ImageError: the images have another shape or type, are not square, are not finite, leave the
                  range, or one is constant and so has no spectrum.
@@ -54,12 +68,17 @@ def luma(images: Tensor, value_range: Range | None) -> Tensor:
             "unequal frequencies: crop them to a square"
         )
     values = images if images.dtype == torch.float64 else images.float()
-    plane = grey(values) if values.shape[1] == 3 else values[:, 0]
+    plane = _grey(values)
     _check_values(values.detach(), plane.detach(), value_range)
-    if value_range is None:
-        return plane
-    low, high = value_range
-    return (plane - low) / (high - low)
+    return plane
+
+
+def _grey(images: Tensor) -> Tensor:
+    """`tellsign.features.spectrum.grey` with less traffic: here most of the time goes into memory."""
+    if images.shape[1] == 1:
+        return images[:, 0]
+    (red, green, blue), weights = images.unbind(1), GREY
+    return (weights[0] * red).add_(green, alpha=weights[1]).add_(blue, alpha=weights[2])
 
 
 def check_range(value_range: Range | None) -> None:

@@ -20,9 +20,8 @@ from scipy.special import rel_entr
 from tellsign.durable import write_file
 from tellsign.generators.collapse import Diversity, diversity
 from tellsign.generators.distance import spectral_distance
-from tellsign.generators.frechet import frechet_distance
+from tellsign.generators.frechet import frechet_distance, image_features
 from tellsign.generators.reals import decibels
-from tellsign.image import resize
 from tellsign.types import OutputError
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     Frechet = Callable[[FloatArray], float]  # images (N, 3, S, S) → distance from the real ones
 
 GRID = 64  # images of a picture, at most
-BATCH = 16  # images of which the features are taken at once
 CLAMP = 1e-6  # as the spectral loss has it
 FOLDER = "samples"  # of the pictures, in the run folder
 
@@ -101,19 +99,9 @@ def frechet_to(network: FeatureNetwork) -> Callable[[FloatArray], Frechet]:
     Returns: (N, 3, S, S) reals → the distance of other images from them.
     """
 
-    def features(images: FloatArray) -> FloatArray:
-        if network.size not in (None, images.shape[-1]):
-            side: int = network.size
-            images = np.stack([resize(image, side, side, filter="bicubic") for image in images])
-        parts = [
-            network.run(np.ascontiguousarray(images[at : at + BATCH], dtype=np.float32))
-            for at in range(0, len(images), BATCH)
-        ]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts]).astype(np.float64)
-
     def fitted(reals: FloatArray) -> Frechet:
-        own = features(reals)
-        return lambda images: float(frechet_distance(own, features(images)))
+        own = image_features(reals, network)
+        return lambda images: frechet_distance(own, image_features(images, network))
 
     return fitted
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from tellsign.data.loading import evaluation_batches
 from tellsign.features.spectrum import grey, profile
-from tellsign.types import REAL, ManifestError
+from tellsign.types import ManifestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,26 +26,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64  # images that are in memory together
 DECIBEL = 1 / math.log(10)  # of one unit of a profile, which is 20 times a natural logarithm
-
-
-def reals_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
-    """The real images to learn from, and those to compare with.
-
-    Args:    manifest: labelled images, fakes too, which are left alone.
-    Returns: reals of the split train, or all where there are no splits; and those of valid, or the same again
-             where there are none.
-    Raises:  ManifestError: there are no reals to learn from.
-    """
-    reals = manifest.filter(label=REAL)
-    train, valid = reals.filter(split="train"), reals.filter(split="valid")
-    if not any(sample.split for sample in manifest):
-        train = reals
-    if not len(train):
-        raise ManifestError(
-            f"a generator learns from the real images of the split train, and the manifest has none "
-            f"of them: {len(manifest)} rows, {len(reals)} reals; see `tellsign data split`"
-        )
-    return train, valid if len(valid) else train
 
 
 def real_images(
@@ -66,30 +46,10 @@ def real_images(
     Returns: (N, 3, S, S) in [0, 1].
     Raises:  ManifestError: an image can't be used, or none can.
     """
-    chosen = manifest.evenly(n)
-    found = [*batches_of(chosen, look, workers=workers, cache=cache, left_out=left_out)]
-    if not found:
-        raise ManifestError(f"none of {len(chosen)} real images can be used")
-    return np.concatenate(found)
-
-
-def batches_of(
-    manifest: Manifest,
-    look: NetworkInput,
-    *,
-    workers: int = 0,
-    cache: Path | None = None,
-    left_out: Callable[[str], None] | None = None,
-) -> Iterator[NDArray[np.float32]]:
-    """Pictures of a manifest, a few at a time.
-
-    Args:    manifest, look, workers, cache, left_out: as for `real_images`.
-    Returns: (B, 3, S, S) in [0, 1], one after the other.
-    Raises:  ManifestError: an image can't be used.
-    """
-    for batch in evaluation_batches(manifest, look, batch_size=AT_ONCE, workers=workers, cache=cache):
+    chosen, found = manifest.evenly(n), []
+    for batch in evaluation_batches(chosen, look, batch_size=AT_ONCE, workers=workers, cache=cache):
         for row, reason in batch.bad.items():
-            text = f"{str(manifest[row].path)!a}: {reason}"
+            text = f"{str(chosen[row].path)!a}: {reason}"
             if left_out is None:
                 raise ManifestError(
                     f"a real image can't be used, {text}; mend it or take it out of the manifest, or set "
@@ -97,7 +57,10 @@ def batches_of(
                 )
             left_out(text)
         if len(batch.rows):
-            yield batch.crops[:, 0].numpy()
+            found.append(batch.crops[:, 0].numpy())
+    if not found:
+        raise ManifestError(f"none of {len(chosen)} real images can be used")
+    return np.concatenate(found)
 
 
 def decibels(images: FloatArray) -> NDArray[np.float64]:

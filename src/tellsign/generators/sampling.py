@@ -135,6 +135,8 @@ def write_samples(
     check_whole("n", n, 1)
     check_whole("seed", seed, 0, MOST - n)
     makes = run or _from_graph(artifact)
+    digests: dict[int, str] = {}  # of files that are written and not read again
+    samples: list[Sample] = []
     with locked(out):
         begin(out, {"generator": artifact.name, "digest": artifact.digest, "block": BLOCK})
         known = {path.name for path in out.iterdir()}
@@ -144,10 +146,11 @@ def write_samples(
             if missing:
                 images = in_range(makes(block), artifact.name)
                 for s in missing:
-                    write_image(out / file_name(s), images[s - block.start])
-            for _ in wanted:
+                    digests[s] = write_image(out / file_name(s), images[s - block.start])
+            for s in wanted:
+                samples.append(_sample(out / file_name(s), artifact, digests.pop(s, "")))
                 on_image()
-        manifest = Manifest(tuple(_sample(out / file_name(s), artifact) for s in range(seed, seed + n)))
+        manifest = Manifest(tuple(samples))
         write(manifest, out / MANIFEST)
     return manifest
 
@@ -182,9 +185,9 @@ def begin(out: Path, record: dict[str, Any]) -> None:
         ) from error
     if before != record:
         name = before.get("generator") if isinstance(before, dict) else None
-        raise OutputError(
-            f"{out} holds images of {name!a}, and not of {record['generator']!a}; give another -o"
-        )
+        same = name == record["generator"]
+        what = "made of other images or in another way" if same else f"and not of {record['generator']!a}"
+        raise OutputError(f"{out} holds images of {name!a}, {what}; give another -o")
 
 
 def in_range(images: FloatArray, name: str) -> FloatArray:
@@ -205,20 +208,23 @@ def in_range(images: FloatArray, name: str) -> FloatArray:
     return np.clip(images, 0, 1)
 
 
-def write_image(path: Path, image: FloatArray) -> None:
+def write_image(path: Path, image: FloatArray) -> str:
     """Write an image as PNG, all of it or nothing.
 
     Args:    path: of the file. image: (3, S, S) in [0, 1].
+    Returns: the file's SHA-256.
     Raises:  OutputError: it can't be written.
     """
     stream = io.BytesIO()
     eight_bit_picture(image).save(stream, "PNG")
+    content = stream.getvalue()
     try:
-        write_file(path, stream.getvalue(), lasting=False)
+        write_file(path, content, lasting=False)
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; make room, and run the same command again"
         ) from error
+    return hashlib.sha256(content).hexdigest()
 
 
 def _from_graph(artifact: Artifact) -> Callable[[range], FloatArray]:
@@ -233,9 +239,10 @@ def _blocks(seed: int, n: int) -> Iterator[range]:
         yield range(number * BLOCK, (number + 1) * BLOCK)
 
 
-def _sample(path: Path, artifact: Artifact) -> Sample:
+def _sample(path: Path, artifact: Artifact, digest: str) -> Sample:
+    """The row of a file, which is read where its digest is not known."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = digest or hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
     return Sample(path, FAKE, dataset="generated", generator=artifact.name, sha256=digest)

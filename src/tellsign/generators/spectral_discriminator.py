@@ -22,6 +22,7 @@ from torch import nn
 
 from tellsign.generators.centred_profile import centred_profile, n_centred_rings
 from tellsign.generators.luma import UNIT, Range, check_range, luma
+from tellsign.generators.uncompiled import uncompiled
 from tellsign.types import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class SpectralDiscriminator(nn.Module):
         logits: Tensor = self.layers(self.profiles(images)).squeeze(1)
         return logits
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def profiles(self, images: Tensor) -> Tensor:
         """What the layers look at.
 

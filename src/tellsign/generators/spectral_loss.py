@@ -11,12 +11,19 @@ Its authors' code does something else: it takes both profiles from detached arra
 the cross-entropy, and multiplies the adversarial loss by the result, so that the gradient only becomes a
 little longer. That form is in tests/reference; this is the paper's, with a gradient.
 
-A profile is that of `tellsign.features.spectrum`, preset "official", scaled to [0, 1] for each image. So the
-loss sees neither the brightness nor the contrast of an image, but the shape of its spectrum alone. Scaling
-has a price: the lowest ring of an image is 0 wherever it lies, and has no gradient of its own. So what can be
-reached is not 0 but what real images have, `terms(reals).kl`; and an image whose lowest ring is not at the
-end of the spectrum needs small steps to leave it. Where a frequency is empty, as after pixels were repeated
-and nothing else, its logarithm is that of rounding errors, and its gradient is large.
+A profile is that of `tellsign.features.spectrum`, preset "official", scaled to [0, 1] for each image by its
+smallest and its largest ring. That scaling is the published code's. The paper's eq. 11 divides the power of
+each ring by that of DC instead, and so sees contrast, as a share of the brightness; but where amplitudes fall
+with 1/f, as in ordinary pictures, the rings are then at a thousandth or less from a quarter of the band on,
+and the cross-entropy hardly sees the frequencies that it is there to correct. Here it sees all rings alike,
+and the shape of the spectrum alone: neither brightness nor contrast. Contrast is left to the loss beside it,
+adversarial or of reconstruction, and is measured in dB, without any scaling, by
+`tellsign.generators.distance`.
+
+Scaling has another price: the lowest ring of an image is 0 wherever it lies, and has no gradient of its own.
+So what can be reached is not 0 but what real images have, `terms(reals).kl`; and an image whose lowest ring
+is not at the end of the spectrum needs small steps to leave it. Where a frequency is empty, as after pixels
+were repeated and nothing else, its logarithm is that of rounding errors, and its gradient is large.
 
 Shapes: B batch, C channels, H W pixels, K rings, N images.
 """
@@ -30,7 +37,8 @@ import torch
 from torch.nn import functional
 
 from tellsign.features.spectrum import n_rings, profile
-from tellsign.generators.luma import UNIT, Range, check_range, luma
+from tellsign.generators.luma import UNIT, Range, check_range, grey_images
+from tellsign.generators.uncompiled import uncompiled
 from tellsign.types import ConfigError, ImageError, TooSmallError
 
 if TYPE_CHECKING:
@@ -54,8 +62,10 @@ class SpectralTerms(NamedTuple):
 class SpectralLoss(torch.nn.Module):
     """(B, C, H, W) images of a generator → how far their spectrum is from that of real images, times λ.
 
-    Implements Durall et al. (2020), section 4.2. Deviates: the mean is over all K rings of the official
-    profile, where the paper sums M/2 rings and divides by M/2 - 1; profiles are clamped to [1e-6, 1 - 1e-6].
+    Implements Durall et al. (2020), eqs. 10 and 11. Deviates: profiles are those of the published code, of
+    logarithms and scaled by their smallest and largest ring, not power over that of DC (head of this module);
+    the mean is over all K rings, where the paper sums M/2 and divides by M/2 - 1; profiles are clamped to
+    [1e-6, 1 - 1e-6].
 
     It has no parameters; the real profile is a buffer, moves with `.to(device)` and is saved with the module.
     Computes in float32 at least, whatever autocast says. Under `torch.compile` it runs as it is, between the
@@ -139,7 +149,7 @@ class SpectralLoss(torch.nn.Module):
         found: Tensor = (torch.special.entr(target) + torch.special.entr(1 - target)).mean()
         return found
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def forward(self, images: Tensor) -> Tensor:
         """λ times the cross-entropy, to be added to a generator's loss.
 
@@ -151,7 +161,7 @@ class SpectralLoss(torch.nn.Module):
         loss: Tensor = self.weight * self.terms(images).bce
         return loss
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def terms(self, images: Tensor) -> SpectralTerms:
         """What to log: the cross-entropy has a floor, the Kullback-Leibler part goes down to 0.
 
@@ -178,9 +188,9 @@ def scaled_profiles(images: Tensor, value_range: Range | None) -> Tensor:
 
     Args:    images: (B, C, H, W) floating point, C = 1 or 3, square. value_range: of them, or None.
     Returns: (B, K) float32 or float64, with the gradient of the images.
-    Raises:  ImageError: as for `luma`. TooSmallError: the images are too small.
+    Raises:  ImageError: as for `grey_images`. TooSmallError: the images are too small.
     """
-    plane = luma(images, value_range)
+    plane = grey_images(images, value_range)  # scaling leaves nothing of the range
     height, width = plane.shape[1:]
     if height < 4 or n_rings(height, width) < MIN_RINGS:
         raise TooSmallError(

@@ -17,6 +17,7 @@ import torch
 
 from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic
+from tellsign.engine.step import descend
 from tellsign.generators.losses import (
     ADVERSARIAL,
     PENALTY_WEIGHT,
@@ -80,7 +81,9 @@ class Gan:
             loss = discriminator_loss(self.config.loss, self.discriminator(real), self.discriminator(fake))
             found["discriminator"] = loss.detach()
             if where != "none":
-                penalty = gradient_penalty(self.discriminator, real, fake, where=where)
+                # Norms are those of the published code, whose images lie in [-1, 1].
+                signed = 2 * real - 1, 2 * fake - 1
+                penalty = gradient_penalty(self.discriminator.signed, *signed, where=where)
                 found["penalty"] = penalty.detach()
                 loss = loss + PENALTY_WEIGHT * penalty
         self._learn("discriminator", self.discriminator, loss)
@@ -130,16 +133,16 @@ def learn(network: nn.Module, loss: Tensor, optimiser: Optimizer, *, clip_norm: 
 
     Args:    network: that learns. loss: () of it.
              optimiser: of its parameters. clip_norm: largest norm of the gradient; 0: not clipped.
-    Raises:  ConfigError: the loss is not finite; nothing is learnt.
+    Raises:  ConfigError: the loss or its gradient is not finite; nothing is learnt.
     """
     if not math.isfinite(value := float(loss.detach())):
         raise ConfigError(
             f"the loss of a {type(network).__name__} is {value}: the training has diverged. Lower "
             "learning_rate or set clip_norm; the weights of the last checkpoint are from before"
         )
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss, inputs=parameters)
-    if clip_norm:
-        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimiser.step()
+    norm = descend(loss, [optimiser], clip_norm=clip_norm)
+    if not math.isfinite(norm):
+        raise ConfigError(
+            f"the gradient of a {type(network).__name__} is {norm}, where its loss is finite: lower "
+            'learning_rate, or take precision = "float32" if it is not; nothing was learnt from it'
+        )

@@ -15,15 +15,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tellsign.data.loading import Loader
+from tellsign.engine.classifier import new_loader
 from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic, evaluating
 from tellsign.engine.task import Measured, Task
-from tellsign.generators.collapse import nearest
 from tellsign.generators.foreign import image_generator
 from tellsign.generators.losses import ADVERSARIAL, discriminator_loss, generator_loss
+from tellsign.generators.nearest import neighbours, summary
 from tellsign.generators.progress import FOLDER, measured, reference, write_grid
-from tellsign.generators.reals import batches_of, real_images
+from tellsign.generators.reals import real_images
 from tellsign.generators.spectral_loss import SpectralLoss
 from tellsign.generators.step import Gan, learn
 from tellsign.types import ConfigError
@@ -42,8 +42,17 @@ if TYPE_CHECKING:
     from tellsign.generators.progress import Frechet, Reference
     from tellsign.types import FloatArray
 
+N_COMPARED = 64  # images that are compared with all that were learnt from
 AT_ONCE = 64  # images that are made or restored together when they are measured
 ORDER, MEASURED = 0, 7  # streams of random numbers, apart from those of augmentation and steps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factor:
+    """What an auto-encoder's loss is multiplied by, as the spectral term that was released with the paper."""
+
+    name: str  # what it is, for the run's identity: another name is another training
+    of: Callable[[Tensor, Tensor], Tensor]  # restored and real images (B, 3, S, S) → ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +68,7 @@ class Setting:
     cache: Path | None  # folder of decoded images
     pictures: Path  # the run folder, for pictures of samples
     frechet: Callable[[FloatArray], Frechet] | None  # reals → distance from them
+    factor: Factor | None  # of an auto-encoder's loss
     say: Callable[[str], None]
 
 
@@ -93,15 +103,7 @@ def new_task(setting: Setting, at: Process) -> Task:
     config = setting.config
     turns = ADVERSARIAL[config.loss].discriminator_steps if config.kind == "gan" else 1
     batch_size = config.training.batch_size * turns
-    loader = Loader(
-        setting.train,
-        setting.view,
-        seed=config.seed,
-        workers=config.training.workers,
-        cache=setting.cache,
-        on_bad=config.training.on_bad,
-        max_bad=config.training.max_bad,
-    )
+    loader = new_loader(setting.train, setting.view, config.training, cache=setting.cache, seed=config.seed)
     reals = _reals(setting, setting.valid, max(config.reals, config.samples))
     term = _term(setting, at.device)
     real = reference(reals, config.samples, setting.frechet(reals) if setting.frechet else None)
@@ -125,7 +127,12 @@ def new_task(setting: Setting, at: Process) -> Task:
         ).step
     elif config.kind == "autoencoder":
         step = _Restoring(
-            config, setting.networks["generator"], term, optimisers["generator"], at.device
+            config,
+            setting.networks["generator"],
+            term,
+            setting.factor,
+            optimisers["generator"],
+            at.device,
         ).step
     else:
         step = _tuning(setting, term, optimisers, at.device).step
@@ -210,22 +217,26 @@ def memory(setting: Setting) -> dict[str, float]:
     """How near a generator's images come to those that it learnt from: as near as other reals, or nearer.
 
     Args:    setting: of a training that is done.
-    Returns: generated: median distance of its images from the nearest image that it learnt from; real: that
-             of real images that it did not learn from, where there are some.
+    Returns: generated: median distance of its images from the nearest image that it learnt from, and
+             generated_least the least of them; real, real_least: those of real images that it did not learn
+             from, where there are some.
     """
-    training, network = setting.config.training, setting.networks["generator"]
-    look, options = setting.view.network_input(), {"workers": training.workers, "cache": setting.cache}
-    device = next(network.parameters()).device
+    config, network = setting.config, setting.networks["generator"]
+    n, device = min(config.samples, N_COMPARED), next(network.parameters()).device
     with evaluating(network), torch.inference_mode():
-        made = fixed_images(network, setting.config.samples, setting.config.seed, device).numpy()
-    sets = {"generated": made}
+        sets = {"generated": fixed_images(network, n, config.seed, device).numpy()}
     if setting.valid != setting.train:
-        sets["real"] = _reals(setting, setting.valid, setting.config.samples)
-    say: Any = (lambda text: None) if training.on_bad == "skip" else None  # they were named before
-    return {
-        name: nearest(images, batches_of(setting.train, look, left_out=say, **options))  # type: ignore[arg-type]
-        for name, images in sets.items()
-    }
+        sets["real"] = _reals(setting, setting.valid, n)
+    say: Any = (lambda text: None) if config.training.on_bad == "skip" else None  # they were named before
+    rows = neighbours(
+        np.concatenate([*sets.values()]), setting.train, fit=config.fit, flip=config.flip, left_out=say
+    )
+    found: dict[str, float] = {}
+    for name, images in sets.items():
+        own, rows = rows[: len(images)], rows[len(images) :]
+        median, least = summary(own).values()
+        found |= {name: median, f"{name}_least": least}
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,6 +246,7 @@ class _Restoring:
     config: GeneratorConfig
     network: nn.Module
     term: SpectralLoss | None
+    factor: Factor | None
     optimiser: torch.optim.Optimizer
     device: torch.device
 
@@ -248,6 +260,8 @@ class _Restoring:
             restored = self.network(images)
             loss = functional.mse_loss(restored.float(), images)
             figures = {"mse": loss.detach()}
+            if self.factor is not None:
+                loss = loss * self.factor.of(restored, images)
             if self.term is not None:
                 terms = self.term.terms(restored)
                 loss = loss + self.term.weight * terms.bce

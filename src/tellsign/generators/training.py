@@ -26,10 +26,10 @@ from tellsign.generators.artifact import save_generator
 from tellsign.generators.autoencoder import AutoEncoder
 from tellsign.generators.card import generator_card
 from tellsign.generators.gan import Discriminator, Generator
+from tellsign.generators.image_sets import reals_of
 from tellsign.generators.losses import ADVERSARIAL
-from tellsign.generators.reals import reals_of
 from tellsign.generators.spectral_discriminator import SpectralDiscriminator
-from tellsign.generators.task import Setting, memory, new_task
+from tellsign.generators.task import Factor, Setting, memory, new_task
 from tellsign.types import ConfigError
 from tellsign.versions import package_versions
 
@@ -55,6 +55,8 @@ def train_generator(
     resume: bool = False,
     source: Source | None = None,
     frechet: Callable[[FloatArray], Frechet] | None = None,
+    factor: Factor | None = None,
+    licence: str = "",
     say: Say = lambda text: None,
 ) -> Artifact:
     """Train a generator and write it, or go on where an earlier run came to an end.
@@ -66,6 +68,8 @@ def train_generator(
              resume: go on with what an earlier run has left there.
              source: the generator that is tuned, for the kind tune alone.
              frechet: (N, 3, S, S) reals → the Fréchet distance of images from them; None: not computed.
+             factor: of an auto-encoder's loss, for studies of what such a factor does.
+             licence: of the weights, which is written beside them.
              say: told of progress.
     Returns: the generator's artifact.
     Raises:  ConfigError: an option can't be carried out, or the training diverges. ManifestError: images
@@ -73,6 +77,8 @@ def train_generator(
              checkpoint is whole.
     """
     run = _checked(config, out, source, resume=resume)
+    if factor is not None and config.kind != "autoencoder":
+        raise ConfigError(f"a factor is one of an auto-encoder's loss, and the kind is {config.kind}")
     train_reals, valid_reals = reals_of(manifest)
     model = networks(config, source)
     setting = Setting(
@@ -85,6 +91,7 @@ def train_generator(
         cache=cache_folder(run) if config.training.cache else None,
         pictures=run,
         frechet=frechet,
+        factor=factor,
         say=say,
     )
     result = train(
@@ -93,7 +100,7 @@ def train_generator(
         config.training,
         run=run,
         seed=config.seed,
-        identity=_identity(config, setting.view, source),
+        identity=_identity(config, setting.view, source, factor),
         data={"train": train_reals, "valid": valid_reals},
         say=say,
     )
@@ -101,8 +108,8 @@ def train_generator(
     if config.kind != "autoencoder":
         spec["memory"] = memory(setting)
     size = setting.view.size
-    card = generator_card({**spec, "size": size})
-    artifact = save_generator(out, model["generator"], size=size, spec=spec, card=card)
+    card = generator_card({**spec, "size": size}, licence=bool(licence))
+    artifact = save_generator(out, model["generator"], size=size, spec=spec, card=card, licence=licence)
     say(f"wrote {artifact.name} to {out}")
     return artifact
 
@@ -157,12 +164,15 @@ def _checked(config: GeneratorConfig, out: Path, source: Source | None, *, resum
     return run
 
 
-def _identity(config: GeneratorConfig, view: View, source: Source | None) -> dict[str, Any]:
-    return {
+def _identity(
+    config: GeneratorConfig, view: View, source: Source | None, factor: Factor | None
+) -> dict[str, Any]:
+    found = {
         "generator": config.decisive(),
         "view": asdict(view),
         "source": None if source is None else source.digest,
     }
+    return found if factor is None else {**found, "factor": factor.name}
 
 
 def _spec(

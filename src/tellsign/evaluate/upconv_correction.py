@@ -1,0 +1,164 @@
+"""What the spectral loss does and its released form does not, in numbers and in pictures.
+
+The form that was released with the paper takes profiles of arrays that are cut off from their history, gives
+the cross-entropy real profiles as its input and generated ones as its target, pairs them one by one, and
+multiplies the adversarial loss by 1 + λ times the result. Here it multiplies an auto-encoder's loss, so that
+it stands beside the paper's own form with the same network, the same data and the same seeds. It lives here
+and in tests/reference alone.
+
+Shapes: N images, S side in pixels, K rings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.upconv_autoencoder import NO_NUMBERS, WEIGHT, headed, plain
+from tellsign.evaluate.upconv_cells import NEEDS, images_of, study
+from tellsign.evaluate.upconv_drawing import NAMES, UNITS, described, pictures_figure, rows_of
+from tellsign.evaluate.upconv_features import PAPER
+from tellsign.evaluate.upconv_gans import judged, regularised
+from tellsign.evaluate.upconv_gans import plain as plain_gan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from tellsign.evaluate.reproduce import Inputs
+    from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.generators.task import Factor
+    from tellsign.types import FloatArray
+
+UPS = ("transposed", "bilinear")
+N_SEEDS = 3
+NEARER, MORE_ERROR = 3.0, 1.1  # what the loss is to come to: times nearer, at so much more error
+KINDS = ("no loss", f"λ = {WEIGHT:g}", f"released form, λ = {WEIGHT:g}")
+MEASURES = ("spectral_distance", "upper_band", "mse")
+N_PICTURES = 4  # of each kind in a figure
+N_SPECTRA = 256  # images whose mean spectrum is drawn
+
+
+def loss(name: str, inputs: Inputs) -> Result:
+    """The same auto-encoder without the loss, with it, and with the released form; three seeds."""
+    given = study(inputs, "autoencoder")
+    labels = [f"{up}, {kind}" for up in UPS for kind in KINDS]
+    if given is None:
+        return _empty(name, labels)
+    seeds = range(given.config.seed, given.config.seed + N_SEEDS)
+    rows: list[Row] = []
+    for up in UPS:
+        cells = {kind: [_cell(given, up, kind, seed) for seed in seeds] for kind in KINDS}
+        for kind, made in cells.items():
+            rows += [_mean_row(f"{up}, {kind}", measure, made) for measure in MEASURES]
+        rows += [row for kind in KINDS[1:] for row in _beside(f"{up}, {kind}", cells[KINDS[0]], cells[kind])]
+    notes = (
+        "The paper has no such table.",
+        f"Means over {N_SEEDS} seeds; each network has three layers of 5 × 5, with the loss or without.",
+        f"The loss is to bring the spectrum {NEARER:g} times nearer at {MORE_ERROR:g} times the error at most.",
+        described(given),
+    )
+    return Result(name, f"{PAPER}, sections 3 and 4.2", tuple(rows), notes)
+
+
+def pictures(name: str, inputs: Inputs) -> Result:
+    """Images, mean spectra and profiles of auto-encoders, before and after the correction."""
+    given = study(inputs, "autoencoder")
+    labels = ("one up-convolution", "three layers, no loss", f"three layers, λ = {WEIGHT:g}")
+    if given is None:
+        return _empty(name, labels)
+    makers: tuple[Callable[[], Finished], ...] = (
+        lambda: plain(given, UPS[0]),
+        lambda: headed(given, UPS[0], 0.0),
+        lambda: headed(given, UPS[0], WEIGHT),
+    )
+    return _pictures(name, given, {label: make() for label, make in zip(labels, makers, strict=True)})
+
+
+def gan_pictures(name: str, inputs: Inputs) -> Result:
+    """Images, mean spectra and profiles of a DCGAN: plain, regularised, with a discriminator of spectra."""
+    given = study(inputs, "gan")
+    makers = {"plain": plain_gan, "+R": regularised, "+A": judged}
+    if given is None:
+        return _empty(name, makers)
+    return _pictures(name, given, {label: make(given, "dcgan") for label, make in makers.items()})
+
+
+def released_factor(weight: float) -> Factor:
+    """What the released form multiplies a loss by.
+
+    Args:    weight: λ.
+    Returns: (B, 3, S, S) generated and real images → 1 + λ times the cross-entropy, without a gradient.
+    """
+    from tellsign.generators.task import Factor
+
+    return Factor(f"released-{weight:g}", lambda made, real: _released(made, real, weight))
+
+
+def _released(made: Tensor, real: Tensor, weight: float) -> Tensor:
+    import torch
+    from torch.nn import functional
+
+    from tellsign.generators.spectral_loss import scaled_profiles
+
+    generated, wanted = (scaled_profiles(images.detach(), None) for images in (made, real))
+    with torch.autocast(made.device.type, enabled=False):  # which would refuse the cross-entropy
+        # Exchanged, as released: the real profile is the input.
+        return 1 + weight * functional.binary_cross_entropy(wanted, generated)
+
+
+def _cell(given: Study, up: str, kind: str, seed: int) -> Finished:
+    options: dict[str, Any] = {"seed": seed}
+    if kind == KINDS[1]:
+        return headed(given, up, WEIGHT, **options)
+    if kind == KINDS[2]:
+        options["factor"] = released_factor(WEIGHT)
+    return headed(given, up, 0.0, **options)
+
+
+def _values(cells: list[Finished], measure: str) -> FloatArray:
+    return np.array([row.reproduced for cell in cells for row in rows_of("", cell, (measure,))], dtype=float)
+
+
+def _mean_row(label: str, measure: str, cells: list[Finished]) -> Row:
+    values = _values(cells, measure)
+    each = ", ".join(f"{value:.4g}" for value in values)
+    note = f"by seed: {each}"
+    return Row(label, NAMES[measure], None, float(values.mean()), note=note, unit=UNITS.get(measure, "share"))
+
+
+def _beside(label: str, without: list[Finished], cells: list[Finished]) -> list[Row]:
+    """How much nearer, and how much more error, than the same network without the loss."""
+    distances, errors = (
+        [float(_values(part, measure).mean()) for part in (without, cells)]
+        for measure in ("spectral_distance", "mse")
+    )
+    nearer, more = distances[0] / distances[1], errors[1] / errors[0]
+    met = nearer >= NEARER and more <= MORE_ERROR
+    return [
+        Row(label, "nearer than without the loss", None, nearer, note="met" if met else "not met", unit="×"),
+        Row(label, "error, of that without the loss", None, more, unit="×"),
+    ]
+
+
+def _pictures(name: str, given: Study, cells: Mapping[str, Finished]) -> Result:
+    reals = given.reals[:N_SPECTRA]
+    sets = {"real": reals}
+    sets |= {label: images_of(cell.generator, len(reals), reals) for label, cell in cells.items()}
+    rows = [row for label, cell in cells.items() for row in rows_of(label, cell, MEASURES)]
+    notes = (
+        "The paper has no such picture.",
+        f"Above: {N_PICTURES} images, and the mean logarithmic spectrum of {len(reals)}, all on one scale.",
+        "Below: mean profiles.",
+        described(given),
+    )
+    figure = pictures_figure(sets, cells, n=N_PICTURES)
+    return Result(name, f"{PAPER}, section 4.2", tuple(rows), notes, figure=figure)
+
+
+def _empty(name: str, labels: Any) -> Result:
+    rows = [Row(label, NAMES["spectral_distance"], note=NEEDS, unit="dB") for label in labels]
+    return Result(name, f"{PAPER}, section 4.2", tuple(rows), (NO_NUMBERS,))
