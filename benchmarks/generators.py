@@ -1,9 +1,8 @@
 """Generators: a GAN's step by the engine against a bare loop, and sampling against encoding alone.
 
-The engine's side is `tellsign.engine.loop.train` with the task of `tellsign generators train`. In the place of
-its loader stands a batch in memory; it takes turns with the bare loop, which has the same weights,
-the same latents and the same losses, and takes no gradient that it does not use. Sampling is
-`tellsign generators sample` as a function: graph, PNG files, manifest; the other side encodes the very same
+The engine's side is `tellsign.engine.loop.train` with the task of `tellsign generators train`, and a batch in
+memory in the place of its loader. It takes turns with the bare loop, which has the same weights, the same
+latents and the same losses, and takes no gradient that it does not use. Sampling is `tellsign generators sample` as a function: graph, PNG files, manifest; the other side encodes the very same
 images and writes nothing. `python -m benchmarks.generators` prints the rows.
 """
 
@@ -191,7 +190,7 @@ def sampling_row() -> dict[str, Any]:
         seconds = fastest(ROUNDS, sampled=sampled)["sampled"]
         assert (folder / "fakes-0" / file_name(N_SAMPLES - 1)).is_file()
     return {
-        "name": f"sampling {N_SAMPLES} images of {SMALL['size']} px ({N_SAMPLES / seconds:.0f} a second), rate "
+        "name": f"sampling {N_SAMPLES} images, {SMALL['size']} px ({N_SAMPLES / seconds:.0f} a second), rate "
         "over encoding alone",
         "value": encoding / seconds,
         "target": 0.5,

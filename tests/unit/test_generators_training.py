@@ -211,20 +211,6 @@ def test_a_killed_training_ends_where_the_uninterrupted_one_does(kind, reals, tm
     assert resumed.spec["metrics"] == whole.spec["metrics"]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_graphs")
-def test_the_spectral_loss_lowers_the_spectral_distance(reals, tmp_path):
-    """Not before the images have their contrast: the loss sees the shape of a spectrum alone."""
-    more = {
-        "network": {"filters": 8, "head_layers": 1, "head_filters": 8},
-        "training": {"epochs": 20, "learning_rate": 0.01, "batch_size": 13},
-    }
-    plain = trained(tmp_path / "plain", reals, "autoencoder", **more)
-    regular = trained(tmp_path / "regular", reals, "autoencoder", spectral=0.05, **more)
-    without, with_loss = (a.spec["metrics"]["spectral_distance"] for a in (plain, regular))
-    assert with_loss < 0.7 * without
-
-
 @pytest.mark.parametrize("loss", ["dcgan", "lsgan", "dragan", "wgan-gp"])
 @pytest.mark.parametrize("layers", [0, 1])
 def test_a_step_moves_every_network_by_its_own_loss(loss, layers):

@@ -58,7 +58,7 @@ def loss(name: str, inputs: Inputs) -> Result:
     notes = (
         "The paper has no such table.",
         f"Means over {N_SEEDS} seeds; each network has three layers of 5 × 5, with the loss or without.",
-        f"The loss is to bring the spectrum {NEARER:g} times nearer at {MORE_ERROR:g} times the error at most.",
+        f"The loss is to bring spectra {NEARER:g} times nearer at {MORE_ERROR:g} times the error at most.",
         described(given),
     )
     return Result(name, f"{PAPER}, sections 3 and 4.2", tuple(rows), notes)
