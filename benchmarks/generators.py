@@ -2,8 +2,9 @@
 
 The engine's side is `tellsign.engine.loop.train` with the task of `tellsign generators train`, and a batch in
 memory in the place of its loader. It takes turns with the bare loop, which has the same weights, the same
-latents and the same losses, and takes no gradient that it does not use. Sampling is `tellsign generators sample` as a function: graph, PNG files, manifest; the other side encodes the very same
-images and writes nothing. `python -m benchmarks.generators` prints the rows.
+latents and the same losses, and takes no gradient that it does not use. Sampling is `tellsign generators
+sample` as a function: graph, PNG files, manifest; the other side encodes the very same images and writes
+nothing. `python -m benchmarks.generators` prints the rows.
 """
 
 from __future__ import annotations

@@ -36,13 +36,10 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. network.size=128.")
     ] = None,
-    resume: options.Resume = False,
     licence: Annotated[
         Path | None, typer.Option("--licence", help="A text that is written beside the weights as LICENSE.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training that was stopped, in OUTPUT.run.")
-    ] = False,
+    resume: options.Resume = False,
     json: options.Json = False,
 ) -> None:
     """Train a GAN or an auto-encoder, or tune a generator."""
