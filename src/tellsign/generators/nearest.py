@@ -164,7 +164,7 @@ def compared(
 
 def _squares(fakes: Manifest) -> FloatArray:
     """(B, 3, S, S). Raises ImageError where they are no squares of one size."""
-    arrays = []
+    arrays: list[FloatArray] = []
     for sample in fakes:
         try:
             array = picture(sample).array
@@ -226,8 +226,8 @@ class _Best:
             rows = np.where(self.squares[n:] < self.squares[:n], rows + n, rows)
         distances = np.sqrt(np.maximum(self.squares[rows], 0) / self.rows.shape[1])
         return [
-            Neighbour(distance, *where, flip=bool(row >= n))
-            for distance, where, row in zip(
+            Neighbour(distance, of, top, left, bool(row >= n))
+            for distance, (of, top, left), row in zip(
                 distances.tolist(), self.where[rows].tolist(), rows.tolist(), strict=True
             )
         ]

@@ -28,7 +28,8 @@ def uncompiled(function: Callable[Given, Found]) -> Callable[Given, Found]:
         if not torch.compiler.is_compiling():
             return function(*args, **options)
         if disabled is None:
-            disabled = torch.compiler.disable(function)
+            disable: Any = torch.compiler.disable
+            disabled = disable(function)
         found: Found = disabled(*args, **options)
         return found
 
