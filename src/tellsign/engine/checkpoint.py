@@ -120,8 +120,8 @@ def newest(run: Path, *, identity: str, say: Say) -> Checkpoint | None:
              identity: digest of the training's.
              say: told of those that are passed over.
     Returns: the checkpoint, or None where there is none.
-    Raises:  OutputError: one is of another training or format, or can't be read for now, which says nothing
-             of what it holds. It is left as it was.
+    Raises:  OutputError: one is of another training or format, is pickled, or can't be read for now, which
+             says nothing of what it holds. It is left as it was.
     """
     for name in list(_names(run)):
         try:
@@ -153,8 +153,8 @@ def read(run: Path, name: str, *, identity: str) -> Checkpoint:
     Args:    run: the run folder. name: of the checkpoint.
              identity: digest of the training's.
     Returns: the checkpoint.
-    Raises:  ForeignError: it is of another training or format. ConfigError: it is broken or pickled. OSError,
-             ValueError: it can't be read.
+    Raises:  ForeignError: it is of another training or format, or pickled. ConfigError: it is broken.
+             OSError, ValueError: it can't be read.
     """
     folder = run / FOLDER / name
     content = json.loads((folder / STATE).read_bytes())
@@ -172,7 +172,10 @@ def read(run: Path, name: str, *, identity: str) -> Checkpoint:
             "it comes from, or give another folder; it is as it was"
         )
     for file, digest in content["digests"].items():
-        refuse_pickle(folder / file)
+        try:
+            refuse_pickle(folder / file)
+        except ConfigError as error:  # which nothing here has written
+            raise ForeignError(f"{error}; it is as it was") from error
         if file_digest(folder / file) != digest:
             raise ConfigError(f"{file} is cut or damaged ({(folder / file).stat().st_size} bytes)")
     return Checkpoint(folder, content["state"], read_tensors(folder / TENSORS))
