@@ -12,10 +12,10 @@ import pytest
 pytest.importorskip("sklearn")
 
 from tellsign.data import Manifest
-from tellsign.evaluate import upconv_confound, upconv_tables
 from tellsign.evaluate.reproduce import Inputs, Result, reproduce
-from tellsign.evaluate.upconv_features import CELEBA, FFPP, Features, from_file, luma, profile
-from tellsign.evaluate.upconv_splits import CLASSIFIERS, accuracies, interval, split
+from tellsign.evaluate.upconv import confound, tables
+from tellsign.evaluate.upconv.features import CELEBA, FFPP, Features, from_file, luma, profile
+from tellsign.evaluate.upconv.splits import CLASSIFIERS, accuracies, interval, split
 from tellsign.types import Sample
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def test_size_separates_reals_and_the_detector_calls_photographs_fake(data_root:
     paths = sorted((data_root / "stylegan140k" / "real").glob("*.jpg"))[:150]
     photographs = Manifest(tuple(Sample(path, 0, "ffhq256", group=path.stem) for path in paths))
     inputs = Inputs(photographs, data_root / CELEBA_FILE, repeats=4)
-    result = upconv_confound.confound("upconv-confound", inputs)
+    result = confound.confound("upconv-confound", inputs)
     found = {(row.row, row.column): row.reproduced for row in result.rows}
     name = "178 × 218 or 128 × 128, {}: 150 reals"
     for column, alone, reduced in (("SVM (RBF)", 0.7, 0.85), ("SVM (linear)", 0.65, 0.85)):
@@ -260,12 +260,12 @@ def test_size_separates_reals_and_the_detector_calls_photographs_fake(data_root:
 def test_the_two_sizes_are_cut_from_one_picture_and_only_one_version_of_two_is_reduced() -> None:
     grey = np.random.default_rng(0).uniform(0, 255, (240, 250))
     photographs = [(Sample(Path("a.png"), 0), grey)]
-    alone = upconv_confound.sizes(photographs, "size alone")
+    alone = confound.sizes(photographs, "size alone")
     np.testing.assert_array_equal(alone.profiles[0], profile(grey[11:229, 36:214], CELEBA))
     np.testing.assert_array_equal(alone.profiles[1], profile(grey[56:184, 61:189], CELEBA))
     assert alone.labels.tolist() == [0, 1]
     assert len(set(alone.groups)) == 1  # never on both sides of a split
-    reduced = upconv_confound.sizes(photographs, "size and reduction")
+    reduced = confound.sizes(photographs, "size and reduction")
     np.testing.assert_array_equal(reduced.profiles[0], alone.profiles[0])
     # White noise has a flat profile; a reduction takes its high frequencies.
     assert alone.profiles[1, 56:].mean() - reduced.profiles[1, 56:].mean() > 0.02
@@ -275,7 +275,7 @@ def test_the_two_sizes_are_cut_from_one_picture_and_only_one_version_of_two_is_r
 def test_without_a_difference_in_size_there_is_nothing_to_find(data_root: Path) -> None:
     """The control: two halves of the images at one size, and the same measurement finds chance."""
     paths = sorted((data_root / "stylegan140k" / "real").glob("*.jpg"))[:120]
-    both = upconv_confound.sizes([(Sample(path, 0), luma(path)) for path in paths], "size alone")
+    both = confound.sizes([(Sample(path, 0), luma(path)) for path in paths], "size alone")
     labels = np.arange(len(paths)) % 2
     large = Features(
         both.profiles[0::2],
@@ -303,7 +303,7 @@ def test_frames_that_vote_are_spread_over_the_video() -> None:
     samples = [Sample(Path(f"{i}.png"), 1, "ffpp", "swap", video="v", frame=float(i)) for i in range(100)]
     rng = np.random.default_rng(0)
     shuffled = Manifest(tuple(samples[i] for i in rng.permutation(100)))
-    frames = upconv_tables._frames(shuffled, seed=0)
+    frames = tables._frames(shuffled, seed=0)
     times = [sample.frame for sample in frames]
     assert len(times) == 20
     assert (times[0], times[-1]) == (0.0, 99.0)

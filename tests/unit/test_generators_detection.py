@@ -8,10 +8,10 @@ torch = pytest.importorskip("torch")
 
 from generator_tiny import N_TRAIN, N_VALID, SIZE, options, write_reals  # noqa: E402
 from tellsign.data import read  # noqa: E402
-from tellsign.evaluate import upconv_detection  # noqa: E402
 from tellsign.evaluate.reproduce import Inputs  # noqa: E402
-from tellsign.evaluate.upconv_cells import Study  # noqa: E402
-from tellsign.evaluate.upconv_detection import Sets, all_reals, real_crops  # noqa: E402
+from tellsign.evaluate.upconv import detection  # noqa: E402
+from tellsign.evaluate.upconv.cells import Study  # noqa: E402
+from tellsign.evaluate.upconv.detection import Sets, all_reals, real_crops  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
 from tellsign.image import decode  # noqa: E402
 from tellsign.types import ConfigError  # noqa: E402
@@ -27,7 +27,7 @@ def reals(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """Tests of tiny data."""
-    monkeypatch.setattr(upconv_detection, "FEWEST", 4)
+    monkeypatch.setattr(detection, "FEWEST", 4)
 
 
 def new_study(kind, reals, folder):
@@ -79,42 +79,40 @@ def checked(sets: Sets, kinds: list[str]) -> None:
     ("function", "kind", "kinds"),
     [
         ("gans", "gan", ["plain", "+R", "+A"]),
-        ("auto_encoders", "autoencoder", list(upconv_detection.RESTORED)),
+        ("auto_encoders", "autoencoder", list(detection.RESTORED)),
     ],
 )
 def test_detectors_are_tested_on_what_they_did_not_learn(
     function, kind, kinds, reals, tmp_path, few, monkeypatch
 ):
-    configurations, measured, sets = upconv_detection.configurations, upconv_detection._measured, []
+    configurations, measured, sets = detection.configurations, detection._measured, []
 
     def kept_sets(title, system, config, given_sets, given):
         sets.append(given_sets)
         return measured(title, system, config, given_sets, given)
 
-    monkeypatch.setattr(
-        upconv_detection, "configurations", lambda size: {"dct2d": configurations(size)["dct2d"]}
-    )
-    monkeypatch.setattr(upconv_detection, "_measured", kept_sets)
-    monkeypatch.setattr(upconv_detection, "LOSSES", ("lsgan",))
+    monkeypatch.setattr(detection, "configurations", lambda size: {"dct2d": configurations(size)["dct2d"]})
+    monkeypatch.setattr(detection, "_measured", kept_sets)
+    monkeypatch.setattr(detection, "LOSSES", ("lsgan",))
     given = new_study(kind, reals, tmp_path)
-    monkeypatch.setattr(upconv_detection, "study", lambda inputs, wanted: given if wanted == kind else None)
-    found = getattr(upconv_detection, function)("upconv-detectors", Inputs(manifest=reals))
+    monkeypatch.setattr(detection, "study", lambda inputs, wanted: given if wanted == kind else None)
+    found = getattr(detection, function)("upconv-detectors", Inputs(manifest=reals))
     checked(sets[0], kinds)
     accuracies = {row.row: row for row in found.rows if row.column == "dct2d, ridge: accuracy"}
     assert len(accuracies) == 3
     plain = next(iter(accuracies.values()))
     assert 0.5 < plain.reproduced <= 1  # one epoch has made fakes that are easily told
-    assert (plain.note == upconv_detection.AT_CEILING) == (plain.reproduced >= 0.99)
+    assert (plain.note == detection.AT_CEILING) == (plain.reproduced >= 0.99)
     assert all(row.ci is not None for row in accuracies.values())
 
     # Nothing is trained or looked at again.
-    monkeypatch.setattr(upconv_detection, "_trained", None)
-    again = getattr(upconv_detection, function)("upconv-detectors", Inputs(manifest=reals))
+    monkeypatch.setattr(detection, "_trained", None)
+    again = getattr(detection, function)("upconv-detectors", Inputs(manifest=reals))
     assert again.rows == found.rows
 
 
 @pytest.mark.parametrize("size", [16, 64])
 def test_the_detectors_are_of_the_generators_size(size):
-    found = upconv_detection.configurations(size)
-    assert found.keys() == upconv_detection.DETECTORS.keys()
+    found = detection.configurations(size)
+    assert found.keys() == detection.DETECTORS.keys()
     assert [getattr(config, "size", None) or config.crop for config in found.values()] == [size] * 3

@@ -18,8 +18,8 @@ from tellsign.evaluate import (  # noqa: E402
     upconv_gans,
 )
 from tellsign.evaluate.reproduce import Inputs, names, reproduce  # noqa: E402
-from tellsign.evaluate.upconv_cells import RECORD, finished_cell, images_of, study  # noqa: E402
-from tellsign.evaluate.upconv_drawing import upper_band  # noqa: E402
+from tellsign.evaluate.upconv.cells import RECORD, finished_cell, images_of, study  # noqa: E402
+from tellsign.evaluate.upconv.drawing import upper_band  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
 from tellsign.types import ConfigError  # noqa: E402
 
@@ -197,7 +197,7 @@ def test_the_factor_is_that_of_the_released_form():
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reference"))
     from released_spectral_loss import released_loss
 
-    from tellsign.evaluate.upconv_correction import released_factor
+    from tellsign.evaluate.upconv.correction import released_factor
 
     rng = np.random.default_rng(0)
     made, real = (torch.from_numpy(rng.random((3, 3, 16, 16))) for _ in range(2))

@@ -18,7 +18,7 @@ from tellsign.evaluate import reproduce as registry
 from tellsign.evaluate.columns import aligned
 from tellsign.evaluate.published import share
 from tellsign.evaluate.reproduce import REGISTRY, Result, Row, names, reproduce
-from tellsign.evaluate.upconv_features import CELEBA, FACES_HQ, from_file, from_manifest, luma
+from tellsign.evaluate.upconv.features import CELEBA, FACES_HQ, from_file, from_manifest, luma
 from tellsign.features import spectrum
 from tellsign.types import ConfigError, ImageError, ManifestError, Sample
 
@@ -307,7 +307,7 @@ def test_figures_of_images(tmp_path: Path) -> None:
 
 def test_two_clouds_are_two_clusters_in_the_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
-    monkeypatch.setattr("tellsign.evaluate.upconv_figures.ITERATIONS", 300)
+    monkeypatch.setattr("tellsign.evaluate.upconv.figures.ITERATIONS", 300)
     file = feature_file(tmp_path / "x.npz", n=60, k=80)
     result = reproduce("upconv-fig19", features=file, out=tmp_path)
     assert result.rows[-1].column == "nearest point of the same class"

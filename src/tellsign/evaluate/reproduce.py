@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_TABLES = "tellsign.evaluate.upconv_tables"
-_FIGURES = "tellsign.evaluate.upconv_figures"
+_TABLES = "tellsign.evaluate.upconv.tables"
+_FIGURES = "tellsign.evaluate.upconv.figures"
 _CAE = "tellsign.evaluate.cae_net"
 _SFCL = "tellsign.evaluate.sfcl_hcmf"
-_AE = "tellsign.evaluate.upconv_autoencoder"
-_GANS = "tellsign.evaluate.upconv_gans"
-_CORRECTION = "tellsign.evaluate.upconv_correction"
-_DETECTION = "tellsign.evaluate.upconv_detection"
+_AE = "tellsign.evaluate.upconv.autoencoder"
+_GANS = "tellsign.evaluate.upconv.gans"
+_CORRECTION = "tellsign.evaluate.upconv.correction"
+_DETECTION = "tellsign.evaluate.upconv.detection"
 _RESYNTHESIS = "tellsign.evaluate.resynthesis"
 _DRAWING = (_FIGURES, f"{_SFCL}.figures", f"{_AE}:theory")  # which draw what needs no training
 _TRAINING = (
@@ -52,7 +52,7 @@ REGISTRY = {
     "upconv-table5": ("FaceForensics++: accuracy by number of samples", f"{_TABLES}:table5"),
     "upconv-confound": (
         "what the published 100 % hides: the size of the images",
-        "tellsign.evaluate.upconv_confound:confound",
+        "tellsign.evaluate.upconv.confound:confound",
     ),
     "upconv-fig1": ("CelebA: profiles of reals and of each GAN", f"{_FIGURES}:fig1"),
     "upconv-fig2": ("one image, its spectrum and its profile", f"{_FIGURES}:fig2"),

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv_autoencoder import NO_NUMBERS, WEIGHT, headed, plain
-from tellsign.evaluate.upconv_cells import NEEDS, images_of, study
-from tellsign.evaluate.upconv_drawing import NAMES, UNITS, described, pictures_figure, rows_of
-from tellsign.evaluate.upconv_features import PAPER
-from tellsign.evaluate.upconv_gans import judged, regularised
-from tellsign.evaluate.upconv_gans import plain as plain_gan
+from tellsign.evaluate.upconv.autoencoder import NO_NUMBERS, WEIGHT, headed, plain
+from tellsign.evaluate.upconv.cells import NEEDS, images_of, study
+from tellsign.evaluate.upconv.drawing import NAMES, UNITS, described, pictures_figure, rows_of
+from tellsign.evaluate.upconv.features import PAPER
+from tellsign.evaluate.upconv.gans import judged, regularised
+from tellsign.evaluate.upconv.gans import plain as plain_gan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tellsign.evaluate.reproduce import Inputs
-    from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.evaluate.upconv.cells import Finished, Study
     from tellsign.generators.task import Factor
     from tellsign.types import FloatArray
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv_features import (
+from tellsign.evaluate.upconv.features import (
     CELEBA,
     FACES_HQ,
     FFPP,

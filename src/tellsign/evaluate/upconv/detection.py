@@ -28,12 +28,12 @@ from tellsign.evaluate.cells import kept
 from tellsign.evaluate.comparisons import INTERVALS, estimates, filled, labelled
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import content
-from tellsign.evaluate.upconv_autoencoder import WEIGHT, headed
-from tellsign.evaluate.upconv_autoencoder import plain as plain_auto_encoder
-from tellsign.evaluate.upconv_cells import NEEDS, study
-from tellsign.evaluate.upconv_drawing import described, rows_of
-from tellsign.evaluate.upconv_features import PAPER
-from tellsign.evaluate.upconv_gans import judged, plain, regularised
+from tellsign.evaluate.upconv.autoencoder import WEIGHT, headed
+from tellsign.evaluate.upconv.autoencoder import plain as plain_auto_encoder
+from tellsign.evaluate.upconv.cells import NEEDS, study
+from tellsign.evaluate.upconv.drawing import described, rows_of
+from tellsign.evaluate.upconv.features import PAPER
+from tellsign.evaluate.upconv.gans import judged, plain, regularised
 from tellsign.image.network_input import NetworkInput, seen
 from tellsign.train import raw_scores
 from tellsign.types import REAL, ConfigError, ImageError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tellsign.evaluate.reproduce import Inputs
-    from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.evaluate.upconv.cells import Finished, Study
     from tellsign.metrics import Estimate
 
 LOSSES = ("dcgan", "lsgan")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.evaluate.upconv.cells import Finished, Study
     from tellsign.types import FloatArray
 
 UNITS = {

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv_cells import NEEDS, images_of, study
-from tellsign.evaluate.upconv_drawing import blank, curve_figure, described, profile_figure, rows_of
-from tellsign.evaluate.upconv_features import PAPER
+from tellsign.evaluate.upconv.cells import NEEDS, images_of, study
+from tellsign.evaluate.upconv.drawing import blank, curve_figure, described, profile_figure, rows_of
+from tellsign.evaluate.upconv.features import PAPER
 
 if TYPE_CHECKING:
     from tellsign.evaluate.reproduce import Inputs
-    from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.evaluate.upconv.cells import Finished, Study
 
 UPS = ("transposed", "nearest", "bilinear")
 WEIGHT = 0.5  # λ of figure 21

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv_features import CELEBA, PAPER, Features, from_file, luma, profile
-from tellsign.evaluate.upconv_splits import CLASSIFIERS, accuracies, interval, scores
+from tellsign.evaluate.upconv.features import CELEBA, PAPER, Features, from_file, luma, profile
+from tellsign.evaluate.upconv.splits import CLASSIFIERS, accuracies, interval, scores
 from tellsign.groups import sources
 from tellsign.image import resize
 from tellsign.metrics import summary

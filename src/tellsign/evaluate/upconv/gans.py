@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv_cells import NEEDS, study
-from tellsign.evaluate.upconv_drawing import (
+from tellsign.evaluate.upconv.cells import NEEDS, study
+from tellsign.evaluate.upconv.drawing import (
     NAMES,
     UNITS,
     curve_figure,
@@ -26,13 +26,13 @@ from tellsign.evaluate.upconv_drawing import (
     rows_of,
     sheet_figure,
 )
-from tellsign.evaluate.upconv_features import PAPER
+from tellsign.evaluate.upconv.features import PAPER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tellsign.evaluate.reproduce import Inputs
-    from tellsign.evaluate.upconv_cells import Finished, Study
+    from tellsign.evaluate.upconv.cells import Finished, Study
 
 LOSSES = ("dcgan", "dragan", "lsgan", "wgan-gp")
 WGAN_EPOCHS = 2  # times as many as the others have

@@ -17,7 +17,7 @@ import numpy as np
 from tellsign.data import Manifest
 from tellsign.evaluate.published import share
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv_features import (
+from tellsign.evaluate.upconv.features import (
     CELEBA,
     FACES_HQ,
     FFPP,
@@ -27,7 +27,7 @@ from tellsign.evaluate.upconv_features import (
     from_manifest,
     needs,
 )
-from tellsign.evaluate.upconv_splits import CLASSIFIERS, TEST_SHARE, accuracies, interval, is_fake
+from tellsign.evaluate.upconv.splits import CLASSIFIERS, TEST_SHARE, accuracies, interval, is_fake
 from tellsign.groups import sources
 from tellsign.metrics import balanced_accuracy
 from tellsign.systems.spectrum.model import fit
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tellsign.evaluate.reproduce import Inputs
-    from tellsign.evaluate.upconv_features import Features, Recipe
+    from tellsign.evaluate.upconv.features import Features, Recipe
     from tellsign.types import Sample
 
 published = partial(share, "upconv-spectrum")

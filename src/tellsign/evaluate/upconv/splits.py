@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tellsign.detectors.fitting import Fitted
-    from tellsign.evaluate.upconv_features import Features
+    from tellsign.evaluate.upconv.features import Features
     from tellsign.types import FloatArray
 
 TEST_SHARE = 0.2
