@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 
 from tellsign.engine import curves, record
-from tellsign.engine.record import Cadence, Journal, Step
+from tellsign.engine.record import Cadence, Journal
+from tellsign.engine.task import Step
 from tellsign.types import ConfigError
 
 BY_AUROC = {"auroc": "highest", "loss": "lowest"}

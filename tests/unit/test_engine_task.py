@@ -21,9 +21,8 @@ from tellsign.engine.classifier import new_loader
 from tellsign.engine.distributed import Process, require_alone
 from tellsign.engine.loop import train
 from tellsign.engine.reals import image_order
-from tellsign.engine.record import Step
 from tellsign.engine.step import new_optimiser, training_step
-from tellsign.engine.task import Measured, Task
+from tellsign.engine.task import Measured, Step, Task
 from tellsign.image import decode
 from tellsign.nn.weights import read_tensors
 from tellsign.types import ConfigError

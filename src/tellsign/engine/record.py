@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tellsign.data import Manifest
-    from tellsign.engine.task import Best
+    from tellsign.engine.task import Best, Step
 
 Row = dict[str, Any]
 
@@ -39,22 +39,6 @@ RATE = "learning_rate_"  # before the name of an optimiser, where there are seve
 SHOWN = {"auroc": "AUROC", "psnr": "PSNR", "ssim": "SSIM"}  # names of measures, for people
 POINTS = 50  # of the training loss in the curves, an epoch
 WORK_SHARE = 0.02  # of the time that may go into writing checkpoints, and into drawing
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one step came to, over all processes."""
-
-    n: int  # images
-    loss: float  # sum over them
-    figures: dict[str, float] = field(default_factory=dict)  # of the losses, sums over them, in every step
-    rows: tuple[int, ...] = ()  # whose loss is not finite
-    gradient: float = 0.0  # its norm where that is not finite
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether the optimisers have made it."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient)
 
 
 def require_finite(step: Step, training: Manifest, *, where: str) -> None:

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
     from tellsign.engine.config import TrainingConfig
     from tellsign.engine.distributed import Process
-    from tellsign.engine.record import Step
-    from tellsign.engine.task import Bad, Measured, Task
+    from tellsign.engine.task import Bad, Measured, Step, Task
 
 Say = Callable[[str], None]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tellsign.engine.distributed import gathered, totals
-from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic, evaluating
+from tellsign.engine.task import Step
 from tellsign.types import ConfigError
 
 if TYPE_CHECKING:

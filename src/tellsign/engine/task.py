@@ -5,6 +5,7 @@ Shapes: B batch (of this process), M samples of an epoch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -16,10 +17,25 @@ if TYPE_CHECKING:
 
     from tellsign.data.loading import Batch, Loader
     from tellsign.data.manifest import Manifest
-    from tellsign.engine.record import Step
 
 Bad = Mapping[int, tuple[str, str]]  # row → path and reason
 Best = Mapping[str, Literal["highest", "lowest"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step came to, over all processes."""
+
+    n: int  # images
+    loss: float  # sum over them
+    figures: dict[str, float] = field(default_factory=dict)  # of the losses, sums over them, in every step
+    rows: tuple[int, ...] = ()  # whose loss is not finite
+    gradient: float = 0.0  # its norm where that is not finite
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the optimisers have made it."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient)
 
 
 class Measured(NamedTuple):

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic
 from tellsign.engine.step import descend
+from tellsign.engine.task import Step
 from tellsign.generators.losses import (
     ADVERSARIAL,
     PENALTY_WEIGHT,

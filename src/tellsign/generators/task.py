@@ -16,9 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from tellsign.engine.classifier import new_loader
-from tellsign.engine.record import Step
 from tellsign.engine.scores import arithmetic, evaluating
-from tellsign.engine.task import Measured, Task
+from tellsign.engine.task import Measured, Step, Task
 from tellsign.generators.foreign import image_generator
 from tellsign.generators.losses import ADVERSARIAL, discriminator_loss, generator_loss
 from tellsign.generators.nearest import neighbours, summary
