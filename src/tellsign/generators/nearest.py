@@ -107,7 +107,7 @@ def summary(found: list[Neighbour]) -> dict[str, float]:
 def nearest_crop(one: Neighbour, learnt: Manifest, size: int, *, fit: Fit = "crop") -> FloatArray:
     """The picture of a neighbour.
 
-    Args:    one: of `neighbours`, with the same manifest, size S and fit.
+    Args:    one: of `neighbours`. learnt, size, fit: the manifest, the side S and the fit it was found with.
     Returns: (3, S, S), mirrored where its mirror image is near.
     Raises:  ImageError: the file has changed.
     """
