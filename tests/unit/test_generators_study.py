@@ -11,13 +11,8 @@ torch = pytest.importorskip("torch")
 
 from generator_tiny import options, write_reals  # noqa: E402
 from tellsign.data import read  # noqa: E402
-from tellsign.evaluate import (  # noqa: E402
-    upconv_autoencoder,
-    upconv_cells,
-    upconv_correction,
-    upconv_gans,
-)
 from tellsign.evaluate.reproduce import Inputs, names, reproduce  # noqa: E402
+from tellsign.evaluate.upconv import autoencoder, cells, correction, gans  # noqa: E402
 from tellsign.evaluate.upconv.cells import RECORD, finished_cell, images_of, study  # noqa: E402
 from tellsign.evaluate.upconv.drawing import upper_band  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
@@ -87,9 +82,9 @@ def made(monkeypatch):
             "real_pair_distance": 0.3,
             "real_near_duplicates": 0.0,
         }
-        return upconv_cells.Finished(config.name, folder, record)
+        return cells.Finished(config.name, folder, record)
 
-    monkeypatch.setattr(upconv_cells, "finished_cell", finished)
+    monkeypatch.setattr(cells, "finished_cell", finished)
     factors.clear()
     return calls
 
@@ -123,7 +118,7 @@ def test_each_figure_is_drawn_from_its_cells(name, made, reals, tmp_path, files)
 def test_what_the_figures_train(made, reals, tmp_path, files):
     def of(name):
         made.clear()
-        kind, place = ("gan", upconv_gans) if name in GANS else ("autoencoder", upconv_autoencoder)
+        kind, place = ("gan", gans) if name in GANS else ("autoencoder", autoencoder)
         inputs = Inputs(manifest=reals, folder=tmp_path / name, config=files[kind])
         getattr(place, name.removeprefix("upconv-"))(name, inputs)
         return list(made)
@@ -167,7 +162,7 @@ def test_the_upper_band_is_that_which_a_halved_image_lacks():
 
     def cell(size):
         record = {"profile": profile, "identity": {"config": {"network": {"size": size}}}}
-        return upconv_cells.Finished("c", None, record)
+        return cells.Finished("c", None, record)
 
     assert upper_band(cell(4)) == pytest.approx(2)
     assert upper_band(cell(8)) == pytest.approx(2.5)
@@ -211,8 +206,8 @@ def test_the_factor_is_that_of_the_released_form():
 @pytest.mark.parametrize(("name", "kind", "n"), [("pictures", "autoencoder", 3), ("pictures-gan", "gan", 3)])
 def test_pictures_before_and_after(name, kind, n, made, reals, tmp_path, files, monkeypatch):
     images = np.random.default_rng(0).random((8, 3, 16, 16))
-    monkeypatch.setattr(upconv_correction, "images_of", lambda artifact, n, given: images[:n])
-    monkeypatch.setattr(upconv_cells.Finished, "generator", None)
+    monkeypatch.setattr(correction, "images_of", lambda artifact, n, given: images[:n])
+    monkeypatch.setattr(cells.Finished, "generator", None)
     found = reproduce(f"upconv-{name}", manifest=reals, out=tmp_path / "c", config=files[kind])
     assert len(made) == n
     assert found.picture == tmp_path / "c" / f"upconv-{name}.png"
@@ -256,7 +251,7 @@ def test_the_frechet_distance_is_that_of_a_network_that_is_given(
     from tellsign.generators.frechet import FeatureNetwork
 
     network = FeatureNetwork("mine.onnx", "0123456789abcdef", None, lambda images: images.mean(axis=(2, 3)))
-    monkeypatch.setattr(upconv_cells, "_network", lambda given: network)
+    monkeypatch.setattr(cells, "_network", lambda given: network)
     options = {"manifest": reals, "out": tmp_path / "c", "config": files["gan"]}
     found = reproduce(name, features=tmp_path / "mine.onnx", **options)
     assert any(row.column == "Fréchet distance" and row.unit == "squared distance" for row in found.rows)
@@ -310,5 +305,5 @@ def test_the_theory_is_drawn_and_holds(tmp_path):
 def test_high_frequencies_are_those_that_a_halved_image_has_not():
     waves = np.arange(16) / 16
     low, high = (np.cos(2 * np.pi * k * waves) * np.ones((3, 16, 1)) for k in (3, 6))
-    np.testing.assert_allclose(upconv_autoencoder.high_frequencies(low + high), high, atol=1e-12)
-    assert upconv_autoencoder.share_of_error(low + high) == pytest.approx(0.5)
+    np.testing.assert_allclose(autoencoder.high_frequencies(low + high), high, atol=1e-12)
+    assert autoencoder.share_of_error(low + high) == pytest.approx(0.5)
