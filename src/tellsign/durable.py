@@ -5,7 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def write_file(path: Path, parts: Iterable[bytes | memoryview] | bytes, *, lasting: bool = True) -> str:
@@ -35,6 +42,25 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview] | bytes, *, lasti
         draft.unlink(missing_ok=True)
         raise
     return total.hexdigest()
+
+
+def keep_array(file: Path, array: NDArray[Any]) -> None:
+    """Write an array into a cache: whole or not at all, also where several processes keep the same one.
+
+    A power cut may lose it: what is kept can be made again.
+
+    Args:    file: .npy, in a folder that is made where it is missing. array: what is kept.
+    Raises:  OSError: it can't be written.
+    """
+    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as stream:
+            np.save(stream, array, allow_pickle=False)
+        draft.replace(file)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def sync_names(folder: Path) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tellsign.durable import keep_array
 from tellsign.image import Image, decode
 from tellsign.types import ImageError, OutputError
 
@@ -115,18 +115,11 @@ def _mapped(entry: Path) -> Pixels | None:
 
 
 def _write(entry: Path, array: Pixels) -> None:
-    """Keep a picture: whole or not at all, also where two processes keep the same."""
-    draft = entry.with_name(f".{entry.name}.{os.getpid()}.draft")
+    """Keep a picture."""
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        draft.replace(entry)
+        keep_array(entry, array)
     except OSError as error:
         raise OutputError(
             f"the cache of decoded pictures can't be written to {entry.parent.parent}: "
             f"{error.strerror or error}. It needs 3 bytes a pixel: free some space, or train without cache"
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)

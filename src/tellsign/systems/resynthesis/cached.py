@@ -10,15 +10,14 @@ Shapes: B batch, S side of a crop, C channels of a residual, h w of its map.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tellsign.data.picture import picture
+from tellsign.durable import keep_array
 from tellsign.engine.checkpoint import weights_digest
 from tellsign.engine.distributed import gathered, this_process
 from tellsign.types import ConfigError, ImageError, OutputError
@@ -110,18 +109,10 @@ def _read(file: Path) -> NDArray[np.float32] | None:
 
 
 def _write(file: Path, values: NDArray[np.float32]) -> None:
-    """Whole or not at all, also where two processes keep the same."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as stream:
-            np.save(stream, values, allow_pickle=False)
-        draft.replace(file)
+        keep_array(file, values)
     except OSError as error:
         raise OutputError(
             f"residuals can't be kept in {file.parent.parent}: {error.strerror or error}. One takes "
             f"{values.nbytes / 2**20:.2g} MiB: free some space, or train without cached = true"
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
