@@ -46,6 +46,7 @@ Normalise = Literal["none", "first", "minmax"]
 Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor, float32 or float64
 
 GREY = (0.2989, 0.5870, 0.1140)  # of red, green and blue
+DECIBEL = 1 / math.log(10)  # of one unit of a profile of the official preset: 20 times a natural logarithm
 LOG_CONSTANT = 1e-8  # added to the complex spectrum, as the official code does
 CHUNK_BYTES = 3 * 2**20  # of images that a CPU transforms at once, so that what follows stays in its caches
 

@@ -8,7 +8,6 @@ Shapes: H W pixels, S side of the crops, N images, K rings of the official profi
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ import numpy as np
 from tellsign.data.manifest import LABEL_NAMES, Manifest, read, require_images
 from tellsign.data.paths import walked
 from tellsign.data.picture import picture
-from tellsign.features.spectrum import grey, profile
+from tellsign.features.spectrum import DECIBEL, grey, profile
 from tellsign.generators.centred_profile import centred_profile
 from tellsign.groups import sources
 from tellsign.image import centre_crop
@@ -170,5 +169,4 @@ def _profile_pair(crop: FloatArray) -> tuple[FloatArray, FloatArray]:
     plane = grey(crop.astype(np.float64))[None]
     if np.ptp(plane) == 0:
         raise ImageError("the crop is of one colour, and has no spectrum")
-    # The features' 20 is that of a decibel, their logarithm the natural one.
-    return profile(plane, normalise="none")[0] / math.log(10), centred_profile(plane)[0]
+    return DECIBEL * profile(plane, normalise="none")[0], centred_profile(plane)[0]

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
-from scipy.special import rel_entr
+import torch
 
 from tellsign.durable import write_file
 from tellsign.generators.collapse import Diversity, diversity
 from tellsign.generators.distance import spectral_distance
 from tellsign.generators.frechet import frechet_distance, image_features
 from tellsign.generators.reals import decibels
+from tellsign.generators.spectral_loss import SpectralLoss
 from tellsign.types import OutputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     Frechet = Callable[[FloatArray], float]  # images (N, 3, S, S) → distance from the real ones
 
 GRID = 64  # images of a picture, at most
-CLAMP = 1e-6  # as the spectral loss has it
 FOLDER = "samples"  # of the pictures, in the run folder
 
 
@@ -71,25 +71,14 @@ def measured(images: FloatArray, real: Reference) -> dict[str, float]:
     """
     own = diversity(images, limit=real.diversity.limit)
     rows = decibels(images)
+    means = [torch.from_numpy(profiles.mean(axis=0)) for profiles in (real.profiles, rows)]
     found = {
         "spectral_distance": spectral_distance(real.profiles, rows),
-        "spectral_kl": divergence(real.profiles, rows),
+        "spectral_kl": float(SpectralLoss(means[0]).terms_of(means[1]).kl),
         "pair_distance": own.mean,
         "near_duplicates": own.duplicates,
     }
     return found if real.frechet is None else {**found, "frechet": real.frechet(images)}
-
-
-def divergence(reals: FloatArray, rows: FloatArray) -> float:
-    """The spectral loss of profiles towards the mean real one, less the least value that it can take.
-
-    Args:    reals, rows: (N, K) profiles of real and of generated images, in any unit.
-    Returns: the mean Kullback-Leibler divergence of the scaled profiles, 0 or more.
-    """
-    target, found = _scaled(reals).mean(axis=0), np.clip(_scaled(rows), CLAMP, 1 - CLAMP)
-    entropy = rel_entr(target, 1.0) + rel_entr(1 - target, 1.0)
-    cross = target * np.log(found) + (1 - target) * np.log1p(-found)
-    return float((entropy - cross).mean())
 
 
 def frechet_to(network: FeatureNetwork) -> Callable[[FloatArray], Frechet]:
@@ -104,11 +93,6 @@ def frechet_to(network: FeatureNetwork) -> Callable[[FloatArray], Frechet]:
         return lambda images: frechet_distance(own, image_features(images, network))
 
     return fitted
-
-
-def _scaled(rows: FloatArray) -> FloatArray:
-    low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
-    return np.asarray((rows - low) / np.where(high > low, high - low, 1))
 
 
 def write_grid(path: Path, images: FloatArray) -> None:

@@ -5,13 +5,12 @@ Shapes: N images, S side in pixels, K rings.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tellsign.data.loading import evaluation_batches
-from tellsign.features.spectrum import grey, profile
+from tellsign.features.spectrum import DECIBEL, grey, profile
 from tellsign.types import ManifestError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from tellsign.types import FloatArray
 
 AT_ONCE = 64  # images that are in memory together
-DECIBEL = 1 / math.log(10)  # of one unit of a profile, which is 20 times a natural logarithm
 
 
 def real_images(

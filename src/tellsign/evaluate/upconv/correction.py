@@ -102,9 +102,12 @@ def _released(made: Tensor, real: Tensor, weight: float) -> Tensor:
     import torch
     from torch.nn import functional
 
-    from tellsign.generators.spectral_loss import scaled_profiles
+    from tellsign.features.spectrum import profile
+    from tellsign.generators.luma import luma
 
-    generated, wanted = (scaled_profiles(images.detach(), None) for images in (made, real))
+    generated, wanted = (
+        profile(luma(images.detach(), None), preset="official", normalise="minmax") for images in (made, real)
+    )
     with torch.autocast(made.device.type, enabled=False):  # which would refuse the cross-entropy
         # Exchanged, as released: the real profile is the input.
         return 1 + weight * functional.binary_cross_entropy(wanted, generated)
