@@ -23,7 +23,7 @@ index() { # NAME DATASET: reals and fakes of a source, with the splits that it c
 [ -s "$work/faces.csv" ] || index faces stylegan140k
 if [ ! -s "$work/scenes.csv" ]; then
   index scenes-all bsds500
-  "$python" configs/patches.py "$work/scenes-all.csv" 64 "$work/patches"
+  "$python" configs/patches.py "$work/scenes-all.csv" 64 "$work/patches" 12
   "$tellsign" data split "$work/patches/manifest.csv" --part train=0.7 --part valid=0.15 --part test=0.15 --seed 0 \
     -o "$work/scenes.csv" 2> /dev/null
 fi
