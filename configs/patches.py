@@ -1,8 +1,8 @@
 """Cuts native squares out of the real images of a manifest: configs/patches.py MANIFEST SIZE OUT [MOST].
 
-Squares lie side by side from the corners on and hardly overlap; nothing is resized. Of each image there are as
-many as fit, or MOST, evenly over it. They are PNG files, all of one size, with a manifest in which those of
-an image are one group, so that no split parts them.
+Squares lie side by side from the corners on and hardly overlap; nothing is resized. Of each image there are
+as many as fit, or MOST, evenly over it. They are PNG files, all of one size, with a manifest in which those
+of an image are one group, so that no split parts them.
 """
 
 from __future__ import annotations

@@ -170,14 +170,15 @@ def test_the_upper_band_is_that_which_a_halved_image_lacks():
 
 def test_the_loss_stands_beside_its_released_form(made, reals, tmp_path, files):
     found = reproduce("upconv-loss", manifest=reals, out=tmp_path / "c", config=files["autoencoder"])
-    assert len(made) == 2 * 3 * 3
+    assert len(made) == 2 * 4 * 3
     assert {config.seed for config in made} == {0, 1, 2}
-    assert [(c.spectral, f and f.name) for c, f in zip(made[:9:3], factors[:9:3], strict=True)] == [
+    assert [(c.spectral, f and f.name) for c, f in zip(made[:12:3], factors[:12:3], strict=True)] == [
         (0.0, None),
+        (0.05, None),
         (0.5, None),
         (0.0, "released-0.5"),
     ]
-    assert len({(c.name, c.seed, f and f.name) for c, f in zip(made, factors, strict=True)}) == 18
+    assert len({(c.name, c.seed, f and f.name) for c, f in zip(made, factors, strict=True)}) == 24
     rows = {(row.row, row.column): row for row in found.rows}
     ratio = rows["transposed, λ = 0.5", "nearer than without the loss"]
     assert (ratio.reproduced, ratio.note, ratio.unit) == (1.0, "not met", "×")
