@@ -33,6 +33,7 @@ Say = Callable[[str], None]
 
 FORMAT = 1
 KEPT = 2
+AGAIN = "run the same command again, which goes on from there; a `train` takes --resume for that"
 FOLDER, STATE, TENSORS, BEST = "checkpoints", "state.json", "tensors.safetensors", "best.safetensors"
 DTYPES = {
     torch.float64: "F64",
@@ -96,10 +97,8 @@ def save(
 
 def cannot_write(run: Path, error: OSError) -> str:
     """What to do when a run folder can't be written, and what is left of the run."""
-    return (
-        f"cannot write to {run} ({error.strerror or error}): {what_is_left(run)}; make room or mend it, then "
-        "run the same command again, which goes on from there"
-    )
+    left, reason = what_is_left(run), error.strerror or error
+    return f"cannot write to {run} ({reason}): {left}; make room or mend it, then {AGAIN}"
 
 
 def what_is_left(run: Path) -> str:

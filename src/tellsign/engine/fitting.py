@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tellsign import artifacts
 from tellsign.data.manifest import require_both_classes
+from tellsign.engine.checkpoint import AGAIN
 from tellsign.engine.distributed import gathered, this_process
 from tellsign.engine.folder import CACHE
 from tellsign.engine.memory import memory_errors_explained
@@ -41,10 +42,7 @@ def trainings(
         require_both_classes(part, name)
     run = out.with_name(out.name + artifacts.RUN_SUFFIX)
     what, learners = ("trainings", f"{several} have") if several else ("training", "network has")
-    rest = (
-        f"what the {learners} learnt until now is kept in {run}. Make memory free, and run the same command "
-        "again, which goes on from there"
-    )
+    rest = f"what the {learners} learnt until now is kept in {run}. Make memory free, and {AGAIN}"
     with memory_errors_explained(f"around the {what}", lambda: rest):
         yield run, at.is_first
     gathered(None, at)  # so that every process finds the detector, and none needs the decoded images

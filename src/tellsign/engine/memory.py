@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tellsign.engine.checkpoint import what_is_left
+from tellsign.engine.checkpoint import AGAIN, what_is_left
 from tellsign.types import ResourceError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def training_memory_explained(run: Path, config: TrainingConfig) -> AbstractCont
         f"with batch_size = {config.batch_size} in {config.precision}",
         lambda: (
             f"{what_is_left(run)}. Make memory free, or spread the same batch over several GPUs by torchrun, "
-            "and run the same command again; a smaller batch_size is another training, which needs another "
-            "folder"
+            f"and {AGAIN}; a smaller batch_size is another training, which needs another folder"
         ),
     )

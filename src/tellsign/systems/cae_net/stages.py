@@ -21,6 +21,7 @@ import numpy as np
 from tellsign.data.manifest import Manifest
 from tellsign.data.splitting import parts_by_source
 from tellsign.durable import write_file
+from tellsign.engine.checkpoint import AGAIN
 from tellsign.engine.faces import known_faces
 from tellsign.engine.scores import network_scores
 from tellsign.groups import n_groups, sources
@@ -248,7 +249,7 @@ def write_retention(file: Path, rows: Sequence[Retention], *, title: str) -> Non
     except OSError as error:
         raise OutputError(
             f"cannot write {file} ({error.strerror or error}): the trainings that it is about are whole; "
-            "make room or mend it, then run the same command again, which goes on from there"
+            f"make room or mend it, then {AGAIN}"
         ) from error
 
 
