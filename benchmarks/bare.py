@@ -8,6 +8,7 @@ Shapes: B batch, S side of a crop, C channels of the network's input: 3, or 12 s
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 from collections.abc import Callable
@@ -97,11 +98,10 @@ def modules_step(
     learning_rate: float,
     weight_decay: float,
     channels_last: bool,
-    bf16: bool,
 ) -> Callable[[], torch.Tensor]:
     """The same loop over modules that timm does not have: a call makes a step → its loss.
 
-    The first of the inputs are images; `bf16` is mixed precision.
+    The first of the inputs are images.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network = network.to(memory_format=layout).train()
@@ -111,14 +111,23 @@ def modules_step(
     def step() -> torch.Tensor:
         steps.zero_grad(set_to_none=True)
         images, *beside = inputs
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = network(images.contiguous(memory_format=layout), *beside)
-            loss = functional.cross_entropy(logits.float(), labels)
+        loss = functional.cross_entropy(network(images.contiguous(memory_format=layout), *beside), labels)
         loss.backward()
         steps.step()
         return loss.detach()
 
     return step
+
+
+def keep_freed_memory() -> None:
+    """Have malloc hand nothing back to the system from here on, where it is glibc's.
+
+    Otherwise it hangs on what was allocated before whether a large array costs page faults, and time with it.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, mmap_max = -1, -4  # as malloc.h numbers them
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(mmap_max, 0)
 
 
 def memory() -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """Speed of the block DCT and of SIDA as ratios within one run, on one thread; memory of SIDA.
 
-The fastest of measurements that take turns. torch-dct gets the blocks one after another and SciPy the axes of
+The fastest of measurements that take turns, in a process that keeps the memory it frees: whether a large
+array costs page faults would otherwise hang on what was allocated before it, and changed torch-dct's time by
+more than two. torch-dct gets the blocks one after another and SciPy the axes of
 an image's blocks, as each takes them, and neither puts its coefficients in zigzag order. A copy reads and
 writes as much as the transform does, into new memory like it. SIDA is held against its equations, written
 down for an image at a time in NumPy. `python -m benchmarks.dct` prints the rows.
@@ -19,6 +21,7 @@ import torch
 import torch_dct
 from scipy.fft import dctn
 
+from benchmarks import bare
 from benchmarks.features import fastest
 from tellsign.features.dct import ZIGZAG, block_dct
 from tellsign.features.sida import FLAT, sida
@@ -54,6 +57,7 @@ print(json.dumps((memory()[1] - before) / size))
 
 def measured(side: int) -> dict[str, float]:
     """Least seconds of a transform of one image, float32."""
+    bare.keep_freed_memory()
     images = np.random.default_rng(0).uniform(size=(1, 3, side, side)).astype(np.float32)
     tensor = torch.from_numpy(images)
     axes = images.reshape(3, side // 8, 8, side // 8, 8)

@@ -20,7 +20,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.full_size import ROOT, N, Subject, found_images, say, schedule_page, staged
+from benchmarks.full_size import (
+    FLOAT32,
+    ROOT,
+    N,
+    Subject,
+    found_images,
+    overrides,
+    say,
+    schedule_page,
+    staged,
+)
 from tellsign.data import write
 from tellsign.systems.resynthesis.config import ResynthesisConfig
 from tellsign.train_config import read_config
@@ -41,7 +51,12 @@ BATCH = 8  # of the short training
 PAGE_SUBJECT = Subject(
     name="Re-synthesis",
     networks=(),
-    settings={"config.perceptual.weights": '"scratch"', "config.size": "128"},
+    settings={
+        "config.perceptual.weights": '"scratch"',
+        "config.size": "128",
+        "config.reconstruction.training.precision": '"float32"',
+        **FLOAT32,
+    },
     short={
         "config.reconstruction.training.epochs": "1",
         "config.reconstruction.training.checkpoint_seconds": "0",
@@ -57,7 +72,8 @@ PAGE_SUBJECT = Subject(
 
 def configured() -> ResynthesisConfig:
     """The full size, VGG-19 without its weights."""
-    given = read_config(CONFIG, ['config.perceptual.weights="scratch"', "config.joint.epochs=1"])
+    settings = {**PAGE_SUBJECT.settings, "config.size": "1024", "config.joint.epochs": "1"}
+    given = read_config(CONFIG, overrides(settings))
     return ResynthesisConfig(**given.config)
 
 

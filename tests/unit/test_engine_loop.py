@@ -647,3 +647,11 @@ def test_step_seeds_differ():
     }
     assert len(seeds) == 81
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize(("precision", "n"), [("bf16", 1), ("float32", 0)])
+def test_a_precision_that_the_processor_emulates_is_said_once(data, tmp_path, monkeypatch, precision, n):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    said = []
+    trained(data, tmp_path / "run", options(epochs=2, precision=precision), say=said.append)
+    assert sum("no instructions for bf16" in text for text in said) == n

@@ -10,7 +10,7 @@ import torch
 
 from pictures import natural, save
 from tellsign.data import Manifest
-from tellsign.engine.scores import evaluating, log_odds, network_scores
+from tellsign.engine.scores import evaluating, log_odds, network_scores, slow_arithmetic
 from tellsign.image import decode, square_crops
 from tellsign.image.network_input import NetworkInput
 from tellsign.types import Sample
@@ -82,3 +82,17 @@ def test_no_images():
     scores, bad = network_scores(Tiny(), Manifest(()), NetworkInput(SIDE))
     assert scores.shape == (0,)
     assert bad == {}
+
+
+@pytest.mark.parametrize(
+    ("capability", "device", "precision", "is_slow"),
+    [
+        ("AVX2", "cpu", "bf16", True),
+        ("AVX2", "cpu", "float32", False),
+        ("AVX512", "cpu", "bf16", False),
+        ("AVX2", "cuda", "bf16", False),
+    ],
+)
+def test_an_arithmetic_without_instructions_is_named(monkeypatch, capability, device, precision, is_slow):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert ("float32" in slow_arithmetic(torch.device(device), precision)) is is_slow

@@ -22,6 +22,7 @@ from tellsign.engine.memory import training_memory_explained
 from tellsign.engine.record import require_finite
 from tellsign.engine.recorder import Recorder, restored_result
 from tellsign.engine.schedule import set_learning_rates
+from tellsign.engine.scores import slow_arithmetic
 from tellsign.engine.step import layout
 from tellsign.engine.task import Bad, named
 
@@ -74,6 +75,8 @@ def train(
             return result
         task = new_task(at)
         recorder = Recorder(run, model, task, config, at, identity=known, say=say)
+        if slow := slow_arithmetic(at.device, config.precision):
+            recorder.say(slow)
         journal = recorder.journal
         with task.loader:
             while not journal.is_over(config.epochs, config.patience):
