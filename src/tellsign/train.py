@@ -33,7 +33,7 @@ from tellsign.data.picture import looked_at
 from tellsign.groups import effective_groups, sources
 from tellsign.metrics import auroc
 from tellsign.run_folder import CHOSEN, is_first, n_processes, run_folder
-from tellsign.scoring.decision import domain_distance, domain_level, domain_shape
+from tellsign.scoring.decision import domain_distance, domain_level, domain_shape, require_domain
 from tellsign.types import FAKE, REAL, ConfigError, ImageError, ManifestError, NoFaceError
 from tellsign.versions import package_versions
 
@@ -153,9 +153,10 @@ def calibrate(
              out: where to write; None replaces the detector's own folder.
              left_out: which images that can't be used may be left out; None: not one.
     Returns: the calibrated artifact.
-    Raises:  ConfigError: there are too few groups of images for the rates asked for.
-             ManifestError: an image can't be used. ArtifactError: `out` can't be written.
+    Raises:  NotFittedError: as `require_domain` does. ConfigError: there are too few groups of images for the
+             rates asked for. ManifestError: an image can't be used. ArtifactError: `out` can't be written.
     """
+    require_domain(artifact)
     artifacts.check_target(out or artifact.path)
     _check_support(manifest, config)  # before hours of decoding
     used, scores, distances = usable_scores(artifact, manifest, left_out or LeftOut())

@@ -11,7 +11,8 @@ from pictures import write_dataset, write_split_dataset
 from tellsign import artifacts
 from tellsign.cli import learn
 from tellsign.data import Manifest, read, write
-from tellsign.types import ConfigError, ManifestError
+from tellsign.scoring.decision import Decision
+from tellsign.types import ConfigError, ManifestError, NotFittedError
 
 N = 50  # a class: a hundred images, which the domain check needs
 
@@ -154,3 +155,14 @@ def test_a_split_of_unknown_use_is_told(calibrate, folder, capsys, split):
         "calibrating on the 50 rows of the split valid that the detector was not chosen on; 60 others" in said
     )
     assert "not trained on this very manifest" not in said
+
+
+def test_a_detector_that_knows_no_training_image_is_refused_before_any_is_read(folder, tmp_path, calibrate):
+    whole = artifacts.load(folder / "d")
+    spec = {key: value for key, value in whole.spec.items() if key != "calibration"}
+    arrays = {name: array for name, array in whole.arrays.items() if not name.startswith("domain.")}
+    cell = artifacts.save(tmp_path / "cell", spec=spec, arrays=arrays)
+    with pytest.raises(NotFittedError, match=r"lacks the statistics .*tellsign train CONFIG"):
+        calibrate("split/manifest.csv", detector=tmp_path / "cell", split="test")  # are no images
+    with pytest.raises(NotFittedError, match=r"lacks the statistics .*tellsign train CONFIG"):
+        Decision.of(cell)

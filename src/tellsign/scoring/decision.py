@@ -27,6 +27,20 @@ DOMAIN_ARRAYS = (
 )
 
 
+def require_domain(artifact: Artifact) -> None:
+    """See that a detector knows what its training images were like, as those of `tellsign train` do.
+
+    Args:    artifact: a fitted detector.
+    Raises:  NotFittedError: it does not, as the cells of a study and whatever a system's `fit` writes.
+    """
+    if "domain.mean" not in artifact.arrays:
+        raise NotFittedError(
+            f"{artifact.path} lacks the statistics of its training images, without which it can't say what "
+            "is outside of them: it is a cell of a study, or was written by a system's fit; train a detector "
+            "with tellsign train CONFIG --data MANIFEST -o FOLDER"
+        )
+
+
 def domain_distance(profiles: FloatArray, arrays: Mapping[str, FloatArray]) -> FloatArray:
     """How far spectrum profiles are from those a detector was trained on.
 
@@ -76,12 +90,13 @@ class Decision:
                  equal error.
                  prior: share of fakes the user expects instead of the calibration data's.
         Returns: the decision.
-        Raises:  NotFittedError: the detector was never calibrated.
+        Raises:  NotFittedError: the detector was never calibrated, or can't be.
                  ArtifactError: an array or a key of detector.json is missing that a decision needs.
                  ConfigError: the prior is not between 0 and 1, or the data can't support the rate.
         """
         spec = artifact.spec
         if "calibration" not in spec:
+            require_domain(artifact)
             raise NotFittedError(
                 f"{artifact.name} is not calibrated; run: tellsign calibrate {artifact.path} --data MANIFEST"
             )
