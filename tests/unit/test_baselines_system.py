@@ -164,3 +164,15 @@ def test_images_that_are_smaller_than_a_crop_are_refused_by_name(manifest, tmp_p
     network = training.begun(config, seed=0)
     with pytest.raises(ManifestError, match=r"0000\.png.* cannot be used.*at least 64 × 64"):
         training.standardised(network, train, config, left_out=LeftOut(), run=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "balance", "n"), [(11, "plain", 12), (1, "plain", 12), (11, "over", 11)]
+)
+def test_a_last_batch_of_one_number_a_channel_is_refused_before_any_step(
+    manifest, tmp_path, batch_size, balance, n
+):
+    train, valid = parts(manifest)
+    given = {**TRAINING, "batch_size": batch_size, "balance": balance}
+    with pytest.raises(ConfigError, match=r"one image, .* at size = 32 .*another batch_size"):
+        system("image", training=given).fit(train[:n], valid, out=tmp_path / "out", seed=0)

@@ -5,6 +5,7 @@ Shapes: H W pixels.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,20 @@ def test_what_was_measured_is_kept(data, cells):
         assert said
         assert not again
         assert first.rows == second.rows
+
+
+def test_a_re_synthesiser_of_own_images_goes_by_the_name_of_its_folder(data, cells, tmp_path):
+    folder, _ = cells
+    shutil.copytree(folder / "celeba-hq-progan", tmp_path / "our-photographs")
+    shutil.copytree(
+        folder / "celeba-hq-progan", tmp_path / "Spaces and capitals"
+    )  # no name that is looked for
+    found = reproduce("resynthesis-quality", manifest=data, out=tmp_path)
+    named = {row.row.partition(",")[0] for row in found.rows if row.reproduced is not None}
+    assert named == {"our-photographs"}
+    paper = reproduce("resynthesis-quality", manifest=data, out=folder)
+    values = [[row.reproduced for row in one.rows if row.reproduced is not None] for one in (found, paper)]
+    assert values[0] == values[1]
 
 
 def test_another_system_restores_nothing(data, tmp_path):

@@ -12,7 +12,7 @@ from resynthesis_tiny import images, network, residuals  # noqa: E402
 from tellsign.systems.resynthesis.joint import Joint, joint_loss  # noqa: E402
 from tellsign.systems.resynthesis.model import new_classifier  # noqa: E402
 from tellsign.systems.resynthesis.rdn import restored_by_tiles  # noqa: E402
-from tellsign.systems.resynthesis.training import require_statistics  # noqa: E402
+from tellsign.systems.resynthesis.training import require_stage_statistics  # noqa: E402
 from tellsign.types import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -23,7 +23,7 @@ def checked(config, stage, n):
     classifier = new_classifier(config, made, stage)
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     try:
-        require_statistics(classifier, made, stage, config, n=n)
+        require_stage_statistics(classifier, made, stage, config, labels=[number % 2 for number in range(n)])
     finally:
         after = classifier.state_dict()
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -32,7 +32,7 @@ def checked(config, stage, n):
 @pytest.mark.parametrize(("batch_size", "n"), [(8, 17), (1, 4)])
 def test_a_last_batch_of_one_image_with_one_number_a_channel_is_refused(batch_size, n):
     own = {"training": {"batch_size": batch_size}}
-    with pytest.raises(ConfigError, match=r"one image, and at size = 32 .* pixel .*another batch_size"):
+    with pytest.raises(ConfigError, match=r"one image, .* pixel at size = 32 .*another batch_size"):
         checked(tiny(size=32, **own), 0, n)
     with pytest.raises(ConfigError, match="stage2"):
         checked(tiny(size=48, **own), 2, n)

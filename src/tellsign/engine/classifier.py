@@ -6,11 +6,13 @@ Shapes: B batch (of this process), N samples, S side of a crop, D numbers of a d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from tellsign.data.loading import Loader
 from tellsign.data.manifest import require_both_classes
@@ -24,9 +26,10 @@ from tellsign.engine.step import new_optimiser, training_step
 from tellsign.engine.task import Measured, Task
 from tellsign.engine.validation import shared_values
 from tellsign.metrics import accuracy, auroc
-from tellsign.types import FAKE
+from tellsign.types import FAKE, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -129,6 +132,30 @@ def train_network(
         data={"train": training, "valid": valid},
         say=say,
     )
+
+
+def require_statistics(
+    network: nn.Module, shape: tuple[int, int, int], labels: Sequence[int], config: TrainingConfig, what: str
+) -> None:
+    """See that the last batch of an epoch is no single image of which a normalisation sees one number.
+
+    Args:    network: before its training; it is left as it is. shape: (C, H, W) of what it sees of an image.
+             labels: of the training set, with both classes. config: of the training.
+             what: it is, for the message.
+    Raises:  ConfigError: it is.
+    """
+    n = len(epoch_order(labels, config.balance, seed=0, epoch=0))
+    if n % config.batch_size != 1 % config.batch_size:
+        return
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            deepcopy(network).train()(torch.zeros(1, *shape))
+    except ValueError as error:
+        raise ConfigError(
+            f"the last of the batches of {config.batch_size} that {n} images make is one image, of which "
+            f"{what} has one number a channel to normalise by; take another batch_size, a larger size, or "
+            "leave an image out"
+        ) from error
 
 
 def of_batches(loss: Loss) -> Losses:

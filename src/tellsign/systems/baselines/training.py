@@ -14,7 +14,7 @@ import torch
 from tellsign.data.augment import View
 from tellsign.data.loading import usable_batches
 from tellsign.engine.checkpoint import weights_digest
-from tellsign.engine.classifier import train_network
+from tellsign.engine.classifier import require_statistics, train_network
 from tellsign.engine.folder import cache_of
 from tellsign.engine.scores import require_logits
 from tellsign.features.dct import log_dct
@@ -87,6 +87,8 @@ def trained(
     Raises:  ConfigError, ManifestError: as `train_network` does.
     """
     options = {key: value for key, value in asdict(config).items() if key != "training"}
+    shape, what = (3, config.size, config.size), f"the network at size = {config.size}"
+    require_statistics(network, shape, training.labels, config.training, what)
     result = train_network(
         network,
         training,

@@ -5,7 +5,6 @@ Shapes: B batch, M crops, n stages that are classified, S side of a crop.
 
 from __future__ import annotations
 
-import copy
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from tellsign.data.augment import View
 from tellsign.data.loading import usable_batches
 from tellsign.engine.checkpoint import weights_digest
-from tellsign.engine.classifier import train_network
+from tellsign.engine.classifier import require_statistics, train_network
 from tellsign.engine.distributed import this_process
 from tellsign.engine.folder import cache_of
 from tellsign.engine.fusion import judged_fusion, validation_halves
@@ -106,7 +105,7 @@ def trained_classifiers(
         name = part_name(stage)
         with own_random_numbers(seed, name):
             classifier = new_classifier(config, residuals, stage)
-        require_statistics(classifier, residuals, stage, config, n=len(training))
+        require_stage_statistics(classifier, residuals, stage, config, labels=training.labels)
         kept = KeptResiduals(residuals, stage, run / FOLDER) if config.cached else None
         network = StageClassifier(residuals, classifier, stage, kept=kept)
         result = train_network(
@@ -143,31 +142,27 @@ def _titled(say: Say, title: str) -> Say:
     return lambda text: say(f"{title}: {text}")
 
 
-def require_statistics(
-    classifier: nn.Module, residuals: Residuals, stage: int, config: ResynthesisConfig, *, n: int
+def require_stage_statistics(
+    classifier: nn.Module,
+    residuals: Residuals,
+    stage: int,
+    config: ResynthesisConfig,
+    *,
+    labels: Sequence[int],
 ) -> None:
-    """See that the last batch of an epoch is no single image of which a normalisation sees one number.
+    """`require_statistics` of the classifier of a stage.
 
-    Args:    classifier: of the stage; it is left as it is. residuals: what it sees. stage: 0 to 5.
-             config: of the system. n: images of the training.
-    Raises:  ConfigError: it is.
+    Args:    classifier: it is left as it is. residuals: what it sees. stage: 0 to 5. config: of the system.
+             labels: of the training set.
+    Raises:  ConfigError: its last batch can't be normalised.
     """
-    if n % config.training.batch_size != 1 % config.training.batch_size:
-        return
     channels, stride = 3, 1
     if stage and residuals.perceptual is not None:
         own = residuals.perceptual
         channels, stride = own.channels[stage - 1], own.strides[stage - 1]
     side = -(-(config.size - config.size % MULTIPLE) // stride)
-    try:
-        with torch.no_grad():
-            copy.deepcopy(classifier).train()(torch.zeros(1, channels, side, side))
-    except ValueError as error:
-        raise ConfigError(
-            f"the last of the batches of {config.training.batch_size} that {n} images make is one image, and "
-            f"at size = {config.size} the classifier of {part_name(stage)} has one number a channel of it to "
-            "normalise by; take another batch_size, or leave an image out"
-        ) from error
+    what = f"the classifier of {part_name(stage)} at size = {config.size}"
+    require_statistics(classifier, (channels, side, side), labels, config.training, what)
 
 
 def chosen_fusion(
