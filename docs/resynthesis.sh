@@ -106,10 +106,10 @@ PY
 
 step_quality() {
   # Its classifier sees photographs among the reals alone, and is of no use; an epoch of it is what `train` asks for.
-  local more=(--set config.reconstruction.training.epochs=60)
+  local more=(--set config.reconstruction.training.epochs=40)
   [ -n "$trial" ] && more=(--set config.reconstruction.training.epochs=2)
-  train "$work/quality/celeba-hq-stylegan/resynthesis-sr" resynthesis-small "$work/reals.csv" \
-    --set config.training.epochs=1 --set config.reconstruction.views=4 "${more[@]}"
+  train "$work/quality/faces-and-photographs/resynthesis-sr" resynthesis-small "$work/reals.csv" \
+    --set config.training.epochs=1 "${more[@]}"
 }
 
 step_split() {

@@ -59,8 +59,7 @@ def quality(name: str, inputs: Inputs) -> Result:
     sample = bench.tested.filter(label=REAL)
     names = list(dict.fromkeys(one.dataset or "unnamed" for one in sample))
     rows = [row for dataset in names for row in published_rows(dataset)]
-    sets = dict.fromkeys(column.train_set for _, column in printed("Table 1"))
-    for train_set in sets:
+    for train_set in train_sets(bench):
         for degradation in DEGRADATIONS:
             title = f"resynthesis-{slug(degradation)}"
             artifact = bench.resynthesiser(train_set, title)
@@ -71,6 +70,14 @@ def quality(name: str, inputs: Inputs) -> Result:
                 rows += rows_of(f"{train_set}, {title}", dataset, sample, columns)
     notes = [LOOKED, INTERVALS] if any(row.reproduced is not None for row in rows) else [NEEDS]
     return Result(name, paper, tuple(rows), tuple(notes))
+
+
+def train_sets(bench: Bench) -> list[str]:
+    """What detectors of the folder were trained on: the paper's sets by its names, others by their own."""
+    paper = {slug(column.train_set): column.train_set for _, column in printed("Table 1")}
+    folders = sorted(path.name for path in bench.folder.glob("*") if path.is_dir())
+    own = [folder for folder in folders if folder not in paper and slug(folder) == folder]
+    return [*paper.values(), *own]
 
 
 def published_rows(dataset: str) -> list[Row]:
