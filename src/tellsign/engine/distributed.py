@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 # How long a process waits for the others. The first alone measures, fuses and exports after a training, while
 # they wait; and of a process that died torchrun knows at once.
 PATIENCE = timedelta(days=7)
+# A thread of gloo says that a result is there before it lets go of the tensors, and DistributedDataParallel
+# keeps these threads beyond the end of the group. One that is still at it when the interpreter ends aborts
+# the process: https://github.com/pytorch/pytorch/pull/179291
+LETTING_GO = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ def this_process(device: Device) -> Process:
 def _leave() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
+        time.sleep(LETTING_GO)
 
 
 def require_alone(at: Process, what: str) -> None:
