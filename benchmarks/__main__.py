@@ -53,6 +53,13 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def instructions() -> str:
+    """The widest that PyTorch uses here: much hangs on them, and a processor's name may not tell."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def line(row: Mapping[str, Any]) -> tuple[str, bool]:
     """A row of the table, and whether it misses its target.
 
@@ -73,7 +80,7 @@ def section(name: str) -> tuple[list[str], int]:
     """What a module measures, printed as it comes, and how many targets it misses."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    machine = f"{processor()} ({instructions()}), {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
         f"## {name}",
         "",

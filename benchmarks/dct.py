@@ -1,4 +1,4 @@
-"""Speed of the block DCT and of SIDA as ratios within one run, on one thread; memory of SIDA.
+"""Speed of DCTs, of blocks and of whole images, and of SIDA, as ratios in one run on one thread; memory too.
 
 The fastest of measurements that take turns, in a process that keeps the memory it frees: whether a large
 array costs page faults would otherwise hang on what was allocated before it, and changed torch-dct's time by
@@ -23,7 +23,7 @@ from scipy.fft import dctn
 
 from benchmarks import bare
 from benchmarks.features import fastest
-from tellsign.features.dct import ZIGZAG, block_dct
+from tellsign.features.dct import ZIGZAG, block_dct, log_dct
 from tellsign.features.sida import FLAT, sida
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ROUNDS = {384: 201, 1024: 41}  # side in pixels → rounds
 TARGETS = {"torch-dct": 8.0, "SciPy": 2.5}
 OWN = ("NumPy", "PyTorch")
+WHOLE_ROUNDS = {128: 201, 256: 101, 1024: 15}  # of whole images; crops of detectors have 128 to 256 pixels
 SIDA_SIDE, SIDA_ROUNDS = 1024, 15
 MEMORY_SIDE = 2048
 # Prints the memory that a call adds to its process, at most, over that of the coefficients.
@@ -116,6 +117,36 @@ def dct_rows(side: int) -> list[dict[str, Any]]:
     return found
 
 
+def whole_image_rows(side: int) -> list[dict[str, Any]]:
+    """What `dct2d` looks at, against SciPy's transform and NumPy's logarithm."""
+    bare.keep_freed_memory()
+    images = np.random.default_rng(0).uniform(size=(1, 3, side, side))
+    tensor = torch.from_numpy(images)
+
+    def scipy_logs() -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.log(np.abs(dctn(images, axes=(-2, -1), norm="ortho")) + 1e-12)
+        return found
+
+    for found in (log_dct(images), log_dct(tensor).numpy()):
+        assert np.abs(np.exp(found) - np.exp(scipy_logs())).max() < 1e-9
+    with torch.inference_mode():
+        seconds = fastest(
+            WHOLE_ROUNDS[side],
+            SciPy=scipy_logs,
+            NumPy=lambda: log_dct(images),
+            PyTorch=lambda: log_dct(tensor),
+        )
+    return [
+        {
+            "name": f"logarithms of a DCT of 3 × {side} × {side}, {own}, 1 thread, speed-up over SciPy",
+            "value": seconds["SciPy"] / seconds[own],
+            "target": 1.0,
+            "unit": "×",
+        }
+        for own in OWN
+    ]
+
+
 def by_equation(t: NDArray[Any]) -> NDArray[Any]:
     """(3, 64, h, w) → (2304,): SIDA as the paper writes it."""
     statistics = []
@@ -179,7 +210,8 @@ def rows() -> list[dict[str, Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [row for side in ROUNDS for row in dct_rows(side)] + sida_rows()
+        blocks = [row for side in ROUNDS for row in dct_rows(side)]
+        return blocks + [row for side in WHOLE_ROUNDS for row in whole_image_rows(side)] + sida_rows()
     finally:
         torch.set_num_threads(threads)
 

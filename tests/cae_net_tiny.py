@@ -75,5 +75,5 @@ def without_graph(patch: Any) -> None:
     patch: pytest's.
     """
     patch.setattr("tellsign.engine.export.graph_bytes", lambda *_, **__: b"no graph")
-    patch.setattr("tellsign.engine.export.parity", lambda *_, **__: 0.0)
+    patch.setattr("tellsign.engine.export.parity", lambda *_, **__: (0.0, 1e-4))
     patch.setattr("tellsign.engine.recorder.write_curves", lambda *_: None)
