@@ -11,7 +11,7 @@ tellsign=$bin/tellsign python=$bin/python
 most=5000000 # bytes of a generator's folder
 mkdir -p "$out"
 if [ ! -s "$out/scenes.csv" ]; then
-  "$tellsign" data index "$data/manifest.csv" --no-videos --checksums --dataset bsds500 -o "$out/all.csv"
+  "$tellsign" data index "$data/manifest.csv" --skip-label features --no-videos --checksums --dataset bsds500 -o "$out/all.csv"
   "$python" configs/patches.py "$out/all.csv" 64 "$out/patches"
   "$tellsign" data split "$out/patches/manifest.csv" --part train=0.8 --part valid=0.2 --seed 0 -o "$out/scenes.csv"
 fi
