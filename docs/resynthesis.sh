@@ -158,7 +158,7 @@ shown() { # FILE COMMAND...: the command and what it prints
   local file=$results/$1.txt
   shift
   {
-    echo "\$ tellsign $*" | sed "s|$work/||g"
+    echo "\$ tellsign $*" | sed "s|$work/||g; s|$work|.|g"
     "$bin/tellsign" "$@" | sed "s|$work/||g"
   } > "$file.new"
   mv "$file.new" "$file"
@@ -169,10 +169,11 @@ step_tables() {
   local tables=$work/tables name
   shown folds reproduce resynthesis-folds --data "$work/images.csv" --folds $k -o "$cells"
   shown quality reproduce resynthesis-quality --data "$work/sets.csv" -o "$work/quality"
-  # The paper's rows from detectors of these faces: not CelebA-HQ, and ProGAN's columns stay empty.
+  # The paper's rows from detectors of these faces: not CelebA-HQ, and ProGAN's columns stay empty. Tables 2 and 3 and
+  # figure 6 are of images that are not here.
   mkdir -p "$tables"
   ln -sfn "$(realpath "$cells/$split")" "$tables/celeba-hq-stylegan"
-  for name in table1 table2 table3 fig4 fig6; do
+  for name in table1 fig4; do
     shown $name reproduce resynthesis-$name --data "$work/$split.csv" -o "$tables"
   done
   [ -e "$tables/resynthesis-fig4.png" ] && cp "$tables/resynthesis-fig4.png" "$results/fig4.png"
