@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -46,3 +47,31 @@ def on_cpu(x: Any) -> bool:
 def sum_of_squares(a: Any, b: Any) -> Any:
     """The sum a * a + b * b, of which PyTorch does the second half in one pass."""
     return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul(b, b)
+
+
+def unwatched(x: Any) -> Any:
+    """The same memory as a NumPy array, where nobody has to know what is computed of it.
+
+    NumPy and SciPy are several times as fast as what PyTorch can differentiate and export.
+
+    Args:    x: NumPy array or PyTorch tensor.
+    Returns: a NumPy array; None for a tensor that lies on a GPU, that a gradient is taken of, or whose use is
+             being traced, compiled or exported.
+    """
+    if isinstance(x, np.ndarray):
+        return x
+    torch = sys.modules["torch"]
+    # What is no plain tensor stands for one: while a network is exported, under torch.func.
+    if type(x) is not torch.Tensor or x.device.type != "cpu" or (x.requires_grad and torch.is_grad_enabled()):
+        return None
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    try:
+        return x.detach().numpy()
+    except RuntimeError:  # torch.func wraps tensors in ones of the same type, that have no memory
+        return None
+
+
+def like(found: Any, x: Any) -> Any:
+    """A NumPy array as x is one, or as a tensor that shares its memory."""
+    return found if isinstance(x, np.ndarray) else sys.modules["torch"].from_numpy(found)

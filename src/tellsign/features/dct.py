@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tellsign.features.arrays import namespace, on_cpu
+from tellsign.features.arrays import like, namespace, on_cpu, unwatched
 from tellsign.types import ImageError, TooSmallError
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def block_dct(images: Array, *, level: float = LEVEL) -> Array:
             f"images of {height} x {width} pixels are no whole blocks of {SIDE} x {SIDE}: cut them with "
             "whole_blocks(images), or pad them to the next multiple"
         )
-    result: Array = _array_dct(x, level) if xp is np else _tensor_dct(x, level, xp)
+    plain = unwatched(x)
+    result: Array = _tensor_dct(x, level, xp) if plain is None else like(_array_dct(plain, level), x)
     return result
 
 
@@ -133,8 +134,8 @@ def inverse_block_dct(coefficients: Array, *, level: float = LEVEL) -> Array:
 def dct2(images: Array) -> Array:
     """The orthonormal DCT-II of whole images, along both axes.
 
-    NumPy arrays are transformed by SciPy, tensors by two products with `cosines`, which keep device and
-    gradient and export.
+    NumPy arrays, and tensors on the CPU of which no gradient is taken, are transformed by SciPy; others by
+    two products with `cosines`, which keep device and gradient and export.
 
     Args:    images: (..., H, W) float32 or float64, any scale.
     Returns: (..., H, W), frequency (0, 0) at the top left; type and unit of the input.
@@ -149,10 +150,10 @@ def dct2(images: Array) -> Array:
     xp = namespace(x)
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ImageError(f"expected images of shape (..., H, W), found {tuple(x.shape)}")
-    if xp is np:
+    if (plain := unwatched(x)) is not None:
         from scipy.fft import dctn
 
-        array: Array = dctn(x, axes=(-2, -1), norm="ortho")
+        array: Array = like(dctn(plain, axes=(-2, -1), norm="ortho"), x)
         return array
     rows, columns = (xp.asarray(np.array(cosines(n)), dtype=x.dtype, device=x.device) for n in x.shape[-2:])
     tensor: Array = rows @ x @ columns.mT
@@ -173,13 +174,12 @@ def log_dct(images: Array) -> Array:
     """
     coefficients: Any = dct2(images)
     xp = namespace(coefficients)
-    if (
-        xp is np
-    ):  # the memory of the coefficients is written again and again, which is as fast as SciPy's part
-        np.abs(coefficients, out=coefficients)
-        coefficients -= ROUNDING - FLOOR
-        np.maximum(coefficients, FLOOR, out=coefficients)
-        array: Array = np.log(coefficients, out=coefficients)
+    # The memory of the coefficients is written again and again, which is as fast as SciPy's part.
+    if (plain := unwatched(coefficients)) is not None:
+        np.abs(plain, out=plain)
+        plain -= ROUNDING - FLOOR
+        np.maximum(plain, FLOOR, out=plain)
+        array: Array = like(np.log(plain, out=plain), coefficients)
         return array
     # In units of the constant: exporters take so small a number for 0 and leave out that it is added.
     magnitudes = xp.clip(xp.abs(coefficients) / FLOOR - ROUNDING / FLOOR, 0, None)
