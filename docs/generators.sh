@@ -41,7 +41,7 @@ for name in "${names[@]}"; do
   {
     echo "\$ tellsign reproduce $name --data $images.csv --config generators-$kind.toml -o cells"
     "$tellsign" reproduce "$name" --data "$work/$images.csv" --config "$configs/generators-$kind.toml" -o "$cells" \
-      2> "$work/$name.log"
+      2> "$work/$name.log" | sed "s|$cells|cells|g"
   } > "$work/$name.txt"
   mv "$work/$name.txt" "$results/$name.txt"
   [ ! -f "$cells/$name.png" ] || cp "$cells/$name.png" "$results/$name.png"

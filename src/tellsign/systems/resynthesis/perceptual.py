@@ -53,7 +53,7 @@ class Vgg19(nn.Module):
             if isinstance(width, str):
                 layers.append(nn.MaxPool2d(kernel_size=2))
             else:
-                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU()]
+                layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
         self.features = nn.Sequential(*layers[: ENDS[n_stages - 1]])
 
