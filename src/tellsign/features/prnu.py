@@ -191,8 +191,9 @@ def whitened(plane: FloatArray) -> FloatArray:
     gain = attenuation(power, variance * plane.size)
     # The spectrum of real numbers is its own mirror image. Windows end at its borders, and so its gains are
     # not: what is left of both when the imaginary part is dropped is their mean.
-    half *= gain[:, :n_columns] + gain[np.ix_(rows, columns)]
-    half /= 2
+    gains = gain[:, :n_columns] + gain[np.ix_(rows, columns)]
+    gains /= 2  # and not the spectrum, whose numbers are complex
+    half *= gains
     return np.asarray(scipy.fft.irfft2(half, plane.shape, overwrite_x=True), plane.dtype)
 
 
