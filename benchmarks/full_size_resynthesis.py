@@ -47,7 +47,7 @@ WHAT = {
     "2": "classifier of stage 5, the re-synthesiser frozen, SGD",
     "3": "re-synthesiser and both classifiers, Adam and SGD",
 }
-BATCH = 8  # of the short training
+BATCH = 2  # of the short training: with fewer steps, means and variances are not yet those of the weights
 PAGE_SUBJECT = Subject(
     name="Re-synthesis",
     networks=(),
