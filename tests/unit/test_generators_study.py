@@ -209,8 +209,16 @@ def test_pictures_before_and_after(name, kind, n, made, reals, tmp_path, files, 
     images = np.random.default_rng(0).random((8, 3, 16, 16))
     monkeypatch.setattr(correction, "images_of", lambda artifact, n, given: images[:n])
     monkeypatch.setattr(cells.Finished, "generator", None)
+    figures = []
+    draw = correction.pictures_figure
+    monkeypatch.setattr(
+        correction, "pictures_figure", lambda *a, **k: figures.append(draw(*a, **k)) or figures[0]
+    )
     found = reproduce(f"upconv-{name}", manifest=reals, out=tmp_path / "c", config=files[kind])
     assert len(made) == n
+    of_reals, *of_generators = (len(axes.images) for axes in figures[0].axes[::2][: n + 1])
+    assert of_generators == [1] * n
+    assert of_reals == (kind != "gan"), "what a GAN makes can be shown to anybody"
     assert found.picture == tmp_path / "c" / f"upconv-{name}.png"
     assert found.picture.stat().st_size > 20_000
     assert {row.column for row in found.rows} >= {"spectral distance", "upper half of the band"}

@@ -14,7 +14,7 @@ from tellsign.evaluate.reproduce import Row
 from tellsign.features.spectrum import grey, log_spectrum
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -123,12 +123,19 @@ def _draw_profiles(axes: Axes, cells: Mapping[str, Finished]) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def pictures_figure(sets: Mapping[str, FloatArray], cells: Mapping[str, Finished], *, n: int) -> Figure:
+def pictures_figure(
+    sets: Mapping[str, FloatArray],
+    cells: Mapping[str, Finished],
+    *,
+    n: int,
+    shown: Collection[str] | None = None,
+) -> Figure:
     """Images, their mean spectra, and below them the profiles of generators.
 
     Args:    sets: label → (N, 3, S, S) images in [0, 1], those of the reals first.
              cells: label → finished one, whose profiles are drawn.
              n: number of images that are shown of each, a square.
+             shown: labels of those of which images are shown; None: of all.
     Returns: the figure.
     """
     from matplotlib.figure import Figure
@@ -139,10 +146,9 @@ def pictures_figure(sets: Mapping[str, FloatArray], cells: Mapping[str, Finished
     reals = next(iter(spectra.values()))
     low, high = np.quantile(reals, (0.01, 0.999))
     for column, (label, images) in enumerate(sets.items()):
-        across = max(1, math.isqrt(n))
-        lines = [np.concatenate(images[i : i + across], axis=2) for i in range(0, across**2, across)]
         above, below = (drawn.add_subplot(grid[row, column]) for row in range(2))
-        above.imshow(np.concatenate(lines, axis=1).clip(0, 1).transpose(1, 2, 0), interpolation="nearest")
+        if shown is None or label in shown:
+            above.imshow(_square(images, max(1, math.isqrt(n))), interpolation="nearest")
         above.set_title(label, fontsize=9)
         below.imshow(spectra[label], cmap="magma", vmin=low, vmax=high, interpolation="nearest")
         for axes in (above, below):
@@ -153,6 +159,12 @@ def pictures_figure(sets: Mapping[str, FloatArray], cells: Mapping[str, Finished
     axes.spines[["top", "right"]].set_visible(False)
     _draw_profiles(axes, cells)
     return drawn
+
+
+def _square(images: FloatArray, across: int) -> FloatArray:
+    """The first (N, 3, S, S) → (across S, across S, 3)."""
+    lines = [np.concatenate(images[i : i + across], axis=2) for i in range(0, across**2, across)]
+    return np.concatenate(lines, axis=1).clip(0, 1).transpose(1, 2, 0)
 
 
 def curve_figure(histories: Mapping[str, list[dict[str, Any]]], measures: Mapping[str, str]) -> Figure:
