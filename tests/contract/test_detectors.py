@@ -83,7 +83,7 @@ SMALL = {
                 "patch": 32,
                 "training": {"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "workers": 0},
             },
-            "training": BRIEF | {"epochs": 80, "weight_decay": 0.0},
+            "training": BRIEF | {"epochs": 80, "learning_rate": 6e-3, "weight_decay": 0.0},
         },
     },
     "prnu": {
