@@ -58,6 +58,8 @@ PAGE_SUBJECT = Subject(
         **FLOAT32,
     },
     short={
+        # From scratch, and with as few steps, the configured rate ends in numbers that are none.
+        "config.training.learning_rate": "1e-3",
         "config.reconstruction.training.epochs": "1",
         "config.reconstruction.training.checkpoint_seconds": "0",
         "config.training.epochs": "2",
