@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.full_size import (
+    BATCH,
     FLOAT32,
     ROOT,
     N,
@@ -47,7 +48,6 @@ WHAT = {
     "2": "classifier of stage 5, the re-synthesiser frozen, SGD",
     "3": "re-synthesiser and both classifiers, Adam and SGD",
 }
-BATCH = 2  # of the short training: with fewer steps, means and variances are not yet those of the weights
 PAGE_SUBJECT = Subject(
     name="Re-synthesis",
     networks=(),
