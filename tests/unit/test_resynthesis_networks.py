@@ -379,3 +379,18 @@ def test_a_stage_classifier_trains_its_classifier_alone():
 
 def test_stages_of_a_detector_are_built_as_far_as_needed():
     assert not hasattr(DetectorStages(SMALL, 3), "layer3")
+
+
+def test_a_loss_from_scratch_looks_through_the_same_network_each_time():
+    from tellsign.engine.checkpoint import weights_digest
+    from tellsign.systems.resynthesis.config import ResynthesisConfig
+    from tellsign.systems.resynthesis.reconstruction import loss_network
+
+    config = ResynthesisConfig(perceptual={"network": "vgg19", "weights": "scratch"})
+    digests = set()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        digests.add(weights_digest(loss_network(config)))
+        assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers stay as they were"
+    assert len(digests) == 1

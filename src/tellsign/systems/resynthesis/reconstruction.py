@@ -102,7 +102,12 @@ def trained_resynthesiser(
 
 def loss_network(config: ResynthesisConfig) -> Perceptual | None:
     """The perceptual network that restored images are compared by; None where they are by pixels alone."""
-    return perceptual_network(config.perceptual, config.loss_stages) if config.loss_stages else None
+    if not config.loss_stages:
+        return None
+    # Weights "scratch" are random: a training that is resumed must look through the same ones.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return perceptual_network(config.perceptual, config.loss_stages)
 
 
 def reconstruction_losses(
