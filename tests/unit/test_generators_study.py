@@ -136,13 +136,13 @@ def test_what_the_figures_train(made, reals, tmp_path, files):
     assert (corrected.network.head_layers, corrected.network.head_kernel, corrected.spectral) == (3, 5, 0.5)
     assert [(c.loss, c.spectral) for c in of("upconv-fig11")] == [
         ("dcgan", 0.0),
-        ("dcgan", 2.0),
+        ("dcgan", 100.0),
         ("dragan", 0.0),
-        ("dragan", 0.5),
+        ("dragan", 15.0),
         ("lsgan", 0.0),
-        ("lsgan", 0.5),
+        ("lsgan", 15.0),
         ("wgan-gp", 0.0),
-        ("wgan-gp", 0.5),
+        ("wgan-gp", 15.0),
     ]
     assert [(c.network.head_layers, c.network.inner) for c in of("upconv-fig22")] == [
         (1, "last"),
@@ -153,7 +153,7 @@ def test_what_the_figures_train(made, reals, tmp_path, files):
     transposed, nearest, longer, regular = of("upconv-fig14")
     assert [c.network.last_up for c in (transposed, nearest, longer)] == ["transposed", "nearest", "nearest"]
     assert (longer.network, longer.spectral) == (regular.network, 0.0)
-    assert regular.spectral == 0.5
+    assert regular.spectral == 15.0
 
 
 def test_the_upper_band_is_that_which_a_halved_image_lacks():
@@ -223,7 +223,7 @@ def test_pictures_before_and_after(name, kind, n, made, reals, tmp_path, files, 
     assert found.picture.stat().st_size > 20_000
     assert {row.column for row in found.rows} >= {"spectral distance", "upper half of the band"}
     if kind == "gan":
-        assert [(c.spectral, c.spectral_layers) for c in made] == [(0.0, 0), (2.0, 0), (0.0, 1)]
+        assert [(c.spectral, c.spectral_layers) for c in made] == [(0.0, 0), (100.0, 0), (0.0, 1)]
 
 
 def test_a_cell_is_trained_once_and_shared(reals, tmp_path, monkeypatch):
