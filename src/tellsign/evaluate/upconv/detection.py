@@ -3,7 +3,8 @@
 Three detectors learn reals from the fakes of a plain generator: the spectrum detector, a ridge regression of
 2-D cosine spectra, and a small residual network of pixels. They are tested on fakes of that generator that
 they have not seen, and on those of the same generator with the spectral loss (+R) and with a discriminator of
-spectra (+A). All images are PNG files of one size, made by one encoder.
+spectra (+A). The loss works on three more layers; with them alone, a fourth generator shows what is due to
+them. All images are PNG files of one size, made by one encoder.
 
 A detector that tells everything tells nothing of what was corrected. So the same is done with auto-encoders,
 where each fake shows the very crop that stands beside it as the real one.
@@ -28,12 +29,13 @@ from tellsign.evaluate.cells import kept
 from tellsign.evaluate.comparisons import INTERVALS, estimates, filled, labelled
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.samples import content
-from tellsign.evaluate.upconv.autoencoder import WEIGHT, headed
+from tellsign.evaluate.upconv.autoencoder import WEIGHT
+from tellsign.evaluate.upconv.autoencoder import headed as headed_auto_encoder
 from tellsign.evaluate.upconv.autoencoder import plain as plain_auto_encoder
 from tellsign.evaluate.upconv.cells import NEEDS, study
 from tellsign.evaluate.upconv.drawing import described, rows_of
 from tellsign.evaluate.upconv.features import PAPER
-from tellsign.evaluate.upconv.gans import judged, plain, regularised
+from tellsign.evaluate.upconv.gans import headed, judged, plain, regularised
 from tellsign.image.network_input import NetworkInput, seen
 from tellsign.train import raw_scores
 from tellsign.types import REAL, ConfigError, ImageError
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from tellsign.metrics import Estimate
 
 LOSSES = ("dcgan", "lsgan")
-VARIANTS = {"plain": plain, "+R": regularised, "+A": judged}
+VARIANTS = {"plain": plain, "three layers": headed, "+R": regularised, "+A": judged}
 RESTORED = ("plain", "three layers", f"three layers, λ = {WEIGHT:g}")
 DETECTORS = {"spectrum": "spectrum", "dct2d": "dct2d, ridge", "image": "residual network"}
 PARTS = ("train", "valid", "test")
@@ -71,7 +73,7 @@ class Sets:
 
 
 def gans(name: str, inputs: Inputs) -> Result:
-    """DCGAN and LSGAN, each plain, +R and +A."""
+    """DCGAN and LSGAN, each plain, with the layers of +R alone, +R and +A."""
     given = study(inputs, "gan")
     if given is None:
         return _empty(name, [f"{loss}, {variant}" for loss in LOSSES for variant in VARIANTS])
@@ -90,8 +92,8 @@ def auto_encoders(name: str, inputs: Inputs) -> Result:
         return _empty(name, [f"auto-encoder, {kind}" for kind in RESTORED])
     made = (
         plain_auto_encoder(given, "transposed"),
-        headed(given, "transposed", 0.0),
-        headed(given, "transposed", WEIGHT),
+        headed_auto_encoder(given, "transposed", 0.0),
+        headed_auto_encoder(given, "transposed", WEIGHT),
     )
     cells = dict(zip(RESTORED, made, strict=True))
     sets = restored(cells, all_reals(given, inputs))

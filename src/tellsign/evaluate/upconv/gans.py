@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 LOSSES = ("dcgan", "dragan", "lsgan", "wgan-gp")
 WGAN_EPOCHS = 2  # times as many as the others have
-# λ by GAN, on the scale of `SpectralLoss`, where the paper's 2 (DCGAN) and 0.5 (LSGAN) hardly count. Chosen on
-# images of the split valid for these two (docs/generators.md); the others, whose discriminators have a bounded
-# gradient, take the smaller one.
+# λ by GAN, on the scale of `SpectralLoss`, where the paper's 2 (DCGAN) and 0.5 (LSGAN) hardly count. Chosen
+# for these two on images of the split valid (docs/generators.md); the others, whose discriminators have a
+# bounded gradient, take the smaller one.
 WEIGHTS = {"dcgan": 100.0, "lsgan": 15.0, "dragan": 15.0, "wgan-gp": 15.0}
 HEAD = {"last_up": "nearest", "head_layers": 3, "head_kernel": 5}  # of the regularised ones
 MEASURES = ("spectral_distance", "upper_band", "spectral_kl", "pair_distance", "near_duplicates", "frechet")
@@ -124,10 +124,13 @@ def _over_time(name: str, inputs: Inputs, figure: str, loss: str) -> Result:
     labels = ("transposed", "nearest", "three layers, no loss", f"three layers, λ = {WEIGHTS[loss]:g}")
     if given is None:
         return _empty(name, figure, labels)
-    kinds: tuple[dict[str, Any], ...] = ({}, {"last_up": "nearest", "head_layers": 1}, HEAD)
-    made = [plain(given, loss)]
-    made += [given.cell(f"{loss}-{i}", network, loss=loss) for i, network in enumerate(kinds[1:], start=1)]
-    cells = dict(zip(labels, (*made, regularised(given, loss)), strict=True))
+    made = (
+        plain(given, loss),
+        given.cell(f"{loss}-nearest", {"last_up": "nearest", "head_layers": 1}, **_options(given, loss)),
+        headed(given, loss),
+        regularised(given, loss),
+    )
+    cells = dict(zip(labels, made, strict=True))
     measures = OVER_TIME if given.features is None else (*OVER_TIME, "frechet")
     drawn = curve_figure(
         {label: cell.history for label, cell in cells.items()}, {key: NAMES[key] for key in measures}
@@ -151,6 +154,15 @@ def judged(given: Study, loss: str) -> Finished:
     Returns: the cell.
     """
     return given.cell(f"{loss}-judged", spectral_layers=1, **_options(given, loss))
+
+
+def headed(given: Study, loss: str) -> Finished:
+    """The network of `regularised` without the spectral loss: what of +R is the loss, and what the layers.
+
+    Args:    given: the study. loss: of the GAN.
+    Returns: the cell.
+    """
+    return given.cell(f"{loss}-headed", HEAD, **_options(given, loss))
 
 
 def regularised(given: Study, loss: str) -> Finished:
