@@ -1,4 +1,4 @@
-"""Names → systems and shipped detectors; nothing else."""
+"""Names → systems, shipped detectors and generators; nothing else."""
 
 from __future__ import annotations
 
@@ -39,15 +39,7 @@ def detector_path(name: str | Path) -> Path:
     Returns: the folder.
     Raises:  ConfigError: there is neither; the message lists the names.
     """
-    shipped = shipped_detectors()
-    if str(name) in shipped:
-        return shipped[str(name)]
-    artifacts.restore(Path(name))
-    if (Path(name) / "detector.json").is_file():
-        return Path(name)
-    raise ConfigError(
-        f"no detector {str(name)!a}: neither a folder with detector.json nor one of {', '.join(shipped)}"
-    )
+    return _folder("detector", name, shipped_detectors())
 
 
 def shipped_generators() -> dict[str, Path]:
@@ -59,9 +51,21 @@ def generator_path(name: str | Path) -> Path:
     """The folder of a generator.
 
     Args:    name: of a shipped generator, or a path to a folder.
-    Returns: the folder of the one that ships; any other path as it is.
+    Returns: the folder.
+    Raises:  ConfigError: there is neither; the message lists the names.
     """
-    return shipped_generators().get(str(name), Path(name))
+    return _folder("generator", name, shipped_generators())
+
+
+def _folder(what: str, name: str | Path, shipped: dict[str, Path]) -> Path:
+    if str(name) in shipped:
+        return shipped[str(name)]
+    artifacts.restore(Path(name))
+    if (Path(name) / "detector.json").is_file():
+        return Path(name)
+    raise ConfigError(
+        f"no {what} {str(name)!a}: neither a folder with detector.json nor one of {', '.join(shipped)}"
+    )
 
 
 def system(name: str) -> Any:

@@ -187,7 +187,10 @@ def test_what_is_installed_is_listed(folder):
     out, said = tellsign("models", "--json", folder=folder)
     assert said == ""
     models = json.loads(out)
-    assert [model["name"] for model in models] == list(hub.shipped_detectors())
+    assert [(model["kind"], model["name"]) for model in models] == [
+        *(("detector", name) for name in hub.shipped_detectors()),
+        *(("generator", name) for name in hub.shipped_generators()),
+    ]
     for model in models:
         assert model.keys() >= {"name", "digest", "path", "card", "parameters", "metrics"}
         artifact = artifacts.load(model["path"])

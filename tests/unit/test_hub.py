@@ -31,7 +31,12 @@ def test_shipped_generators_are_found_by_name_and_are_no_detectors(tmp_path, mon
     assert hub.shipped_generators() == {"textures": tmp_path / "generators" / "textures"}
     assert list(hub.shipped_detectors()) == ["spectrum"]
     assert hub.generator_path("textures") == tmp_path / "generators" / "textures"
-    assert hub.generator_path("mine/generator") == Path("mine/generator")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    with pytest.raises(ConfigError, match=r"no generator '.*mine': neither a folder .* nor one of textures$"):
+        hub.generator_path(mine)
+    (mine / "detector.json").touch()
+    assert hub.generator_path(mine) == mine
 
 
 def test_an_unknown_system_is_an_error_with_the_names():

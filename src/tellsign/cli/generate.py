@@ -28,7 +28,8 @@ def train(
     data: options.Data,
     output: options.Output,
     tuned: Annotated[
-        Path | None, typer.Option("--from", help="A generator that is tuned, for the kind tune.")
+        Path | None,
+        typer.Option("--from", help="A generator that is tuned, a folder or a shipped one's name."),
     ] = None,
     module: Module = None,
     features: options.Features = None,
@@ -43,7 +44,7 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a GAN or an auto-encoder, or tune a generator."""
-    from tellsign import terminal
+    from tellsign import hub, terminal
 
     try:
         from tellsign.generators.config import read_config
@@ -54,7 +55,8 @@ def train(
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     asked = read_config(config, overrides or ())
-    source = None if tuned is None and module is None else source_of(tuned, module)
+    own = None if tuned is None else hub.generator_path(tuned)
+    source = None if own is None and module is None else source_of(own, module)
     manifest = options.read_manifest(data)
     frechet = None if features is None else frechet_to(feature_network(features, weights))
     artifact = train_generator(

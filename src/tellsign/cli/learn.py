@@ -305,10 +305,15 @@ def reproduce(
 
 
 def models(json: options.Json = False) -> None:
-    """What is installed, with its card."""
+    """What is installed, with its card: detectors, then generators."""
     from tellsign import hub
 
-    found = [_model(name, path) for name, path in hub.shipped_detectors().items()]
+    shipped = {"detector": hub.shipped_detectors(), "generator": hub.shipped_generators()}
+    found = [
+        {"kind": kind, **_model(name, path)}
+        for kind, paths in shipped.items()
+        for name, path in paths.items()
+    ]
     if json:
         print(options.as_json(found))
         return
