@@ -25,7 +25,7 @@ make() { # NAME OPTIONS...
   bytes=$(cat "$out/$name"/* | wc -c)
   [ "$bytes" -le $most ] || { echo "$name has $bytes bytes, more than $most" >&2; exit 1; }
   "$tellsign" generators sample "$out/$name" -n 256 -o "$out/$name.fakes"
-  "$tellsign" generators distance "$out/scenes.csv" "$out/$name.fakes" > "$out/$name.distance.txt"
+  "$tellsign" generators distance "$out/scenes.csv" "$out/$name.fakes" --split valid > "$out/$name.distance.txt"
   "$tellsign" generators nearest "$out/scenes.csv" "$out/$name.fakes" --picture "$out/$name.pairs.png" \
     > "$out/$name.nearest.txt"
 }

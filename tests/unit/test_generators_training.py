@@ -177,9 +177,20 @@ def test_an_auto_encoder_restores_pairs(auto_encoder, reals, gan, tmp_path):
 
 
 @pytest.mark.usefixtures("no_graphs")
-@pytest.mark.parametrize("kind", ["gan", "autoencoder"])
-def test_a_killed_training_ends_where_the_uninterrupted_one_does(kind, reals, tmp_path, monkeypatch):
-    more = {"spectral": 0.5, "training": {"checkpoint_seconds": 0}}
+@pytest.mark.parametrize(
+    ("kind", "killed", "own"),
+    [
+        ("gan", 7, {}),
+        ("autoencoder", 7, {}),
+        # Eleven calls a step: five turns of two discriminators, one of the generator.
+        ("gan", 30, {"loss": "wgan-gp", "spectral_layers": 1}),
+    ],
+)
+def test_a_killed_training_ends_where_the_uninterrupted_one_does(
+    kind, killed, own, reals, tmp_path, monkeypatch
+):
+    training = {"checkpoint_seconds": 0, **({"batch_size": 10} if own else {})}
+    more = {"spectral": 0.5, **own, "training": training}
     whole = trained(tmp_path / "whole", reals, kind, **more)
 
     class KilledError(Exception):
@@ -191,7 +202,7 @@ def test_a_killed_training_ends_where_the_uninterrupted_one_does(kind, reals, tm
 
     def learn(*given, **options):
         calls.append(1)
-        if len(calls) == 7:
+        if len(calls) == killed:
             raise KilledError
         plain(*given, **options)
 
@@ -336,6 +347,9 @@ def test_tuning_corrects_the_spectrum_and_keeps_the_images(reals, tmp_path):
     assert found.spec["source"] == {"name": "mine", "digest": "0"}
     assert found.spec["network"] == "gan"
     assert saved_generator(found).config == begun.network.config
+    card = " ".join((found.path / "CARD.md").read_text(encoding="utf-8").split())
+    assert "A GAN of images of 16 × 16 pixels, tuned from `mine` by Tellsign for 3 epochs" in card
+    assert "images that it was tuned with" in card
     import csv
 
     rows = [row for row in csv.DictReader((tmp_path / "t.run" / "log.csv").open()) if row["event"] == "epoch"]

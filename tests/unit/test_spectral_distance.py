@@ -188,8 +188,11 @@ def test_a_split_of_a_manifest(folder, tmp_path):
     assert len(image_set(tmp_path / "m.csv", REAL, split="test")) == 6
     with pytest.raises(ConfigError, match="split 'valid'"):
         image_set(tmp_path / "m.csv", REAL, split="valid")
-    with pytest.raises(ConfigError, match="has no split"):
-        image_set(folder / "real", REAL, split="test")
+    said = []
+    assert len(image_set(folder / "real", REAL, split="test", warn=said.append)) == len(
+        image_set(folder / "real", REAL)
+    )
+    assert said == [f"{folder / 'real'}: no splits, taken as a whole"]
 
 
 def test_what_holds_no_images_is_refused(folder, tmp_path):

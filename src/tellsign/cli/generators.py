@@ -54,6 +54,8 @@ def distance(
         image_set(source, label, split=split, warn=terminal.complain)
         for source, label in ((real, REAL), (fake, FAKE))
     ]
+    if split is not None and not any(sample.split for images in sets for sample in images):
+        raise ConfigError(f"neither {real} nor {fake} has a split {split!r}; give a manifest with splits")
     with terminal.progress("distance", sum(map(len, sets)), wanted=True) as step:
         reals, fakes = both_profiles(sets[0], sets[1], side=size, on_done=step)
     result = run(reals, fakes, folds=folds, seed=seed)

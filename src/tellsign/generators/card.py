@@ -30,7 +30,7 @@ NO_LICENCE = """\
   does not know them."""
 UNKNOWN = "- Whether it gives back images that it learnt from was not looked at here."
 KNOWN = """\
-- Whether it gives back images that it learnt from: its images are {generated:.3f} from the nearest crop of
+- Whether it gives back images that it {learnt}: its images are {generated:.3f} from the nearest crop of
   them (median; {generated_least:.3f} the nearest of all){other}. Much nearer than others would mean that it
   repeats them. The distance is the root mean square over means of blocks, in levels of [0, 1];
   `tellsign generators nearest` shows the pairs."""
@@ -43,11 +43,13 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
     Args:    spec: of its detector.json, with its size. licence: whether one lies beside it.
     Returns: Markdown.
     """
-    data, config = spec["data"], spec["config"]
-    source = f"Tuned from `{spec['source']['name']}`." if spec["source"] else ""
-    what = {"gan": f"A GAN ({config['loss']})", "autoencoder": "An auto-encoder"}.get(
+    data, config, source = spec["data"], spec["config"], spec["source"]
+    # What a tuned one once learnt from, and by which loss, is not known here.
+    kind = "A GAN" if source else f"A GAN ({config['loss']})"
+    what = {"gan": kind, "autoencoder": "An auto-encoder"}.get(
         spec["network"], "A generator of somebody else's making"
     )
+    done = f"tuned from `{source['name']}`" if source else "trained"
     numbers = [
         f"| {text} | {spec['metrics'][name]:.4g} |"
         for name, text in MEASURES.items()
@@ -56,9 +58,9 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
     summary = [*wrap(" ".join(spec["summary"].split()), WIDTH), ""] if spec["summary"] else []
     size, n_reals, digest = spec["size"], data["train"]["n"], data["train"]["manifest"][:12]
     text = (
-        f"{what} of images of {size} × {size} pixels, trained by Tellsign for {spec['epochs']} epochs on "
+        f"{what} of images of {size} × {size} pixels, {done} by Tellsign for {spec['epochs']} epochs on "
         f"{n_reals} real images (manifest `{digest}`). Weight of the spectral loss: {config['spectral']:g}; "
-        f"layers of a spectral discriminator: {config['spectral_layers']}. {source}"
+        f"layers of a spectral discriminator: {config['spectral_layers']}."
     )
     lines = [f"# {spec['name']}", "", *summary, *wrap(text, WIDTH, break_on_hyphens=False), ""]
     lines += [
@@ -78,12 +80,13 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
         "",
     ]
     return "\n".join(lines) + LIMITS.format(
-        memory=_memory(spec.get("memory")), licence=OWN_LICENCE if licence else NO_LICENCE
+        memory=_memory(spec.get("memory"), "was tuned with" if source else "learnt from"),
+        licence=OWN_LICENCE if licence else NO_LICENCE,
     )
 
 
-def _memory(found: Mapping[str, float] | None) -> str:
+def _memory(found: Mapping[str, float] | None, learnt: str) -> str:
     if found is None:
         return UNKNOWN
     other = OTHER.format(**found) if "real" in found else "; there were no other real images to compare with"
-    return KNOWN.format(**found, other=other)
+    return KNOWN.format(**found, other=other, learnt=learnt)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from tellsign.types import FloatArray
 
+OF_ONE_COLOUR = "the crop is of one colour, and has no spectrum"
 SMALLEST = 16  # side in pixels; a smaller image is named instead of cropping all others to its size
 
 
@@ -57,26 +58,27 @@ def image_set(
 
     Args:    source: a folder, of which all images are taken whatever they are called; or a manifest, of which
                  rows of the other class are left out.
-             label: 0 real or 1 fake. split: of a manifest, keep only this one.
-             warn: told of what was left out.
+             label: 0 real or 1 fake. split: keep only this one; what has no splits is taken as a whole.
+             warn: told of what was left out, and of what was not.
     Returns: the images.
     Raises:  ManifestError: the manifest can't be read, or has videos in it.
              ConfigError: there is no image, or no such split.
     """
     if source.is_dir():
-        if split is not None:
-            raise ConfigError(f"{source} is a folder and has no split {split!r}; give a manifest")
         files = list(walked(source))
         found = Manifest(tuple(Sample(path, label) for path in files if path.suffix.lower() in SUFFIXES))
         if skipped := len(files) - len(found):
             warn(f"{source}: {skipped} files passed over that are no images by their names")
     else:
         rows = read(source)
-        kept = rows.filter(split=split) if split is not None else rows
+        whole = split is None or not any(sample.split for sample in rows)
+        kept = rows if whole else rows.filter(split=split)
         found = kept.filter(label=(label, None))
         if len(found) < len(kept):
             warn(f"{source}: {len(kept) - len(found)} rows left out that are not {LABEL_NAMES[label]}")
         require_images(found)
+    if split is not None and not any(sample.split for sample in found):
+        warn(f"{source}: no splits, taken as a whole")
     if not found:
         where = f"{source}, split {split!r}" if split is not None else str(source)
         raise ConfigError(f"found no {LABEL_NAMES[label]} images in {where}; give a folder or a manifest")
@@ -168,5 +170,5 @@ def _profile_pair(crop: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(3, S, S) → (K,) in dB and (Q,). Raises ImageError where the crop is constant."""
     plane = grey(crop.astype(np.float64))[None]
     if np.ptp(plane) == 0:
-        raise ImageError("the crop is of one colour, and has no spectrum")
+        raise ImageError(OF_ONE_COLOUR)
     return DECIBEL * profile(plane, normalise="none")[0], centred_profile(plane)[0]

@@ -81,6 +81,16 @@ def _grey(images: Tensor) -> Tensor:
     return (weights[0] * red).add_(green, alpha=weights[1]).add_(blue, alpha=weights[2])
 
 
+def varied(images: Tensor) -> Tensor:
+    """Which images have a spectrum: those of more than one colour.
+
+    Args:    images: (B, C, H, W).
+    Returns: (B,) bool.
+    """
+    least, most = images.flatten(2).aminmax(dim=2)
+    return (least != most).any(dim=1)
+
+
 def check_range(value_range: Range | None) -> None:
     """Raises ConfigError where a range is none: two finite numbers, the smaller first."""
     if value_range is None:

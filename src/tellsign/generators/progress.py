@@ -9,7 +9,7 @@ Shapes: N images, S side in pixels, K rings.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import torch
 
 from tellsign.durable import write_file
 from tellsign.generators.collapse import Diversity, diversity
-from tellsign.generators.distance import spectral_distance
+from tellsign.generators.distance import noise_floor, spectral_distance
 from tellsign.generators.frechet import frechet_distance, image_features
 from tellsign.generators.reals import decibels
 from tellsign.generators.spectral_loss import SpectralLoss
@@ -49,16 +49,21 @@ class Reference:
     frechet: Frechet | None  # to them, where a network for the features is given
 
 
-def reference(reals: FloatArray, n: int, frechet: Frechet | None = None) -> Reference:
+def reference(reals: FloatArray, groups: Sequence[str], n: int, frechet: Frechet | None = None) -> Reference:
     """What real images come to.
 
     Args:    reals: (N, 3, S, S) in [0, 1], two or more.
+             groups: (N,) source of each; none is in both halves, unless all are of one.
              n: images that are generated, as many of which are compared with each other.
              frechet: distance of images from these, or None.
     Returns: the numbers.
     """
     rows = decibels(reals)
-    return Reference(rows, spectral_distance(rows[::2], rows[1::2]), diversity(reals[:n]), frechet)
+    noise = noise_floor(rows, groups)
+    if noise is None:
+        noise = noise_floor(rows, [""] * len(rows))
+    assert noise is not None, "two images are two groups"
+    return Reference(rows, noise, diversity(reals[:n]), frechet)
 
 
 def measured(images: FloatArray, real: Reference) -> dict[str, float]:

@@ -25,6 +25,7 @@ from tellsign.generators.losses import (
     generator_loss,
     gradient_penalty,
 )
+from tellsign.generators.luma import varied
 from tellsign.generators.spectral_discriminator import joint_loss
 from tellsign.types import ConfigError
 
@@ -87,9 +88,11 @@ class Gan:
                 found["penalty"] = penalty.detach()
                 loss = loss + PENALTY_WEIGHT * penalty
         self._learn("discriminator", self.discriminator, loss)
-        if self.spectral is not None:
+        # A crop of a clear sky or a black border has no spectrum; a fake of one colour is an error.
+        real = real[varied(real)] if self.spectral is not None else real
+        if self.spectral is not None and len(real):
             with self._arithmetic():
-                profiles = self.spectral.profiles(real), self.spectral.profiles(fake)
+                profiles = self.spectral.profiles(real), self.spectral.profiles(fake[: len(real)])
                 logits = [self._of_profiles(rows) for rows in profiles]
                 loss = discriminator_loss(self.config.loss, logits[0], logits[1])
                 found["spectral_discriminator"] = loss.detach()

@@ -103,9 +103,9 @@ def new_task(setting: Setting, at: Process) -> Task:
     turns = ADVERSARIAL[config.loss].discriminator_steps if config.kind == "gan" else 1
     batch_size = config.training.batch_size * turns
     loader = new_loader(setting.train, setting.view, config.training, cache=setting.cache, seed=config.seed)
-    reals = _reals(setting, setting.valid, max(config.reals, config.samples))
+    reals, groups = _reals(setting, setting.valid, max(config.reals, config.samples))
     term = _term(setting, at.device)
-    real = reference(reals, config.samples, setting.frechet(reals) if setting.frechet else None)
+    real = reference(reals, groups, config.samples, setting.frechet(reals) if setting.frechet else None)
     setting.say(
         f"compared with {len(reals)} real images, two halves of which are {real.noise:.2f} dB apart; "
         + ("the Fréchet distance is not computed, as no network was given" if real.frechet is None else "")
@@ -155,7 +155,7 @@ def _optimiser(network: nn.Module, config: GeneratorConfig) -> torch.optim.Optim
     return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
 
 
-def _reals(setting: Setting, manifest: Manifest, n: int) -> FloatArray:
+def _reals(setting: Setting, manifest: Manifest, n: int) -> tuple[FloatArray, list[str]]:
     training = setting.config.training
     return real_images(
         manifest,
@@ -171,7 +171,7 @@ def _term(setting: Setting, device: torch.device) -> SpectralLoss | None:
     """The spectral loss towards the reals that are learnt from; None where it is off."""
     if not setting.config.spectral:
         return None
-    reals = torch.from_numpy(_reals(setting, setting.train, setting.config.reals))
+    reals = torch.from_numpy(_reals(setting, setting.train, setting.config.reals)[0])
     bounded = setting.config.kind != "autoencoder"
     term = SpectralLoss.from_images(torch.split(reals, AT_ONCE), weight=setting.config.spectral)
     if not bounded:  # nothing bounds what an auto-encoder gives
@@ -225,7 +225,7 @@ def memory(setting: Setting) -> dict[str, float]:
     with evaluating(network), torch.inference_mode():
         sets = {"generated": fixed_images(network, n, config.seed, device).numpy()}
     if setting.valid != setting.train:
-        sets["real"] = _reals(setting, setting.valid, n)
+        sets["real"] = _reals(setting, setting.valid, n)[0]
     say: Any = (lambda text: None) if config.training.on_bad == "skip" else None  # they were named before
     rows = neighbours(
         np.concatenate([*sets.values()]), setting.train, fit=config.fit, flip=config.flip, left_out=say

@@ -119,7 +119,7 @@ class Study:
     @cached_property
     def reals(self) -> FloatArray:
         """(N, 3, S, S) that generated images are compared with; nothing is learnt from them."""
-        return _valid_reals(self.config, self.manifest)
+        return _valid_reals(self.config, self.manifest)[0]
 
 
 def study(inputs: Inputs, kind: str) -> Study | None:
@@ -257,9 +257,9 @@ def _measured(
     from tellsign.generators.progress import measured, reference
     from tellsign.generators.reals import decibels
 
-    reals = _valid_reals(config, manifest)
+    reals, groups = _valid_reals(config, manifest)
     images = images_of(artifact, config.samples, reals)
-    real = reference(reals, len(images), None if frechet is None else frechet(reals))
+    real = reference(reals, groups, len(images), None if frechet is None else frechet(reals))
     rows = {"real": decibels(reals), "fake": decibels(images)}
     found: dict[str, Any] = {
         "generator": artifact.name,
@@ -276,7 +276,7 @@ def _measured(
     return found
 
 
-def _valid_reals(config: GeneratorConfig, manifest: Manifest) -> FloatArray:
+def _valid_reals(config: GeneratorConfig, manifest: Manifest) -> tuple[FloatArray, list[str]]:
     from tellsign.generators.image_sets import reals_of
     from tellsign.generators.reals import real_images
 
