@@ -269,6 +269,14 @@ def test_few_real_images_are_refused(reals):
 def test_real_images_of_several_sizes_are_refused(reals):
     with pytest.raises(ImageError, match="one size"):
         SpectralLoss.from_images([reals, pictures(natural, 2, 64)])
+    with pytest.raises(ImageError, match="have 31 pixels a side, those before 32"):
+        SpectralLoss.from_images([reals, pictures(natural, 2, 31)])
+
+
+def test_a_profile_alone_tells_sizes_by_their_rings():
+    loss = SpectralLoss(torch.linspace(1, 0, n_rings(32, 32)))
+    with pytest.raises(ImageError, match="rings"):
+        loss(torch.rand(2, 3, 64, 64))
 
 
 @pytest.mark.parametrize(
@@ -284,6 +292,7 @@ def test_real_images_of_several_sizes_are_refused(reals):
         (torch.rand(2, 4, 32, 32), ImageError, "colour"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ImageError, "255"),
         (torch.rand(2, 3, 64, 64), ImageError, "one size"),
+        (torch.rand(2, 3, 31, 31), ImageError, "one size"),
         (torch.cat((torch.rand(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5))), ImageError, "number 1"),
         (torch.rand(2, 3, 32, 32) * torch.nan, ImageError, "not finite"),
         (torch.rand(2, 3, 32, 32) / 0, ImageError, "not finite"),

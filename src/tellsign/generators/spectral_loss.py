@@ -76,7 +76,14 @@ class SpectralLoss(torch.nn.Module):
 
     target: Tensor  # (K,) float32, the real profile in dB
 
-    def __init__(self, real_profile: Any, *, weight: float = 1.0, value_range: Range | None = UNIT) -> None:
+    def __init__(
+        self,
+        real_profile: Any,
+        *,
+        weight: float = 1.0,
+        value_range: Range | None = UNIT,
+        side: int | None = None,
+    ) -> None:
         """Take a real profile over.
 
         Args:    real_profile: (K,) mean of `log_profiles` of real images, as `from_images` computes it.
@@ -85,6 +92,8 @@ class SpectralLoss(torch.nn.Module):
                  value_range: lowest and highest value of the generator's images, (-1, 1) behind a tanh; it
                      becomes [0, 1], and what is measured is held against it. None: images are unbounded and
                      taken as they are.
+                 side: S of the real images, which those of the generator must have too. None: the number of
+                     rings alone is held against theirs, which 127 and 128 pixels have in common.
         Raises:  ConfigError: λ is negative or not finite, the range or the profile is none.
         """
         super().__init__()
@@ -102,6 +111,7 @@ class SpectralLoss(torch.nn.Module):
             )
         self.weight = float(weight)
         self.value_range = value_range
+        self.side = side
         self.register_buffer("target", target)
 
     @classmethod
@@ -126,23 +136,23 @@ class SpectralLoss(torch.nn.Module):
         check_range(value_range)
         batches = (real_images,) if isinstance(real_images, torch.Tensor) else real_images
         total: Tensor | None = None
-        n = 0
+        n, side = 0, 0
         with torch.no_grad():
             for batch in batches:
                 rows = log_profiles(batch, value_range).double()
-                if total is not None and len(total) != rows.shape[1]:
+                if total is not None and batch.shape[-1] != side:
                     raise ImageError(
-                        f"real images behind the first {n} have profiles of {rows.shape[1]} rings, those "
-                        f"before of {len(total)}: crop all to one size"
+                        f"real images behind the first {n} have {batch.shape[-1]} pixels a side, those "
+                        f"before {side}: crop all to one size"
                     )
                 total = rows.sum(dim=0) if total is None else total + rows.sum(dim=0)
-                n += len(rows)
+                n, side = n + len(rows), batch.shape[-1]
         if total is None or n < MIN_REALS:
             raise ConfigError(
                 f"a real profile is the mean of at least {MIN_REALS} images, found {n}: the profiles of "
                 "single images differ more than those of real and generated ones; give more, 1000 if you can"
             )
-        return cls(total / n, weight=weight, value_range=value_range)
+        return cls(total / n, weight=weight, value_range=value_range, side=side)
 
     @property
     def entropy(self) -> Tensor:
@@ -172,6 +182,11 @@ class SpectralLoss(torch.nn.Module):
         Raises:  ImageError, TooSmallError: as for `forward`.
         """
         found = log_profiles(images, self.value_range)
+        if self.side is not None and images.shape[-1] != self.side:
+            raise ImageError(
+                f"images of {images.shape[2]} x {images.shape[3]} pixels, and real ones of {self.side} x "
+                f"{self.side}: real and generated images must have one size"
+            )
         if found.shape[1] != len(self.target):
             raise ImageError(
                 f"images of {images.shape[2]} x {images.shape[3]} pixels have a profile of {found.shape[1]} "

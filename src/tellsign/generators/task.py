@@ -175,7 +175,7 @@ def _term(setting: Setting, device: torch.device) -> SpectralLoss | None:
     bounded = setting.config.kind != "autoencoder"
     term = SpectralLoss.from_images(torch.split(reals, AT_ONCE), weight=setting.config.spectral)
     if not bounded:  # nothing bounds what an auto-encoder gives
-        term = SpectralLoss(term.target, weight=setting.config.spectral, value_range=None)
+        term = SpectralLoss(term.target, weight=term.weight, value_range=None, side=term.side)
     return term.to(device)
 
 
