@@ -14,7 +14,7 @@ from tellsign.data import read  # noqa: E402
 from tellsign.evaluate.reproduce import Inputs, names, reproduce  # noqa: E402
 from tellsign.evaluate.upconv import autoencoder, cells, correction, gans  # noqa: E402
 from tellsign.evaluate.upconv.cells import RECORD, finished_cell, images_of, study  # noqa: E402
-from tellsign.evaluate.upconv.drawing import upper_band  # noqa: E402
+from tellsign.evaluate.upconv.drawing import rows_of, upper_band  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
 from tellsign.types import ConfigError  # noqa: E402
 
@@ -73,7 +73,7 @@ def made(monkeypatch):
             history.append({"epoch": epoch, **{f"valid_{k}": v / epoch for k, v in values.items()}})
         rows = {"real": [3.0, 2.0, 1.0], "fake": [3.0, 2.0, 2.0]}
         record = {
-            "identity": {"config": {"network": {"size": 4}}},
+            "identity": {"config": {"kind": config.kind, "network": {"size": 4}}},
             "history": history,
             "profile": rows,
             "deviation": rows,
@@ -167,6 +167,16 @@ def test_the_upper_band_is_that_which_a_halved_image_lacks():
 
     assert upper_band(cell(4)) == pytest.approx(2)
     assert upper_band(cell(8)) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("kind", "paired"), [("gan", False), ("autoencoder", True)])
+def test_a_distance_says_what_it_is_held_against(kind, paired, tmp_path):
+    record = {"measured": {"spectral_distance": 1.0}, "noise": 2.0}
+    record |= {"identity": {"config": {"kind": kind, "network": {"size": 4}}}}
+    record |= {"profile": {"real": [1.0, 2.0], "fake": [1.0, 2.0]}}
+    (row,) = rows_of("x", cells.Finished("c", tmp_path, record), ("spectral_distance",))
+    assert row.note.startswith("two halves of the real images are 2.00 dB apart")
+    assert row.note.endswith("held against its own original and may be nearer") == paired
 
 
 def test_the_loss_stands_beside_its_released_form(made, reals, tmp_path, files):
