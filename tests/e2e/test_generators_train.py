@@ -42,6 +42,52 @@ def test_an_auto_encoder_is_trained_and_restores_images(tmp_path):
     assert "--data MANIFEST" in done.messages
 
 
+MINE = """
+import torch
+from torch import nn
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.ConvTranspose2d(4, 8, 4), nn.ReLU(), nn.ConvTranspose2d(8, 3, 4, 4))
+
+    def latents(self, n, rng):
+        return torch.randn(n, 4, generator=rng)
+
+    def images(self, latents):
+        return torch.sigmoid(8 * self.network(latents[:, :, None, None]))
+"""
+
+
+def test_a_gan_is_trained_sampled_and_tuned(tmp_path):
+    manifest = write_reals(tmp_path / "reals")
+    (tmp_path / "g.toml").write_text(toml(options("gan", training={"epochs": 6, "learning_rate": 0.02})))
+    (tmp_path / "t.toml").write_text(toml(options("tune", spectral=1.0, training={"epochs": 1})))
+    (tmp_path / "mine.py").write_text(MINE)
+
+    def ran(*command):
+        done = tellsign("generators", *command, "--json", cwd=tmp_path)
+        assert done.code == 0, done.messages
+        return json.loads(done.text)
+
+    def trained(config, out, *more):
+        return ran("train", f"{config}.toml", "--data", manifest, "-o", out, *more)
+
+    def sampled(generator, out, *more):
+        assert ran("sample", generator, "-o", out, "-n", "3", "--seed", "2", *more)["n"] == 3
+        return [sample.sha256 for sample in read(tmp_path / out / "manifest.csv")]
+
+    assert trained("g", "gan")["metrics"]["near_duplicates"] >= 0
+    plain = sampled("gan", "fakes")
+    assert len(set(plain)) == 3
+    trained("t", "tuned", "--from", "gan")
+    assert set(sampled("tuned", "tuned-fakes")).isdisjoint(plain)
+    # A network of the user's own, whose code makes its images as well.
+    trained("t", "own", "--module", "mine:Generator")
+    assert len(set(sampled("own", "own-fakes", "--module", "mine:Generator"))) == 3
+
+
 def test_a_module_that_does_not_import_is_named(tmp_path):
     (tmp_path / "t.toml").write_text(toml(options("tune", spectral=1.0)))
     done = tellsign(
