@@ -3,7 +3,7 @@
 Durall, Keuper and Keuper, "Watch your Up-Convolution: CNN Based Generative Deep Neural Networks are Failing
 to Reproduce Spectral Distributions", CVPR 2020, section 4.2. One line in a training loop:
 
-    spectral = SpectralLoss.from_images(reals, weight=0.5)
+    spectral = SpectralLoss.from_images(reals, weight=15)
     loss = adversarial + spectral(generator(z))
 
 The paper adds the binary cross-entropy between the profile of an image and the mean profile of real ones.
