@@ -30,6 +30,6 @@ make() { # NAME OPTIONS...
     > "$out/$name.nearest.txt"
 }
 make scenes-plain
-make scenes-r --set spectral=50 --set 'network.last_up="nearest"' --set network.head_layers=3 \
+make scenes-r --set spectral=100 --set 'network.last_up="nearest"' --set network.head_layers=3 \
   --set network.head_filters=16
 make scenes-a --set spectral_layers=1
