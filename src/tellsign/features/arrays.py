@@ -46,7 +46,7 @@ def on_cpu(x: Any) -> bool:
 
 def sum_of_squares(a: Any, b: Any) -> Any:
     """The sum a * a + b * b, of which PyTorch does the second half in one pass."""
-    return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul(b, b)
+    return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul_(b, b)
 
 
 def unwatched(x: Any) -> Any:
