@@ -81,7 +81,7 @@ def test_what_can_not_be_carried_out_is_refused(given, reason):
         ("tune", "tune", "dcgan"),
         ("generators-gan", "gan", "dcgan"),
         ("generators-autoencoder", "autoencoder", "dcgan"),
-        ("generator-scenes", "gan", "dcgan"),
+        ("generator-scenes", "gan", "lsgan"),
     ],
 )
 def test_the_configurations_that_ship_are_read(name, kind, loss):
