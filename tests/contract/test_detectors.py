@@ -505,4 +505,5 @@ def test_shipped_detectors_run_without_what_trained_them():
 
 def test_this_suite_finds_what_is_shipped():
     shipped = Path(detectors.__file__).parents[1] / "shipped"
-    assert sorted(SHIPPED) == sorted(path.name for path in shipped.iterdir() if path.is_dir())
+    folders = {path.name for path in shipped.iterdir() if path.is_dir()}
+    assert {*SHIPPED} == folders - {"generators"}  # of which test_shipped_generators.py tells
