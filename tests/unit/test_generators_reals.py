@@ -20,7 +20,7 @@ from tellsign.generators.reals import real_images  # noqa: E402
 from tellsign.generators.step import Gan  # noqa: E402
 from tellsign.generators.training import networks  # noqa: E402
 from tellsign.image.network_input import NetworkInput  # noqa: E402
-from tellsign.types import REAL, ManifestError, Sample  # noqa: E402
+from tellsign.types import REAL, ConfigError, ManifestError, Sample  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -58,6 +58,8 @@ def test_halves_of_reals_share_no_source():
     assert reference(images, places, 16).noise > 0.5
     alone = reference(images[::2], [""] * 8, 8).noise
     assert alone == pytest.approx(reference(images[::2], ["one place"] * 8, 8).noise)
+    with pytest.raises(ConfigError, match="two images or more, found 1"):
+        reference(images[:1], [""], 8)
 
 
 def test_what_has_a_spectrum():

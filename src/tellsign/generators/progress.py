@@ -57,13 +57,15 @@ def reference(reals: FloatArray, groups: Sequence[str], n: int, frechet: Frechet
              n: images that are generated, as many of which are compared with each other.
              frechet: distance of images from these, or None.
     Returns: the numbers.
+    Raises:  ConfigError: there are fewer than two.
     """
+    apart = diversity(reals[:n])  # first: it says that two images are needed
     rows = decibels(reals)
     noise = noise_floor(rows, groups)
     if noise is None:
         noise = noise_floor(rows, [""] * len(rows))
     assert noise is not None, "two images are two groups"
-    return Reference(rows, noise, diversity(reals[:n]), frechet)
+    return Reference(rows, noise, apart, frechet)
 
 
 def measured(images: FloatArray, real: Reference) -> dict[str, float]:
