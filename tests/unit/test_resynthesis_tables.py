@@ -143,9 +143,10 @@ def test_a_cell_without_detector_or_data_says_so(data, folder):
     assert "'ProGAN+A'" in both
 
 
-def test_images_of_regularised_generators_are_given_beside(data, folder, tmp_path):
+@pytest.mark.parametrize("name", ["progan+r", "ProGAN+R@0123456789ab"])  # the latter as `sample` writes it
+def test_images_of_regularised_generators_are_given_beside(data, folder, tmp_path, name):
     others = read(write_dataset(tmp_path / "more", 3, size=48, seed=7)).filter(label=1)
-    named = Manifest(tuple(replace(s, generator="progan+r") for s in others))
+    named = Manifest(tuple(replace(s, generator=name) for s in others))
     result = reproduce("resynthesis-table1", manifest=data, out=folder, others=named)
     row = cell(result, "1D Spectrum", title(PROGAN, PROGAN, "+R"))
     assert row.reproduced is not None

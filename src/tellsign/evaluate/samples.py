@@ -42,6 +42,16 @@ def content(manifest: Manifest) -> list[str]:
     return [f"{sample.sha256} {sample.label}" for sample in known(manifest)]
 
 
+def made_by(sample: Sample, generator: str) -> bool:
+    """Whether a generator made an image: by its name, whatever its case.
+
+    Args:    sample: the image. generator: a name; of what `tellsign generators sample` writes behind it, the
+             version of its weights (`name@digest`), none is asked for.
+    Returns: whether.
+    """
+    return sample.generator.partition("@")[0].lower() == generator.lower()
+
+
 def evenly(manifest: Manifest, n: int) -> Manifest:
     """At most n samples, half of each class where there are as many, evenly over the manifest."""
     chosen: list[int] = []

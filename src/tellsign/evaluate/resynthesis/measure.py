@@ -21,7 +21,7 @@ from tellsign.data import Manifest
 from tellsign.evaluate.cells import kept
 from tellsign.evaluate.comparisons import estimates, labelled
 from tellsign.evaluate.resynthesis.layout import slug
-from tellsign.evaluate.samples import content, pictures
+from tellsign.evaluate.samples import content, made_by, pictures
 from tellsign.evaluate.study import given_images
 from tellsign.perturb import parse
 from tellsign.perturb.equalise import Equalisation
@@ -149,7 +149,7 @@ class Bench:
         if column.variant in REGULARISED:
             generator += column.variant
         pool = [sample for sample in self.tested if self._is_of(sample, domain)]
-        fakes = [s for s in pool if s.label == FAKE and s.generator.lower() == generator.lower()]
+        fakes = [s for s in pool if s.label == FAKE and made_by(s, generator)]
         reals = [s for s in pool if s.label == REAL]
         of_set = f" in a data set {domain!r}" if self.by_dataset else ""
         if not fakes or not reals:
@@ -164,7 +164,7 @@ class Bench:
         training = self.images.filter(split=TRAIN)
         fakes, reals = (training.filter(label=label) for label in (FAKE, REAL))
         if generator is not None:
-            fakes = fakes.filter(lambda sample: sample.generator.lower() == generator.lower())
+            fakes = fakes.filter(lambda sample: made_by(sample, generator))
         self.say(f"equalisation of {generator or 'all fakes'}: {len(fakes)} fakes, {len(reals)} reals")
         try:
             fitted = Equalisation.fit(
