@@ -157,6 +157,37 @@ def test_what_the_figures_train(made, reals, tmp_path, files):
     assert regular.spectral == 15.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "network", "own"),
+    [
+        ("autoencoder", {"up": "bilinear", "head_layers": 3}, {}),
+        ("gan", {"last_up": "nearest", "head_layers": 3, "inner": "all"}, {"spectral_layers": 1}),
+    ],
+)
+def test_a_plain_cell_is_plain_whatever_the_configuration_has(kind, network, own, made, reals, tmp_path):
+    """The configurations that users have at hand are those of corrected generators."""
+    tree = options(kind, network=network, spectral=0.5, **own)
+    lines = [f"{k} = {json.dumps(v)}" for k, v in tree.items() if not isinstance(v, dict)]
+    for table in ("network", "training"):
+        lines += [f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in tree[table].items())]
+    file = tmp_path / "corrected.toml"
+    file.write_text("\n".join(lines))
+    given = study(Inputs(manifest=reals, folder=tmp_path / "c", config=file), kind)
+    if kind == "gan":
+        gans.plain(given, "dcgan")
+        gans.headed(given, "dcgan")
+        gans.judged(given, "dcgan")
+        assert [c.network.last_up for c in made] == ["transposed", "nearest", "transposed"]
+        assert [c.network.head_layers for c in made] == [0, 3, 0]
+        assert [c.spectral_layers for c in made] == [0, 0, 1]
+        assert {c.network.inner for c in made} == {"none"}
+    else:
+        autoencoder.plain(given, "transposed")
+        autoencoder.headed(given, "transposed", 0.0)
+        assert [c.network.head_layers for c in made] == [0, 3]
+    assert {c.spectral for c in made} == {0.0}
+
+
 def test_the_upper_band_is_that_which_a_halved_image_lacks():
     """Rings of 4 pixels lie at 0.375, 0.625 and 0.875 cycles a pixel, of 8 the first at 0.1875."""
     profile = {"real": [1.0, 2.0, 3.0], "fake": [2.0, 4.0, 6.0]}

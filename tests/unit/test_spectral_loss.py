@@ -160,10 +160,42 @@ def test_a_straight_line_in_decibels_is_seen(loss):
     assert loss.terms_of(steeper).kl > 100 * loss.terms_of(loss.target + 1).kl > 0
 
 
-def test_empty_frequencies_leave_the_gradient_finite(loss):
-    images = pictures(upsampled, 2).requires_grad_()  # each pixel made four, and nothing else
+def gradient_of(loss, images):
+    images = images.clone().requires_grad_()
     loss(images).backward()
-    assert torch.isfinite(images.grad).all()
+    return images.grad
+
+
+def ramp(size=32):
+    """A shade from left to right: all that is no horizontal frequency is empty."""
+    return torch.linspace(0, 1, size).expand(1, 3, size, size)
+
+
+def halves(size=32):
+    return (ramp(size) > 0.5).float()
+
+
+@pytest.mark.parametrize("odd", [ramp, halves, lambda: pictures(upsampled, 1)])
+def test_an_image_with_empty_frequencies_does_not_take_the_batch_over(loss, odd):
+    """With the constant of the published code its gradient is ten million times as long."""
+    others = pictures(natural, 15, first=200)
+    usual = gradient_of(loss, others).flatten(1).norm(dim=1)
+    found = gradient_of(loss, torch.cat([odd(), others])).flatten(1).norm(dim=1)
+    assert torch.isfinite(found).all()
+    assert found[0] < 30 * usual.max()
+
+
+def test_the_gradient_behind_repeated_pixels_is_no_rounding_error(loss):
+    small = pictures(natural, 4, size=16)
+
+    def behind(images):
+        images = images.clone().requires_grad_()
+        loss(torch.nn.functional.interpolate(images, scale_factor=2, mode="nearest")).backward()
+        return images.grad.double().flatten()
+
+    single, double = behind(small), behind(small.double())
+    assert torch.cosine_similarity(single, double, dim=0) > 0.99
+    assert single.norm() == pytest.approx(double.norm().item(), rel=0.05)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

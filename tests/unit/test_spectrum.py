@@ -256,6 +256,22 @@ print(*sorted({"torch", "scipy", "array_api_compat.numpy"} & set(sys.modules)))
 # Options and errors
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_floor_stands_in_for_the_constant(dtype):
+    """10 ln (|F|^2 + f^2), mean over rings that are found pixel by pixel."""
+    images = noise(2, 12, 12).astype(dtype)
+    found = profile(images, normalise="none", floor=0.5)
+    power = np.abs(np.fft.fftshift(np.fft.fft2(images), axes=(-2, -1))) ** 2
+    rows, columns = np.indices((12, 12)) - 5.5
+    ring = np.hypot(rows, columns).astype(int)
+    values = 10 * np.log(power + 0.25)
+    expected = [[value[ring == k].mean() for k in range(1, 1 + n_rings(12, 12))] for value in values]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    empty = profile(np.ones((1, 12, 12), dtype), normalise="none", floor=0.5)
+    # Ring 0, which has DC, is left out.
+    np.testing.assert_allclose(empty, 20 * np.log(0.5), rtol=1e-6)
+
+
 def test_options_survive_json():
     options = ProfileOptions(preset="paper", length=7, normalise="minmax", square=False)
     stored = json.loads(json.dumps(asdict(options)))
@@ -276,6 +292,9 @@ def test_options_survive_json():
         ({"length": 1}, "at least 2"),
         ({"length": 8.0}, "8.0"),
         ({"length": True}, "True"),
+        ({"floor": -1.0}, "floor is 0 or more and finite"),
+        ({"floor": np.nan}, "found nan"),
+        ({"floor": 0.1, "preset": "paper"}, "takes no logarithm"),
     ],
 )
 def test_options_that_do_not_exist(options, words):

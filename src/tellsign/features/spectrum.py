@@ -59,12 +59,14 @@ class ProfileOptions:
     length: int | None = None  # points after interpolation; None: as many as there are rings
     normalise: Normalise = "first"
     square: bool = True  # reject images that are not square
+    floor: float = 0.0  # of magnitudes, in place of the constant of the published code
 
     def __post_init__(self) -> None:
         _check_choice("preset", self.preset, get_args(Preset))
         _check_choice("normalise", self.normalise, get_args(Normalise))
         if self.length is not None:
             _check_length(self.length)
+        _check_floor(self.floor, self.preset)
 
 
 def grey(images: Array) -> Array:
@@ -133,6 +135,7 @@ def profile(
     length: int | None = None,
     normalise: Normalise = "first",
     square: bool = True,
+    floor: float = 0.0,
 ) -> Array:
     """Mean of the 2-D spectrum over rings of equal radial frequency, lowest frequency first.
 
@@ -148,6 +151,9 @@ def profile(
                  maps the smallest value of each profile to 0 and the largest to 1. A divisor of 0, as of a
                  black image in `paper`, counts as 1.
              square: True rejects images with H != W, where a ring joins unequal frequencies of the two axes.
+             floor: f of 10 ln (|F|^2 + f^2), for `official`, in place of the constant of the published code.
+                 Below it a coefficient counts for nothing, and its gradient is at most 1 / 2f of |F|: without
+                 it that of an empty one is beyond any bound, and rounding errors are all it is made of.
     Returns: (B, K) or (B, N), same type as the input.
     Raises:  ImageError: images are not (B, H, W) floating point, or not square.
              TooSmallError: they are too small to keep a ring.
@@ -160,7 +166,7 @@ def profile(
         >>> profile(images, length=80)[:, 0]
         array([1., 1.])
     """
-    options = ProfileOptions(preset, length, normalise, square)
+    options = ProfileOptions(preset, length, normalise, square, floor)
     x: Any = images
     xp = namespace(x)
     _check_batch(x)
@@ -173,7 +179,7 @@ def profile(
     rings = _rings(height, width, preset)
     step = max(1, CHUNK_BYTES // (_working_dtype(x).itemsize * height * width) if on_cpu(x) else count)
     with np.errstate(invalid="ignore"):  # what is not finite is for the caller to see, in the result
-        chunks = [_ring_sums(x[i : i + step], preset, rings, xp) for i in range(0, max(1, count), step)]
+        chunks = [_ring_sums(x[i : i + step], preset, floor, rings, xp) for i in range(0, max(1, count), step)]
         sums = xp.concat(chunks, axis=0)[:, rings.kept]
         means = sums * xp.asarray(rings.scale, dtype=sums.dtype, device=x.device)
         if options.length is not None:
@@ -240,7 +246,7 @@ def _centred_spectrum(images: Array, preset: Preset) -> Array:
     xp = namespace(x)
     _check_batch(x)
     with np.errstate(invalid="ignore"):
-        values = _power(xp.fft.fftn(cast(x, _working_dtype(x)), axes=(-2, -1)), preset, xp)
+        values = _power(xp.fft.fftn(cast(x, _working_dtype(x)), axes=(-2, -1)), preset, 0.0, xp)
     if preset == "official":
         values = 10 * xp.log(values)
     result: Array = cast(xp.fft.fftshift(values, axes=(-2, -1)), x.dtype)
@@ -251,16 +257,18 @@ def _working_dtype(x: Any) -> Any:
     return np.dtype(np.float64) if isinstance(x, np.ndarray) else x.dtype
 
 
-def _power(spectrum: Any, preset: Preset, xp: Any) -> Any:
+def _power(spectrum: Any, preset: Preset, floor: float, xp: Any) -> Any:
     re, im = xp.real(spectrum), xp.imag(spectrum)
+    if floor:
+        return sum_of_squares(re, im) + floor**2
     if preset == "official":
         re = re + LOG_CONSTANT
     return sum_of_squares(re, im)
 
 
-def _ring_sums(images: Any, preset: Preset, rings: _Rings, xp: Any) -> Any:
+def _ring_sums(images: Any, preset: Preset, floor: float, rings: _Rings, xp: Any) -> Any:
     """(B, H, W) → (B, rings), sums over all rings of the whole spectrum, computed from one half of it."""
-    power = _power(xp.fft.rfftn(cast(images, _working_dtype(images)), axes=(-2, -1)), preset, xp)
+    power = _power(xp.fft.rfftn(cast(images, _working_dtype(images)), axes=(-2, -1)), preset, floor, xp)
     if preset == "paper":
         folded = _folded(power, rings.offsets, operator.add, xp)
     elif power.dtype == xp.float64:  # one logarithm of a product of four: float32 has not the range
@@ -380,6 +388,14 @@ def _check_batch(x: Any) -> None:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name} is one of {', '.join(choices)}, found {value!r}")
+
+
+def _check_floor(floor: float, preset: str) -> None:
+    if not 0 <= floor < math.inf or (floor and preset != "official"):
+        raise ConfigError(
+            f"floor is 0 or more and finite, and 0 for the preset 'paper', which takes no logarithm; found "
+            f"{floor!r} for {preset!r}"
+        )
 
 
 def _check_length(length: object) -> None:
