@@ -57,6 +57,22 @@ def no_curves() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def no_graphs() -> Iterator[None]:
+    """Generators whose graph is of no interest: an export takes longer than their training."""
+    from tellsign import artifacts
+    from tellsign.generators import training
+
+    def without_graph(out, network, *, size, spec, card="", licence=""):  # type: ignore[no-untyped-def]
+        arrays = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
+        content = {**spec, "kind": "generator", "preprocessing": {}, "size": size}
+        return artifacts.save(out, spec=content, arrays=arrays, card=card, licence=licence)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "save_generator", without_graph)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real images beside the project, or a skip that says how to provide it."""

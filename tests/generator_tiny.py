@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pictures import natural, save
 from tellsign.data import Manifest, write
 from tellsign.types import REAL, Sample
+
+if TYPE_CHECKING:
+    from tellsign.generators.sources import Source
 
 SIZE = 16
 N_TRAIN, N_VALID = 104, 16  # 100 or more, of which a real profile is the mean
@@ -39,3 +42,17 @@ def write_reals(folder: Path, *, size: int = SIZE) -> Path:
         samples.append(Sample(path, REAL, dataset="made", split="train" if index < N_TRAIN else "valid"))
     write(Manifest(tuple(samples)), folder / "manifest.csv")
     return folder / "manifest.csv"
+
+
+def tiny_source() -> Source:
+    """A generator to tune, whose images are not all grey."""
+    import torch
+
+    from tellsign.generators.gan import GanConfig, Generator
+    from tellsign.generators.sources import Source
+
+    torch.manual_seed(0)
+    network = Generator(GanConfig(size=SIZE, base=4, cap=8, latents=4))
+    with torch.no_grad():
+        network.body[-2].weight.mul_(20)  # as of a trained one
+    return Source(network.eval(), "mine", "0", SIZE)

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tellsign.generators.foreign import imported, measured_size  # noqa: E402
+from tellsign.generators.foreign import imported, measured_size, require_gradient  # noqa: E402
 from tellsign.types import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -53,6 +53,39 @@ def broken():
 class Failing(Mine):
     def images(self, latents):
         return latents @ torch.zeros(5, 5)
+
+class Named(Mine):
+    def latents(self, n, rng):
+        return {"z": super().latents(n, rng)}
+
+class Few(Mine):
+    def latents(self, n, rng):
+        return super().latents(1, rng)
+
+class Small(Mine):
+    def latents(self, n, rng):
+        return super().latents(n, rng)[:, :, :15, :15]
+
+class Keeping(Mine):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("last", torch.zeros(1))
+
+    def images(self, latents):
+        self.last = latents.mean()
+        return super().images(latents)
+
+class Cut(Mine):
+    @torch.no_grad()
+    def images(self, latents):
+        return super().images(latents)
+
+class Beside(Mine):
+    def images(self, latents):
+        return latents + 0 * self.weight
+
+def frozen():
+    return Mine().requires_grad_(False)
 
 number = 5
 whole = Mine()
@@ -103,8 +136,31 @@ def test_what_is_no_generator_is_refused(target, reason):
         ("grey", "nearly one grey"),
         ("oblong", r"\(64, 3, 16, 8\) for 64 images, expected \(64, 3, S, S\)"),
         ("Failing", "cannot make images .RuntimeError"),
+        ("Named", r"latents\(8, rng\) of Named gives dict, expected a tensor \(8, ...\)"),
+        ("Few", r"gives \(1, 3, 16, 16\), expected a tensor \(8, ...\)"),
+        ("Small", "Small gives images of 15 pixels a side.*expected 16 or more"),
     ],
 )
 def test_images_are_measured(name, reason):
     with pytest.raises(ConfigError, match=reason):
         measured_size(imported(f"their_generator:{name}"), name=name)
+
+
+@pytest.mark.parametrize(("name", "n"), [("Cut", 1), ("Beside", 1), ("frozen", 0)])
+def test_images_without_a_gradient_are_refused(name, n):
+    network = imported(f"their_generator:{name}")
+    measured_size(network, name="theirs")
+    with pytest.raises(ConfigError, match=f"theirs have no gradient to any of its {n} parameters"):
+        require_gradient(network, name="theirs")
+
+
+@pytest.mark.parametrize("name", ["Mine", "Keeping"])
+def test_what_is_measured_can_be_trained_afterwards(name):
+    network = imported(f"their_generator:{name}")
+    measured_size(network, name="theirs")
+    require_gradient(network, name="theirs")
+    assert network.weight.grad is None
+    import copy
+
+    state = copy.deepcopy(network.state_dict())
+    network.load_state_dict(state)  # in place, which inference tensors refuse

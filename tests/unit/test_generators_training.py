@@ -11,17 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from generator_tiny import N_TRAIN, N_VALID, SIZE, options, write_reals  # noqa: E402
+from generator_tiny import N_TRAIN, N_VALID, SIZE, options, tiny_source, write_reals  # noqa: E402
 from tellsign import artifacts  # noqa: E402
 from tellsign.data import read  # noqa: E402
 from tellsign.data.loading import Batch  # noqa: E402
-from tellsign.generators import training as module  # noqa: E402
 from tellsign.generators.artifact import saved_generator  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
-from tellsign.generators.gan import GanConfig, Generator  # noqa: E402
 from tellsign.generators.restoring import write_restored  # noqa: E402
 from tellsign.generators.sampling import latents_of, write_samples  # noqa: E402
-from tellsign.generators.sources import Source, source_of, source_run  # noqa: E402
+from tellsign.generators.sources import source_of, source_run  # noqa: E402
 from tellsign.generators.step import Gan, learn  # noqa: E402
 from tellsign.generators.task import Factor  # noqa: E402
 from tellsign.generators.training import networks, train_generator  # noqa: E402
@@ -36,23 +34,9 @@ def reals(tmp_path_factory):
     return read(write_reals(tmp_path_factory.mktemp("reals")))
 
 
-@pytest.fixture(scope="module")
-def no_graphs():
-    """Trainings whose graph is of no interest: an export takes longer than they do."""
-    patch = pytest.MonkeyPatch()
-
-    def without_graph(out, network, *, size, spec, card="", licence=""):
-        arrays = {f"network.{name}": value.numpy() for name, value in network.state_dict().items()}
-        content = {**spec, "kind": "generator", "preprocessing": {}, "size": size}
-        return artifacts.save(out, spec=content, arrays=arrays, card=card, licence=licence)
-
-    patch.setattr(module, "save_generator", without_graph)
-    yield
-    patch.undo()
-
-
-def trained(out, reals, kind, *, say=lambda text: None, **more):
-    return train_generator(config_from(options(kind, **more), where="the test"), reals, out, say=say)
+def trained(out, reals, kind, *, say=lambda text: None, source=None, resume=False, **more):
+    config = config_from(options(kind, **more), where="the test")
+    return train_generator(config, reals, out, say=say, source=source, resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +168,14 @@ def test_an_auto_encoder_restores_pairs(auto_encoder, reals, gan, tmp_path):
         ("autoencoder", 7, {}),
         # Eleven calls a step: five turns of two discriminators, one of the generator.
         ("gan", 30, {"loss": "wgan-gp", "spectral_layers": 1}),
+        ("tune", 14, {"loss": "lsgan", "spectral_layers": 2}),
     ],
 )
 def test_a_killed_training_ends_where_the_uninterrupted_one_does(
     kind, killed, own, reals, tmp_path, monkeypatch
 ):
     training = {"checkpoint_seconds": 0, **({"batch_size": 10} if own else {})}
-    more = {"spectral": 0.5, **own, "training": training}
+    more = {"spectral": 0.5, **own, "training": training, "source": tiny_source() if kind == "tune" else None}
     whole = trained(tmp_path / "whole", reals, kind, **more)
 
     class KilledError(Exception):
@@ -214,8 +199,7 @@ def test_a_killed_training_ends_where_the_uninterrupted_one_does(
         trained(tmp_path / "part", reals, kind, **more)
     with pytest.raises(ConfigError, match="--resume"):
         trained(tmp_path / "part", reals, kind, **more)
-    config = config_from(options(kind, **more), where="the test")
-    resumed = train_generator(config, reals, tmp_path / "part", resume=True)
+    resumed = trained(tmp_path / "part", reals, kind, resume=True, **more)
     assert resumed.arrays.keys() == whole.arrays.keys()
     for name, array in whole.arrays.items():
         assert np.array_equal(array, resumed.arrays[name]), name
@@ -328,55 +312,12 @@ def test_a_loss_that_is_not_finite_stops_the_training():
     assert torch.isfinite(network.weight).all()
 
 
-def source(network=None) -> Source:
-    torch.manual_seed(0)
-    network = network or Generator(GanConfig(size=SIZE, base=4, cap=8, latents=4))
-    with torch.no_grad():
-        network.body[-2].weight.mul_(20)  # as of a trained one, whose images are not all grey
-    return Source(network.eval(), "mine", "0", SIZE)
-
-
-@pytest.mark.usefixtures("no_graphs")
-def test_tuning_corrects_the_spectrum_and_keeps_the_images(reals, tmp_path):
-    begun = source()
-    more = {"spectral": 1.0, "keep": 0.5, "training": {"epochs": 3, "learning_rate": 0.02, "batch_size": 13}}
-    config = config_from(options("tune", **more), where="the test")
-    before = {name: value.clone() for name, value in begun.network.state_dict().items()}
-    found = train_generator(config, reals, tmp_path / "t", source=begun)
-    assert all(torch.equal(before[name], value) for name, value in begun.network.state_dict().items())
-    assert found.spec["source"] == {"name": "mine", "digest": "0"}
-    assert found.spec["network"] == "gan"
-    assert saved_generator(found).config == begun.network.config
-    card = " ".join((found.path / "CARD.md").read_text(encoding="utf-8").split())
-    assert "A GAN of images of 16 × 16 pixels, tuned from `mine` by Tellsign for 3 epochs" in card
-    assert "images that it was tuned with" in card
-    import csv
-
-    rows = [row for row in csv.DictReader((tmp_path / "t.run" / "log.csv").open()) if row["event"] == "epoch"]
-    assert float(rows[-1]["spectral_kl"]) < 0.7 * float(rows[0]["spectral_kl"])
-    assert float(rows[-1]["change"]) < 0.05
-    # Statistics of batches are those that it came with.
-    names = [name for name in before if "running" in name]
-    assert names
-    assert all(np.array_equal(found.arrays[f"network.{n}"], before[n].numpy()) for n in names)
-
-
-@pytest.mark.usefixtures("no_graphs")
-def test_tuning_against_a_spectral_discriminator(reals, tmp_path):
-    config = config_from(
-        options("tune", spectral_layers=1, loss="lsgan", training={"epochs": 1}), where="the test"
-    )
-    found = train_generator(config, reals, tmp_path / "t", source=source())
-    assert "spectral_discriminator" in (tmp_path / "t.run" / "log.csv").read_text().splitlines()[0]
-    assert not [name for name in found.arrays if "spectral" in name]
-
-
 def test_what_does_not_go_together_is_refused(reals, tmp_path):
     config = config_from(options("tune", spectral=1.0), where="the test")
     with pytest.raises(ConfigError, match="none is given"):
         train_generator(config, reals, tmp_path / "t")
     with pytest.raises(ConfigError, match="begins anew"):
-        train_generator(config_from(options("gan"), where="x"), reals, tmp_path / "t", source=source())
+        train_generator(config_from(options("gan"), where="x"), reals, tmp_path / "t", source=tiny_source())
     few = config_from(options("gan", spectral=1.0, reals=99), where="x")
     with pytest.raises(ConfigError, match="at least 100 images, found 99"):
         train_generator(few, reals, tmp_path / "few")

@@ -7,7 +7,7 @@ its weights, and with two methods:
     latents(n, rng)    n latents in a tensor (n, ...), drawn by the `torch.Generator` rng on the CPU
     images(latents)    (B, 3, S, S) in [0, 1], differentiable by the module's parameters
 
-Whether images are in [0, 1] is measured before anything is learnt, and never guessed.
+Whether images are in [0, 1], and have a gradient, is measured before anything is learnt, and never guessed.
 
 Shapes: B batch, S side of an image.
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import nn
 
+from tellsign.generators.gan import SMALLEST
 from tellsign.generators.luma import SLACK
 from tellsign.types import ConfigError, TellsignError
 
@@ -96,8 +97,9 @@ def measured_size(network: nn.Module, *, name: str, seed: int = 0) -> int:
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
     try:
-        with torch.inference_mode():
-            parts = [own.images(own.latents(8, rng)) for _ in range(N_MEASURED // 8)]
+        # No inference mode: a module that keeps something of what it computes could not be trained after it.
+        with torch.no_grad():
+            parts = [own.images(_latents(own, 8, rng, name)) for _ in range(N_MEASURED // 8)]
         images = torch.cat(parts)
     except TellsignError:
         raise
@@ -112,6 +114,11 @@ def measured_size(network: nn.Module, *, name: str, seed: int = 0) -> int:
     shape = tuple(images.shape)
     if images.ndim != 4 or shape[0] != N_MEASURED or shape[1] != 3 or shape[2] != shape[3]:
         raise ConfigError(f"{name} gives {shape} for {N_MEASURED} images, expected ({N_MEASURED}, 3, S, S)")
+    if shape[-1] < SMALLEST:
+        raise ConfigError(
+            f"{name} gives images of {shape[-1]} pixels a side, of which a spectrum says nothing; expected "
+            f"{SMALLEST} or more"
+        )
     low, high = float(images.min()), float(images.max())
     if not (low >= -SLACK and high <= 1 + SLACK):  # also where one is no number
         raise ConfigError(
@@ -125,3 +132,33 @@ def measured_size(network: nn.Module, *, name: str, seed: int = 0) -> int:
             "alone, which is nearly one grey: are its weights loaded, and are its values in [0, 1]?"
         )
     return shape[-1]
+
+
+def require_gradient(network: nn.Module, *, name: str, seed: int = 0) -> None:
+    """See to it that a generator can learn from its images, before anything is trained in vain.
+
+    Args:    network: with the two methods, in the mode that it is trained in, on the CPU.
+             name: of it, for messages. seed: of the latents.
+    Raises:  ConfigError: its images have no gradient to any parameter that is to be trained.
+    """
+    own = image_generator(network)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        images = own.images(_latents(own, 2, torch.Generator().manual_seed(seed), name))
+    found: tuple[Tensor | None, ...] = ()
+    if trained and images.requires_grad:
+        found = torch.autograd.grad(images.square().sum(), trained, allow_unused=True)
+    if not any(gradient is not None and bool(gradient.any()) for gradient in found):
+        raise ConfigError(
+            f"the images of {name} have no gradient to any of its {len(trained)} parameters with "
+            "requires_grad, so that nothing would be learnt: take torch.no_grad, detach and .data out of "
+            "images(), and set requires_grad where it is off"
+        )
+
+
+def _latents(own: ImageGenerator, n: int, rng: torch.Generator, name: str) -> Tensor:
+    found: Any = own.latents(n, rng)
+    if not isinstance(found, torch.Tensor) or found.ndim < 1 or len(found) != n:
+        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise ConfigError(f"latents({n}, rng) of {name} gives {shape}, expected a tensor ({n}, ...)")
+    return found

@@ -54,7 +54,7 @@ MIN_REALS = 100  # images that a real profile is the mean of; the paper takes 10
 MIN_RINGS = 3  # fewer say nothing of a spectrum's shape
 MARGIN = 60.0  # dB beyond the real profile's smallest and largest ring
 CLAMP = 1e-6  # beyond that margin a profile would leave [0, 1]
-# Of a coefficient, for each pixel of a side: white noise of deviation s has S s. A tenth of what rounding adds.
+# Of a coefficient, for each pixel of a side, as noise of deviation s has S s: a tenth of what rounding adds.
 FLOOR = 0.1 / (255 * math.sqrt(12))
 
 
@@ -70,8 +70,8 @@ class SpectralLoss(torch.nn.Module):
 
     Implements Durall et al. (2020), eqs. 10 and 11. Deviates: profiles are those of the published code, of
     logarithms with a floor, scaled by the real one and not divided by DC, and the mean over the batch is
-    compared (head of this module); the loss is a mean over all K rings, where the paper sums M/2 and divides by M/2 - 1;
-    profiles are clamped to [1e-6, 1 - 1e-6].
+    compared (head of this module); the loss is a mean over all K rings, where the paper sums M/2 and divides
+    by M/2 - 1; profiles are clamped to [1e-6, 1 - 1e-6].
 
     It has no parameters; the real profile is a buffer, moves with `.to(device)` and is saved with the module.
     Computes in float32 at least, whatever autocast says. Under `torch.compile` it runs as it is, between the

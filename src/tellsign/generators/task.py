@@ -20,6 +20,7 @@ from tellsign.engine.scores import arithmetic, evaluating
 from tellsign.engine.task import Measured, Step, Task
 from tellsign.generators.foreign import image_generator
 from tellsign.generators.losses import ADVERSARIAL, discriminator_loss, generator_loss
+from tellsign.generators.luma import varied
 from tellsign.generators.nearest import neighbours, summary
 from tellsign.generators.progress import FOLDER, measured, reference, write_grid
 from tellsign.generators.reals import real_images
@@ -308,9 +309,10 @@ class _Tuning:
             images = image_generator(self.network).images(latents)
             with torch.no_grad():
                 before = image_generator(self.frozen).images(latents)
-        if self.spectral is not None:
-            real = batch.images.to(self.device, non_blocking=True)
-            opposed = discriminator_loss(config.loss, self.spectral(real), self.spectral(images.detach()))
+        # A crop of one colour has no spectrum to show; generated images of one colour are an error.
+        if self.spectral is not None and len(real := batch.images[varied(batch.images)]):
+            shown = real.to(self.device, non_blocking=True), images.detach()[: len(real)]
+            opposed = discriminator_loss(config.loss, *map(self.spectral, shown))
             self._learn("spectral", self.spectral, opposed)
             figures["spectral_discriminator"] = opposed.detach()
         change = functional.mse_loss(images.float(), before.float())

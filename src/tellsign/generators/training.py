@@ -25,6 +25,7 @@ from tellsign.engine.loop import train
 from tellsign.generators.artifact import save_generator
 from tellsign.generators.autoencoder import AutoEncoder
 from tellsign.generators.card import generator_card
+from tellsign.generators.foreign import require_gradient
 from tellsign.generators.gan import Discriminator, Generator
 from tellsign.generators.image_sets import reals_of
 from tellsign.generators.losses import ADVERSARIAL
@@ -79,6 +80,8 @@ def train_generator(
     run = _checked(config, out, source, resume=resume)
     if factor is not None and config.kind != "autoencoder":
         raise ConfigError(f"a factor is one of an auto-encoder's loss, and the kind is {config.kind}")
+    if source is not None:
+        require_gradient(source.network, name=source.name)
     train_reals, valid_reals = reals_of(manifest)
     model = networks(config, source)
     setting = Setting(
