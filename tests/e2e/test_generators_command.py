@@ -70,6 +70,7 @@ def test_features_that_cannot_be_had_are_exit_code_1_and_the_rest_is_there(folde
     [
         (("real", "nothing"), "nothing"),
         (("real", "fake", "--size", "8"), "16 or more"),
+        (("real", "fake", "--weights", "mine.safetensors"), "name it by --features"),
         (("real", "fake", "--size", "64"), "none of the real images"),
         (("real", "fake", "--split", "test"), "neither real nor fake has a split 'test'; give a manifest"),
         (("real", "fake", "--picture", "nowhere/a.png"), "cannot write"),

@@ -62,6 +62,15 @@ def test_halves_of_reals_share_no_source():
         reference(images[:1], [""], 8)
 
 
+def test_reals_that_are_compared_with_each_other_are_taken_evenly():
+    """Neighbours in a manifest are alike: the first half would be of one place."""
+    places = np.stack([natural(i // 8, SIZE, SIZE) for i in range(16)]).astype(np.float32)
+    shades = np.clip(places + np.linspace(0, 0.1, 16, dtype=np.float32)[:, None, None, None], 0, 1)
+    whole, half = (reference(shades, [""] * 16, n).diversity for n in (16, 8))
+    assert half.n == 8
+    assert half.mean == pytest.approx(whole.mean, rel=0.2)
+
+
 def test_what_has_a_spectrum():
     images = torch.stack([torch.full((3, 4, 4), 0.3), torch.rand(3, 4, 4), torch.zeros(3, 4, 4)])
     images[2, 1, 2, 2] = 1.0

@@ -16,7 +16,7 @@ from tellsign.evaluate.upconv import autoencoder, cells, correction, gans  # noq
 from tellsign.evaluate.upconv.cells import RECORD, finished_cell, images_of, study  # noqa: E402
 from tellsign.evaluate.upconv.drawing import rows_of, upper_band  # noqa: E402
 from tellsign.generators.config import config_from  # noqa: E402
-from tellsign.types import ConfigError  # noqa: E402
+from tellsign.types import ConfigError, ManifestError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -339,6 +339,29 @@ def test_a_manifest_without_splits_is_split(reals, tmp_path):
     assert study(Inputs(), "gan") is None
     with pytest.raises(ConfigError, match="-o FOLDER"):
         study(Inputs(manifest=plain), "gan")
+
+
+@pytest.mark.parametrize(("there", "missing"), [("train", "valid"), ("valid", "train")])
+def test_a_study_is_not_compared_with_what_was_learnt_from(there, missing, reals, tmp_path):
+    with pytest.raises(ManifestError, match=f"none of the split {missing}: `tellsign data split`"):
+        study(Inputs(manifest=reals.filter(split=there), folder=tmp_path), "gan")
+
+
+@pytest.mark.usefixtures("no_graphs")
+def test_a_training_goes_on_with_the_same_features_alone(reals, tmp_path):
+    from tellsign.generators.frechet import FeatureNetwork
+    from tellsign.generators.training import train_generator
+
+    def network(digest):
+        return FeatureNetwork("mean", digest * 64, None, lambda images: images.mean(axis=(2, 3)))
+
+    config = config_from(options("gan", training={"epochs": 1}), where="x")
+    found = train_generator(config, reals, tmp_path / "g", features=network("0"))
+    assert found.spec["frechet"] == {"network": "mean", "digest": "0" * 64}
+    card = " ".join((found.path / "CARD.md").read_text(encoding="utf-8").split())
+    assert "in the features of mean, weights `000000000000`" in card
+    with pytest.raises(ConfigError, match="another training"):
+        train_generator(config, reals, tmp_path / "g", features=network("1"), resume=True)
 
 
 def test_a_configuration_of_another_kind_is_refused(reals, tmp_path, files):

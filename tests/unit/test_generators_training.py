@@ -71,6 +71,11 @@ def test_a_gan_is_written_with_its_record(gan):
     assert memory["generated"] > 0.05 < memory["real"]
     assert memory["generated_least"] <= memory["generated"]
     assert f"other real images {memory['real']:.3f}" in card
+    beside = gan.spec["reals"]
+    assert beside.keys() == {"n", "spectral_distance", "pair_distance", "near_duplicates"}
+    assert beside["n"] == N_VALID
+    row = f"{gan.spec['metrics']['spectral_distance']:.4g} | {beside['spectral_distance']:.4g} |"
+    assert row in card
     assert "The licences of the images" in card
     assert not (gan.path / "LICENSE").exists()
     log = (run / "log.csv").read_text().splitlines()[0]
@@ -125,6 +130,20 @@ def test_a_folder_of_other_images_is_left_alone(gan, auto_encoder, tmp_path):
         write_samples(auto_encoder, tmp_path / "new", 1)
     with pytest.raises(ConfigError, match="seed is a whole number from 0"):
         write_samples(gan, tmp_path / "new", 1, seed=-1)
+
+
+def test_images_of_the_graph_and_of_a_module_are_not_mixed(gan, tmp_path):
+    def run(block):
+        return np.random.default_rng(block.start).random((len(block), 3, SIZE, SIZE))
+
+    write_samples(gan, tmp_path / "graph", 3)
+    write_samples(gan, tmp_path / "module", 3, run=run, module="mine:one")
+    with pytest.raises(OutputError, match="in another way; give another -o"):
+        write_samples(gan, tmp_path / "graph", 5, run=run, module="mine:one")
+    for other in ({}, {"run": run, "module": "mine:two"}):
+        with pytest.raises(OutputError, match="in another way; give another -o"):
+            write_samples(gan, tmp_path / "module", 5, **other)
+    assert len(write_samples(gan, tmp_path / "module", 5, run=run, module="mine:one")) == 5
 
 
 def test_images_of_another_range_are_refused(gan, tmp_path):

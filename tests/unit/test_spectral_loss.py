@@ -271,7 +271,7 @@ def test_no_weight_switches_the_loss_off(loss):
     assert fakes.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, float("inf")), (0, 1, 2)])
+@pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, float("inf")), (0, 1, 2), 1, ("a", "b")])
 def test_a_range_that_is_none_is_refused(reals, value_range):
     with pytest.raises(ConfigError, match="value_range"):
         SpectralLoss.from_images(reals, value_range=value_range)

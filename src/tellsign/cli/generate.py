@@ -33,7 +33,7 @@ def train(
     ] = None,
     module: Module = None,
     features: options.Features = None,
-    weights: options.FeatureWeights = "pretrained",
+    weights: options.FeatureWeights = options.PRETRAINED,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. network.size=128.")
     ] = None,
@@ -49,23 +49,23 @@ def train(
     try:
         from tellsign.generators.config import read_config
         from tellsign.generators.frechet import feature_network
-        from tellsign.generators.progress import frechet_to
         from tellsign.generators.sources import source_of
         from tellsign.generators.training import train_generator
     except ModuleNotFoundError as error:
         raise _missing(error) from error
+    options.require_features(features, weights)
     asked = read_config(config, overrides or ())
     own = None if tuned is None else hub.generator_path(tuned)
     source = None if own is None and module is None else source_of(own, module)
     manifest = options.read_manifest(data)
-    frechet = None if features is None else frechet_to(feature_network(features, weights))
+    network = None if features is None else feature_network(features, weights)
     artifact = train_generator(
         asked,
         manifest,
         output,
         resume=resume,
         source=source,
-        frechet=frechet,
+        features=network,
         licence="" if licence is None else _text(licence),
         say=terminal.complain,
     )
@@ -114,7 +114,7 @@ def _sample(loaded: Artifact, output: Path, n: int, seed: int, module: str | Non
             raise _missing(error) from error
         run = source_run(source_of(loaded.path, module))
     with terminal.progress("sample", n, wanted=True) as step:
-        manifest = write_samples(loaded, output, n, seed=seed, run=run, on_image=step)
+        manifest = write_samples(loaded, output, n, seed=seed, run=run, module=module or "", on_image=step)
     options.describe(manifest, output / "manifest.csv")
     if json:
         print(

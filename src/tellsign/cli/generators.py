@@ -33,7 +33,7 @@ def distance(
         Path | None, typer.Option("--picture", help="Also write a PNG of the profiles.")
     ] = None,
     features: options.Features = None,
-    weights: options.FeatureWeights = "pretrained",
+    weights: options.FeatureWeights = options.PRETRAINED,
     split: options.Split = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cloaking score's cross-validation.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of intervals, halves and folds.")] = 0,
@@ -50,6 +50,7 @@ def distance(
     from tellsign.scoring.names import escape
     from tellsign.types import FAKE, REAL
 
+    options.require_features(features, weights)
     sets = [
         image_set(source, label, split=split, warn=terminal.complain)
         for source, label in ((real, REAL), (fake, FAKE))

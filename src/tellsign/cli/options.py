@@ -43,6 +43,7 @@ Features = Annotated[
     str | None,
     typer.Option(help="Network for a Fréchet distance: a name in timm, such as inception_v3, or an .onnx."),
 ]
+PRETRAINED = "pretrained"  # weights of timm
 FeatureWeights = Annotated[str, typer.Option(help="Of timm's network: pretrained, or a .safetensors file.")]
 Engine = Annotated[
     Literal["onnx", "openvino", "openvino-bf16", "torch"],
@@ -56,6 +57,16 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 MAX_PIXELS = 100_000_000
+
+
+def require_features(features: str | None, weights: str) -> None:
+    """Weights without the network that they are of are a mistake.
+
+    Args:    features: as of `Features`. weights: as of `FeatureWeights`.
+    Raises:  ConfigError: there is no network.
+    """
+    if features is None and weights != PRETRAINED:
+        raise ConfigError(f"--weights {weights} are those of a network: name it by --features")
 
 
 def read_manifest(path: Path, split: str | None = None) -> Manifest:

@@ -51,7 +51,7 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
     )
     done = f"tuned from `{source['name']}`" if source else "trained"
     numbers = [
-        f"| {text} | {spec['metrics'][name]:.4g} |"
+        f"| {text} | {spec['metrics'][name]:.4g} | {_number(spec['reals'].get(name))} |"
         for name, text in MEASURES.items()
         if name in spec["metrics"]
     ]
@@ -73,16 +73,29 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
             WIDTH,
         ),
         "",
-        "| measure | value |",
-        "|---|---:|",
+        "| measure | generated | reals |",
+        "|---|---:|---:|",
         *numbers,
         "",
+        *_beside(spec),
         "",
     ]
     return "\n".join(lines) + LIMITS.format(
         memory=_memory(spec.get("memory"), "was tuned with" if source else "learnt from"),
         licence=OWN_LICENCE if licence else NO_LICENCE,
     )
+
+
+def _beside(spec: Mapping[str, Any]) -> list[str]:
+    text = f"Reals: two halves of {spec['reals']['n']}, and distances among as many of them as are compared."
+    if "frechet" in spec:
+        network, digest = spec["frechet"]["network"], spec["frechet"]["digest"][:12]
+        text += f" The Fréchet distance is in the features of {network}, weights `{digest}`."
+    return wrap(text, WIDTH)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _memory(found: Mapping[str, float] | None, learnt: str) -> str:

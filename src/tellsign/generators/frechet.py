@@ -66,6 +66,8 @@ def feature_network(name: str, weights: str = "pretrained") -> FeatureNetwork:
     Raises:  ConfigError: there is no such network, its weights can't be had, or it takes something else.
     """
     if Path(name).suffix == ONNX:
+        if weights != "pretrained":
+            raise ConfigError(f"{name} has weights of its own: leave {weights} out")
         return _of_onnx(Path(name))
     try:
         return _of_timm(name, weights)

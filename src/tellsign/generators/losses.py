@@ -112,7 +112,7 @@ def gradient_penalty(
     Args:    discriminator: (B, ...) → logits (B,), without statistics of the batch.
              real, fake: (B, C, H, W) of one shape, or their profiles; nothing of the gradient reaches them.
              where: "line" between real and fake, "around" the reals, or "none", which is 0.
-             rng: of the random points, on the device of the images; None: PyTorch's own state.
+             rng: of the random points, on the CPU; None: PyTorch's own state there.
     Returns: a scalar whose gradient reaches the discriminator's parameters (double backward).
     Raises:  ConfigError: real and fake differ in shape.
     """
@@ -140,4 +140,5 @@ def _precise(logits: Tensor) -> Tensor:
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], rng: torch.Generator | None) -> Tensor:
-    return torch.rand(shape, generator=rng, device=like.device, dtype=like.dtype)
+    # On the CPU, so that a training draws the same on every device.
+    return torch.rand(shape, generator=rng, dtype=like.dtype).to(like.device)

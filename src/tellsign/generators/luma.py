@@ -8,7 +8,8 @@ Shapes: B batch, C channels, H W pixels.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -94,9 +95,13 @@ def check_range(value_range: Range | None) -> None:
     """Raises ConfigError where a range is none: two finite numbers, the smaller first."""
     if value_range is None:
         return
-    if len(value_range) != 2 or not all(map(math.isfinite, value_range)) or value_range[0] >= value_range[1]:
+    pair: Any = value_range
+    whole = (
+        isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(end, (int, float)) for end in pair)
+    )
+    if not whole or not all(map(math.isfinite, pair)) or pair[0] >= pair[1]:
         raise ConfigError(
-            f"value_range is (lowest, highest), such as (0, 1) or (-1, 1), or None; found {value_range}"
+            f"value_range is (lowest, highest), such as (0, 1) or (-1, 1), or None; found {value_range!r}"
         )
 
 

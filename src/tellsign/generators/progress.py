@@ -1,6 +1,7 @@
 """What a generator has come to after an epoch: its spectrum, how alike its images are, and pictures of them.
 
-All of it is measured on the same latents or images in every epoch, and beside real images measured alike.
+All of it is measured on the same latents or images in every epoch, and beside real images measured alike,
+whose numbers the card has too.
 Collapse is a number of its own here: a generator of one good image has a good spectrum too.
 
 Shapes: N images, S side in pixels, K rings.
@@ -59,7 +60,9 @@ def reference(reals: FloatArray, groups: Sequence[str], n: int, frechet: Frechet
     Returns: the numbers.
     Raises:  ConfigError: there are fewer than two.
     """
-    apart = diversity(reals[:n])  # first: it says that two images are needed
+    # Evenly over them, as neighbours in a manifest are often of one source and alike.
+    places = np.linspace(0, len(reals) - 1, min(n, len(reals))).round().astype(int)
+    apart = diversity(reals[places])  # first: it says that two images are needed
     rows = decibels(reals)
     noise = noise_floor(rows, groups)
     if noise is None:

@@ -1,8 +1,9 @@
 """Images of a trained generator as PNG files with a manifest. No PyTorch here.
 
-Image s is made from the latents of seed s, and from nothing else: latents are drawn by NumPy from the seed
-alone, and the network takes blocks of seeds that always stand together, so that neither the number of images
-nor the place where a run was resumed changes a bit of any. Another processor or ONNX Runtime may change some.
+Image s is made from the latents of seed s, and from nothing else: latents are drawn from the seed alone, by
+NumPy or by a module of the user's own, and the network takes blocks of seeds that always stand together, so
+that neither the number of images nor the place where a run was resumed changes a bit of any. Another
+processor or ONNX Runtime may change some.
 
 Shapes: B images of a block, Z latents, S side of an image.
 """
@@ -119,6 +120,7 @@ def write_samples(
     *,
     seed: int = 0,
     run: Callable[[range], FloatArray] | None = None,
+    module: str = "",
     on_image: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Write images of a generator as PNG files, or go on where an earlier run came to an end.
@@ -126,7 +128,8 @@ def write_samples(
     Args:    artifact: of the generator.
              out: the folder; `SEED.png` is written for each image, and manifest.csv.
              n: number of images. seed: of the first; the others have those that follow.
-             run: makes the images of a block of seeds in place of the graph.
+             run: makes the images of a block of seeds in place of the graph. module: its import path; images
+             of one are not gone on with by another.
              on_image: called for each image, also those that were there.
     Returns: the manifest of these images: fakes of the generator, with their checksums.
     Raises:  ConfigError: n or seed is out of its range. ArtifactError: the generator can't be run, or gives
@@ -138,7 +141,8 @@ def write_samples(
     digests: dict[int, str] = {}  # of files that are written and not read again
     samples: list[Sample] = []
     with locked(out):
-        begin(out, {"generator": artifact.name, "digest": artifact.digest, "block": BLOCK})
+        record = {"generator": artifact.name, "digest": artifact.digest, "block": BLOCK}
+        begin(out, record if run is None else {**record, "module": module})
         known = {path.name for path in out.iterdir()}
         for block in _blocks(seed, n):
             wanted = [s for s in block if seed <= s < seed + n]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tellsign.generators.progress import Frechet, Reference
     from tellsign.types import FloatArray
 
-N_COMPARED = 64  # images that are compared with all that were learnt from
+N_COMPARED = 512  # images that are compared with all that were learnt from
 AT_ONCE = 64  # images that are made or restored together when they are measured
 ORDER, MEASURED = 0, 7  # streams of random numbers, apart from those of augmentation and steps
 
@@ -104,11 +104,12 @@ def new_task(setting: Setting, at: Process) -> Task:
     turns = ADVERSARIAL[config.loss].discriminator_steps if config.kind == "gan" else 1
     batch_size = config.training.batch_size * turns
     loader = new_loader(setting.train, setting.view, config.training, cache=setting.cache, seed=config.seed)
-    reals, groups = _reals(setting, setting.valid, max(config.reals, config.samples))
+    reals, groups = compared(setting)
     term = _term(setting, at.device)
     real = reference(reals, groups, config.samples, setting.frechet(reals) if setting.frechet else None)
     setting.say(
-        f"compared with {len(reals)} real images, two halves of which are {real.noise:.2f} dB apart; "
+        f"compared with {len(reals)} real images, two halves of which are {real.noise:.2f} dB apart and "
+        f"{real.diversity.duplicates:.1%} of {real.diversity.n} near duplicates; "
         + ("the Fréchet distance is not computed, as no network was given" if real.frechet is None else "")
     )
     optimisers = {name: _optimiser(network, config) for name, network in setting.networks.items()}
@@ -168,6 +169,18 @@ def _reals(setting: Setting, manifest: Manifest, n: int) -> tuple[FloatArray, li
     )
 
 
+def compared(setting: Setting) -> tuple[FloatArray, list[str]]:
+    """The real images that a generator is compared with.
+
+    Args:    setting: of the training.
+    Returns: (N, 3, S, S) in [0, 1], and the source of each; of an auto-encoder those that it restores.
+    Raises:  ManifestError: an image can't be used.
+    """
+    config = setting.config
+    most = config.samples if config.kind == "autoencoder" else max(config.reals, config.samples)
+    return _reals(setting, setting.valid, most)
+
+
 def _term(setting: Setting, device: torch.device) -> SpectralLoss | None:
     """The spectral loss towards the reals that are learnt from; None where it is off."""
     if not setting.config.spectral:
@@ -188,7 +201,7 @@ def _measured(
     found: dict[str, float] = {}
     with evaluating(network), torch.inference_mode():
         if config.kind == "autoencoder":
-            given = torch.from_numpy(reals[: config.samples])
+            given = torch.from_numpy(reals)
             parts = [network(part.to(at.device)).float().cpu() for part in torch.split(given, AT_ONCE)]
             images = torch.cat(parts)
             found["mse"] = float(functional.mse_loss(images, given))

@@ -29,8 +29,9 @@ from tellsign.generators.foreign import require_gradient
 from tellsign.generators.gan import Discriminator, Generator
 from tellsign.generators.image_sets import reals_of
 from tellsign.generators.losses import ADVERSARIAL
+from tellsign.generators.progress import frechet_to, reference
 from tellsign.generators.spectral_discriminator import SpectralDiscriminator
-from tellsign.generators.task import Factor, Setting, memory, new_task
+from tellsign.generators.task import Factor, Setting, compared, memory, new_task
 from tellsign.types import ConfigError
 from tellsign.versions import package_versions
 
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
     from tellsign.data import Manifest
     from tellsign.engine.folder import TrainingResult
     from tellsign.generators.config import GeneratorConfig
-    from tellsign.generators.progress import Frechet
+    from tellsign.generators.frechet import FeatureNetwork
     from tellsign.generators.sources import Source
-    from tellsign.types import FloatArray
 
 Say = Callable[[str], None]
 
@@ -55,7 +55,7 @@ def train_generator(
     *,
     resume: bool = False,
     source: Source | None = None,
-    frechet: Callable[[FloatArray], Frechet] | None = None,
+    features: FeatureNetwork | None = None,
     factor: Factor | None = None,
     licence: str = "",
     say: Say = lambda text: None,
@@ -68,7 +68,7 @@ def train_generator(
              out: the generator's folder; the training is kept in OUT.run beside it.
              resume: go on with what an earlier run has left there.
              source: the generator that is tuned, for the kind tune alone.
-             frechet: (N, 3, S, S) reals → the Fréchet distance of images from them; None: not computed.
+             features: network of the Fréchet distance; None: it is not computed.
              factor: of an auto-encoder's loss, for studies of what such a factor does.
              licence: of the weights, which is written beside them.
              say: told of progress.
@@ -93,7 +93,7 @@ def train_generator(
         valid=valid_reals,
         cache=cache_folder(run) if config.training.cache else None,
         pictures=run,
-        frechet=frechet,
+        frechet=None if features is None else frechet_to(features),
         factor=factor,
         say=say,
     )
@@ -103,11 +103,14 @@ def train_generator(
         config.training,
         run=run,
         seed=config.seed,
-        identity=_identity(config, setting.view, source, factor),
+        identity=_identity(config, setting.view, source, factor, features),
         data={"train": train_reals, "valid": valid_reals},
         say=say,
     )
     spec = _spec(config, source, result, {"train": train_reals, "valid": valid_reals})
+    spec["reals"] = _of_reals(setting)
+    if features is not None:
+        spec["frechet"] = {"network": features.name, "digest": features.digest}
     if config.kind != "autoencoder":
         spec["memory"] = memory(setting)
     size = setting.view.size
@@ -168,14 +171,34 @@ def _checked(config: GeneratorConfig, out: Path, source: Source | None, *, resum
 
 
 def _identity(
-    config: GeneratorConfig, view: View, source: Source | None, factor: Factor | None
+    config: GeneratorConfig,
+    view: View,
+    source: Source | None,
+    factor: Factor | None,
+    features: FeatureNetwork | None,
 ) -> dict[str, Any]:
     found = {
         "generator": config.decisive(),
         "view": asdict(view),
         "source": None if source is None else source.digest,
     }
-    return found if factor is None else {**found, "factor": factor.name}
+    if factor is not None:
+        found["factor"] = factor.name
+    if features is not None:  # distances of two networks don't belong into one log
+        found["features"] = features.digest
+    return found
+
+
+def _of_reals(setting: Setting) -> dict[str, float]:
+    """What the measures come to for the real images themselves, by the names of `metrics`."""
+    reals, groups = compared(setting)
+    real = reference(reals, groups, setting.config.samples)
+    return {
+        "n": len(reals),
+        "spectral_distance": real.noise,
+        "pair_distance": real.diversity.mean,
+        "near_duplicates": real.diversity.duplicates,
+    }
 
 
 def _spec(

@@ -26,7 +26,7 @@ from tellsign.evaluate.cells import Say, write_json
 from tellsign.evaluate.samples import content, known
 from tellsign.image.network_input import NetworkInput
 from tellsign.lock import locked
-from tellsign.types import REAL, ConfigError, OutputError
+from tellsign.types import REAL, ConfigError, ManifestError, OutputError
 
 if TYPE_CHECKING:
     from tellsign.artifacts import Artifact
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.generators.config import GeneratorConfig
     from tellsign.generators.frechet import FeatureNetwork
-    from tellsign.generators.progress import Frechet
     from tellsign.generators.task import Factor
     from tellsign.types import FloatArray
 
@@ -204,24 +203,22 @@ def finished_cell(
     with locked(folder):
         if (record := _stored(folder / RECORD, say)) is not None:
             return Finished(config.name, folder, record)
-        from tellsign.generators.progress import frechet_to
         from tellsign.generators.training import train_generator
 
         say(f"{folder.name}: {config.kind}, {config.training.epochs} epochs")
         out = folder / GENERATOR
-        frechet = None if features is None else frechet_to(features)
         train_generator(
             config,
             manifest,
             out,
             resume=True,
-            frechet=frechet,
+            features=features,
             factor=factor,
             say=lambda text: say(f"  {text}") if text else None,
         )
         run = out.with_name(out.name + artifacts.RUN_SUFFIX)
         history = json.loads((run / "log.json").read_bytes())["epochs"]
-        measured = _measured(artifacts.load(out), config, manifest, frechet)
+        measured = _measured(artifacts.load(out), config, manifest, features)
         record = {"name": config.name, "identity": identity, "history": history, **measured}
         try:
             write_json(folder / RECORD, record)
@@ -261,14 +258,14 @@ def _measured(
     artifact: Artifact,
     config: GeneratorConfig,
     manifest: Manifest,
-    frechet: Callable[[FloatArray], Frechet] | None,
+    features: FeatureNetwork | None,
 ) -> dict[str, Any]:
-    from tellsign.generators.progress import measured, reference
+    from tellsign.generators.progress import frechet_to, measured, reference
     from tellsign.generators.reals import decibels
 
     reals, groups = _valid_reals(config, manifest)
     images = images_of(artifact, config.samples, reals)
-    real = reference(reals, groups, len(images), None if frechet is None else frechet(reals))
+    real = reference(reals, groups, len(images), None if features is None else frechet_to(features)(reals))
     rows = {"real": decibels(reals), "fake": decibels(images)}
     found: dict[str, Any] = {
         "generator": artifact.name,
@@ -306,6 +303,12 @@ def _split(manifest: Manifest, n: int, seed: int) -> Manifest:
         parts = reals.split(SHARES, seed=seed)
     else:
         parts = {name: reals.filter(split=name) for name in SHARES}
+    for name, part in parts.items():
+        if not part:
+            raise ManifestError(
+                f"a study learns from real images of the split train and compares with those of valid, and "
+                f"the manifest has none of the split {name}: `tellsign data split` makes them"
+            )
     return known(Rows((*parts["train"].evenly(n), *parts["valid"])))
 
 
