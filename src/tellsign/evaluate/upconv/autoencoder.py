@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv.cells import NEEDS, images_of, study
+from tellsign.evaluate.upconv.cells import N_SEEDS, NEEDS, images_of, study
 from tellsign.evaluate.upconv.drawing import blank, curve_figure, described, profile_figure, rows_of
 from tellsign.evaluate.upconv.features import PAPER
 
@@ -28,6 +28,7 @@ WEIGHTS = (0.05, 0.5, 5.0)  # of figure 7; the paper does not print its own
 KERNELS = (3, 5, 7, 9, 11)  # of figure 8
 HEAD = {"head_layers": 3, "head_kernel": 5}  # of the corrected networks
 NO_NUMBERS = "The paper draws this and prints no numbers."
+DRAWN = f"Numbers are means over {N_SEEDS} seeds; the first of them is drawn."
 MEASURES = ("spectral_distance", "upper_band", "spectral_kl", "mse")
 
 
@@ -36,7 +37,7 @@ def fig5(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "autoencoder")
     if given is None:
         return _empty(name, "figure 5", UPS)
-    cells = {up: plain(given, up) for up in UPS}
+    cells = {up: [plain(given, up, seed=seed) for seed in given.seeds] for up in UPS}
     return _profiles(name, "figure 5", cells, given)
 
 
@@ -87,7 +88,10 @@ def fig7(name: str, inputs: Inputs) -> Result:
     if given is None:
         return _empty(name, "figure 7", labels)
     cells = {
-        label: plain(given, up) if not weight else given.cell(f"{up}-{weight:g}", {"up": up}, spectral=weight)
+        label: [
+            given.cell(f"{up}-{weight:g}" if weight else up, {"up": up}, spectral=weight, seed=seed)
+            for seed in given.seeds
+        ]
         for label, (up, weight) in zip(labels, kinds, strict=True)
     }
     return _profiles(name, "figure 7", cells, given)
@@ -104,7 +108,7 @@ def fig8(name: str, inputs: Inputs) -> Result:
     for label, (layers, kernel) in zip(labels, kinds, strict=True):
         # The up-convolution is the first of the layers.
         network = {"up": "bilinear", "kernel": kernel, "head_layers": layers - 1, "head_kernel": kernel}
-        cells[label] = given.cell(f"bilinear-{layers}x{kernel}", network, spectral=WEIGHT)
+        cells[label] = [given.cell(f"bilinear-{layers}x{kernel}", network, spectral=WEIGHT)]
     return _profiles(name, "figure 8", cells, given)
 
 
@@ -114,29 +118,35 @@ def fig20(name: str, inputs: Inputs) -> Result:
     labels = ("without the spectral loss", f"λ = {WEIGHT:g}")
     if given is None:
         return _empty(name, "figure 20", labels)
-    cells = dict(zip(labels, (headed(given, "transposed", weight) for weight in (0.0, WEIGHT)), strict=True))
+    cells = {
+        label: [headed(given, "transposed", weight, seed=seed) for seed in given.seeds]
+        for label, weight in zip(labels, (0.0, WEIGHT), strict=True)
+    }
     drawn = curve_figure(
-        {label: cell.history for label, cell in cells.items()},
+        {label: made[0].history for label, made in cells.items()},
         {"mse": "mean squared error", "spectral_kl": "spectral loss less its least value"},
     )
-    rows = [row for label, cell in cells.items() for row in rows_of(label, cell, MEASURES)]
-    notes = (NO_NUMBERS, "On images of the split valid, after each epoch.", described(given))
+    rows = [row for label, made in cells.items() for row in rows_of(label, made, MEASURES)]
+    notes = (NO_NUMBERS, "On images of the split valid, after each epoch.", DRAWN, described(given))
     return Result(name, f"{PAPER}, figure 20", tuple(rows), notes, figure=drawn)
 
 
 def fig21(name: str, inputs: Inputs) -> Result:
     """Three layers of 5 × 5 with the loss, beside the plain networks and the same ones without the loss."""
     given = study(inputs, "autoencoder")
-    kinds = ("plain", "three layers", f"three layers, λ = {WEIGHT:g}")
-    labels = [f"{up}, {kind}" for up in ("transposed", "bilinear") for kind in kinds]
+    kinds = {"plain": None, "three layers": 0.0, f"three layers, λ = {WEIGHT:g}": WEIGHT}
+    ups = ("transposed", "bilinear")
     if given is None:
-        return _empty(name, "figure 21", labels)
-    made = [
-        cell
-        for up in ("transposed", "bilinear")
-        for cell in (plain(given, up), headed(given, up, 0.0), headed(given, up, WEIGHT))
-    ]
-    return _profiles(name, "figure 21", dict(zip(labels, made, strict=True)), given)
+        return _empty(name, "figure 21", [f"{up}, {kind}" for up in ups for kind in kinds])
+    cells = {
+        f"{up}, {kind}": [
+            plain(given, up, seed=seed) if weight is None else headed(given, up, weight, seed=seed)
+            for seed in given.seeds
+        ]
+        for up in ups
+        for kind, weight in kinds.items()
+    }
+    return _profiles(name, "figure 21", cells, given)
 
 
 def theory(name: str, inputs: Inputs) -> Result:  # noqa: ARG001 - nothing is needed
@@ -200,13 +210,13 @@ def _upper(side: int) -> Any:
     return (np.maximum(frequency[:, None], frequency) > 0.25).astype(np.float64)
 
 
-def plain(given: Study, up: str) -> Finished:
+def plain(given: Study, up: str, **options: Any) -> Finished:
     """An auto-encoder of one up-convolution.
 
-    Args:    given: the study. up: the up-convolution.
+    Args:    given: the study. up: the up-convolution. options: other ones, as for `Study.cell`.
     Returns: the cell.
     """
-    return given.cell(up, {"up": up})
+    return given.cell(up, {"up": up}, **options)
 
 
 def headed(given: Study, up: str, weight: float, **options: Any) -> Finished:
@@ -218,14 +228,15 @@ def headed(given: Study, up: str, weight: float, **options: Any) -> Finished:
     return given.cell(f"{up}-3x5-{weight:g}", {"up": up, **HEAD}, spectral=weight, **options)
 
 
-def _profiles(name: str, figure: str, cells: dict[str, Finished], given: Study) -> Result:
-    rows = [row for label, cell in cells.items() for row in rows_of(label, cell, MEASURES)]
+def _profiles(name: str, figure: str, cells: dict[str, list[Finished]], given: Study) -> Result:
+    rows = [row for label, made in cells.items() for row in rows_of(label, made, MEASURES)]
+    several = [DRAWN] if max(map(len, cells.values())) > 1 else []
     return Result(
         name,
         f"{PAPER}, {figure}",
         tuple(rows),
-        (NO_NUMBERS, described(given)),
-        figure=profile_figure(cells),
+        (NO_NUMBERS, *several, described(given)),
+        figure=profile_figure({label: made[0] for label, made in cells.items()}),
     )
 
 

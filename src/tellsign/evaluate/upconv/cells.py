@@ -43,6 +43,7 @@ FORMAT = 2  # of cells; 2: gradient penalties are of images in [-1, 1]
 GENERATOR, RECORD = "generator", "record.json"
 N_DIGITS = 12  # of the digest, in a folder's name
 SHARES = {"train": 0.8, "valid": 0.2}  # of a manifest without splits
+N_SEEDS = 3
 N_TRAIN = 1000  # images that are learnt from, where nothing else is asked for
 NEEDS = "needs real images and a folder for what is trained: --data MANIFEST -o FOLDER"
 # Small enough for a processor; the paper says little of its auto-encoder, and trains its GANs at 128 pixels.
@@ -120,6 +121,11 @@ class Study:
         return finished_cell(
             config, self.manifest, self.folder, factor=factor, features=self.features, say=self.say
         )
+
+    @property
+    def seeds(self) -> range:
+        """Of cells that are trained again and again, where that takes less than ten minutes."""
+        return range(self.config.seed, self.config.seed + N_SEEDS)
 
     @cached_property
     def reals(self) -> FloatArray:

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tellsign.evaluate.reproduce import Result, Row
 from tellsign.evaluate.upconv.autoencoder import NO_NUMBERS, WEIGHT, headed, plain
-from tellsign.evaluate.upconv.cells import NEEDS, images_of, study
-from tellsign.evaluate.upconv.drawing import NAMES, UNITS, described, pictures_figure, rows_of
+from tellsign.evaluate.upconv.cells import N_SEEDS, NEEDS, images_of, study
+from tellsign.evaluate.upconv.drawing import NAMES, by_seed, described, pictures_figure, rows_of, values_of
 from tellsign.evaluate.upconv.features import PAPER
 from tellsign.evaluate.upconv.gans import judged, regularised
 from tellsign.evaluate.upconv.gans import plain as plain_gan
@@ -31,10 +29,8 @@ if TYPE_CHECKING:
     from tellsign.evaluate.reproduce import Inputs
     from tellsign.evaluate.upconv.cells import Finished, Study
     from tellsign.generators.task import Factor
-    from tellsign.types import FloatArray
 
 UPS = ("transposed", "bilinear")
-N_SEEDS = 3
 NEARER, MORE_ERROR = 3.0, 1.1  # what the loss is to come to: times nearer, at so much more error
 WEIGHTS = (0.05, WEIGHT)  # of the loss; the smaller one costs less error
 NO_LOSS, RELEASED = "no loss", f"released form, λ = {WEIGHT:g}"
@@ -50,12 +46,11 @@ def loss(name: str, inputs: Inputs) -> Result:
     labels = [f"{up}, {kind}" for up in UPS for kind in KINDS]
     if given is None:
         return _empty(name, labels)
-    seeds = range(given.config.seed, given.config.seed + N_SEEDS)
     rows: list[Row] = []
     for up in UPS:
-        cells = {kind: [_cell(given, up, kind, seed) for seed in seeds] for kind in KINDS}
+        cells = {kind: [_cell(given, up, kind, seed) for seed in given.seeds] for kind in KINDS}
         for kind, made in cells.items():
-            rows += [_mean_row(f"{up}, {kind}", measure, made) for measure in MEASURES]
+            rows += rows_of(f"{up}, {kind}", made, MEASURES)
         for kind, made in cells.items():
             if kind != NO_LOSS:
                 rows += _beside(f"{up}, {kind}", cells[NO_LOSS], made)
@@ -126,32 +121,18 @@ def _cell(given: Study, up: str, kind: str, seed: int) -> Finished:
     return headed(given, up, KINDS[kind], **options)
 
 
-def _values(cells: list[Finished], measure: str) -> FloatArray:
-    return np.array([row.reproduced for cell in cells for row in rows_of("", cell, (measure,))], dtype=float)
-
-
-def _mean_row(label: str, measure: str, cells: list[Finished]) -> Row:
-    values = _values(cells, measure)
-    unit = UNITS.get(measure, "share")
-    return Row(label, NAMES[measure], None, float(values.mean()), note=_by_seed(values), unit=unit)
-
-
 def _beside(label: str, without: list[Finished], cells: list[Finished]) -> list[Row]:
     """How much nearer, and how much more error, than the same network and seed without the loss."""
-    nearer = _values(without, "spectral_distance") / _values(cells, "spectral_distance")
-    more = _values(cells, "mse") / _values(without, "mse")
+    nearer = values_of(without, "spectral_distance") / values_of(cells, "spectral_distance")
+    more = values_of(cells, "mse") / values_of(without, "mse")
     n_met = int(((nearer >= NEARER) & (more <= MORE_ERROR)).sum())
     return [
-        Row(label, name, None, float(values.mean()), note=note + _by_seed(values), unit="×")
+        Row(label, name, None, float(values.mean()), note=note + by_seed(values), unit="×")
         for name, values, note in (
             ("nearer than without the loss", nearer, f"met with {n_met} of {N_SEEDS} seeds; "),
             ("error, of that without the loss", more, ""),
         )
     ]
-
-
-def _by_seed(values: FloatArray) -> str:
-    return "by seed: " + ", ".join(f"{value:.4g}" for value in values)
 
 
 def _pictures(
@@ -160,7 +141,7 @@ def _pictures(
     reals = given.reals[:N_SPECTRA]
     sets = {"real": reals}
     sets |= {label: images_of(cell.generator, len(reals), reals) for label, cell in cells.items()}
-    rows = [row for label, cell in cells.items() for row in rows_of(label, cell, MEASURES)]
+    rows = [row for label, cell in cells.items() for row in rows_of(label, [cell], MEASURES)]
     notes = (
         "The paper has no such picture.",
         f"Above: {N_PICTURES} images, and the mean logarithmic spectrum of {len(reals)}, all on one scale.",

@@ -221,7 +221,7 @@ def _rows(title: str, cells: dict[str, Finished], sets: Sets, given: Study) -> l
     rows = [
         row
         for kind, cell in cells.items()
-        for row in rows_of(f"{title}, {kind}", cell, ("spectral_distance",))
+        for row in rows_of(f"{title}, {kind}", [cell], ("spectral_distance",))
     ]
     size = next(iter(cells.values())).size
     for system, config in configurations(size).items():

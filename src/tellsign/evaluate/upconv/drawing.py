@@ -45,29 +45,39 @@ REAL = "#1c2127"
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))
 
 
-def rows_of(label: str, cell: Finished, measures: Sequence[str]) -> list[Row]:
-    """The numbers of a cell.
+def rows_of(label: str, cells: Sequence[Finished], measures: Sequence[str]) -> list[Row]:
+    """The numbers of a cell, or the means of some that differ in their seed alone.
 
-    Args:    label: of the row. cell: a finished one. measures: that are shown, where it has them.
-    Returns: rows; the spectral distance says what two halves of the reals are apart.
+    Args:    label: of the row. cells: finished ones. measures: that are shown, where they have them.
+    Returns: rows; the spectral distance says how far two halves of the reals are apart, a mean what it is of.
     """
-    found = {**cell.record["measured"], "upper_band": upper_band(cell)}
     notes = {
-        "spectral_distance": _floor(cell),
+        "spectral_distance": _floor(cells[0]),
         "upper_band": "generated less real; above 0: too much at high frequencies",
     }
-    return [
-        Row(
-            label,
-            NAMES[name],
-            None,
-            float(found[name]),
-            note=notes.get(name, ""),
-            unit=UNITS.get(name, "share"),
-        )
-        for name in measures
-        if name in found
-    ]
+    rows = []
+    for name in measures:
+        values = values_of(cells, name)
+        if len(values):
+            note = "; ".join(filter(None, (by_seed(values) if len(cells) > 1 else "", notes.get(name, ""))))
+            mean = float(values.mean())
+            rows.append(Row(label, NAMES[name], None, mean, note=note, unit=UNITS.get(name, "share")))
+    return rows
+
+
+def values_of(cells: Sequence[Finished], measure: str) -> FloatArray:
+    """What a measure comes to.
+
+    Args:    cells: finished ones. measure: its name.
+    Returns: a number a cell; none where they have no such measure.
+    """
+    found = [{**cell.record["measured"], "upper_band": upper_band(cell)} for cell in cells]
+    return np.array([one[measure] for one in found if measure in one], dtype=np.float64)
+
+
+def by_seed(values: FloatArray) -> str:
+    """Numbers of several seeds, in words."""
+    return "by seed: " + ", ".join(f"{value:.4g}" for value in values)
 
 
 def _floor(cell: Finished) -> str:

@@ -211,7 +211,7 @@ def _reals(cell: Finished) -> str:
 
 
 def _result(name: str, figure: str, cells: dict[str, Finished], given: Study, drawn: Any) -> Result:
-    rows = [row for label, cell in cells.items() for row in rows_of(label, cell, MEASURES)]
+    rows = [row for label, cell in cells.items() for row in rows_of(label, [cell], MEASURES)]
     first = next(iter(cells.values()))
     longer = [TWICE] if len(first.history) < max(len(cell.history) for cell in cells.values()) else []
     notes = (NO_NUMBERS, SHORT, described(given), *longer, _reals(first))
