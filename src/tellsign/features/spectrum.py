@@ -151,9 +151,8 @@ def profile(
                  maps the smallest value of each profile to 0 and the largest to 1. A divisor of 0, as of a
                  black image in `paper`, counts as 1.
              square: True rejects images with H != W, where a ring joins unequal frequencies of the two axes.
-             floor: f of 10 ln (|F|^2 + f^2), for `official`, in place of the constant of the published code.
-                 Below it a coefficient counts for nothing, and its gradient is at most 1 / 2f of |F|: without
-                 it that of an empty one is beyond any bound, and rounding errors are all it is made of.
+             floor: f of 10 ln (|F|^2 + f^2), for `official`, in place of the published constant: what lies
+                 below counts for nothing, where an empty coefficient would have a gradient without bound.
     Returns: (B, K) or (B, N), same type as the input.
     Raises:  ImageError: images are not (B, H, W) floating point, or not square.
              TooSmallError: they are too small to keep a ring.
@@ -261,11 +260,10 @@ def _working_dtype(x: Any) -> Any:
 
 def _power(spectrum: Any, preset: Preset, floor: float, xp: Any) -> Any:
     re, im = xp.real(spectrum), xp.imag(spectrum)
-    if floor:
-        return sum_of_squares(re, im) + floor**2
-    if preset == "official":
+    if preset == "official" and not floor:
         re = re + LOG_CONSTANT
-    return sum_of_squares(re, im)
+    power = sum_of_squares(re, im)
+    return power + floor**2 if floor else power
 
 
 def _ring_sums(images: Any, preset: Preset, floor: float, rings: _Rings, xp: Any) -> Any:
@@ -393,11 +391,9 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _check_floor(floor: float, preset: str) -> None:
-    if not 0 <= floor < math.inf or (floor and preset != "official"):
-        raise ConfigError(
-            f"floor is 0 or more and finite, and 0 for the preset 'paper', which takes no logarithm; found "
-            f"{floor!r} for {preset!r}"
-        )
+    if not 0 <= floor < math.inf or (floor and preset == "paper"):
+        rule = "floor is 0 or more and finite, and 0 for the preset 'paper', which takes no logarithm"
+        raise ConfigError(f"{rule}; found {floor!r}")
 
 
 def _check_length(length: object) -> None:

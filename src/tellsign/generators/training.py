@@ -107,17 +107,10 @@ def train_generator(
         data={"train": train_reals, "valid": valid_reals},
         say=say,
     )
-    spec = _spec(config, source, result, {"train": train_reals, "valid": valid_reals})
-    spec["reals"] = _of_reals(setting)
+    spec = _spec(setting, source, result)
     if features is not None:
         spec["frechet"] = {"network": features.name, "digest": features.digest}
-    if config.kind != "autoencoder":
-        spec["memory"] = memory(setting)
-    size = setting.view.size
-    card = generator_card({**spec, "size": size}, licence=bool(licence))
-    artifact = save_generator(out, model["generator"], size=size, spec=spec, card=card, licence=licence)
-    say(f"wrote {artifact.name} to {out}")
-    return artifact
+    return _written(out, setting, spec, licence)
 
 
 def networks(config: GeneratorConfig, source: Source | None = None) -> nn.ModuleDict:
@@ -201,19 +194,15 @@ def _of_reals(setting: Setting) -> dict[str, float]:
     }
 
 
-def _spec(
-    config: GeneratorConfig,
-    source: Source | None,
-    result: TrainingResult,
-    data: dict[str, Manifest],
-) -> dict[str, Any]:
+def _spec(setting: Setting, source: Source | None, result: TrainingResult) -> dict[str, Any]:
+    config, data = setting.config, {"train": setting.train, "valid": setting.valid}
     options = config.plain()
     kind: str | None = config.kind
     if source is not None:
         own = source.network
         kind, options["network"] = ("gan", asdict(own.config)) if isinstance(own, Generator) else (None, None)
     last = result.history[-1]
-    return {
+    spec = {
         "name": config.name,
         "summary": config.summary,
         "network": kind,
@@ -225,6 +214,19 @@ def _spec(
             for name, value in last.items()
             if name.startswith("valid_") and isinstance(value, float)
         },
+        "reals": _of_reals(setting),
         "epochs": len(result.history),
         "versions": package_versions(("torch", "numpy", "pillow")),
     }
+    if config.kind != "autoencoder":
+        spec["memory"] = memory(setting)
+    return spec
+
+
+def _written(out: Path, setting: Setting, spec: dict[str, Any], licence: str) -> Artifact:
+    size = setting.view.size
+    card = generator_card({**spec, "size": size}, licence=bool(licence))
+    network = setting.networks["generator"]
+    artifact = save_generator(out, network, size=size, spec=spec, card=card, licence=licence)
+    setting.say(f"wrote {artifact.name} to {out}")
+    return artifact

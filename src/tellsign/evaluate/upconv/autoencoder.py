@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv.cells import N_SEEDS, NEEDS, images_of, study
-from tellsign.evaluate.upconv.drawing import blank, curve_figure, described, profile_figure, rows_of
+from tellsign.evaluate.upconv.cells import N_SEEDS, images_of, study
+from tellsign.evaluate.upconv.drawing import (
+    NO_NUMBERS,
+    blank,
+    curve_figure,
+    described,
+    empty,
+    profile_figure,
+    rows_of,
+)
 from tellsign.evaluate.upconv.features import PAPER
 
 if TYPE_CHECKING:
@@ -27,7 +35,6 @@ WEIGHT = 0.5  # λ of figure 21
 WEIGHTS = (0.05, 0.5, 5.0)  # of figure 7; the paper does not print its own
 KERNELS = (3, 5, 7, 9, 11)  # of figure 8
 HEAD = {"head_layers": 3, "head_kernel": 5}  # of the corrected networks
-NO_NUMBERS = "The paper draws this and prints no numbers."
 DRAWN = f"Numbers are means over {N_SEEDS} seeds; the first of them is drawn."
 MEASURES = ("spectral_distance", "upper_band", "spectral_kl", "mse")
 
@@ -36,7 +43,7 @@ def fig5(name: str, inputs: Inputs) -> Result:
     """One up-convolution, without the loss: transposed, nearest, bilinear."""
     given = study(inputs, "autoencoder")
     if given is None:
-        return _empty(name, "figure 5", UPS)
+        return empty(name, "figure 5", UPS)
     cells = {up: [plain(given, up, seed=seed) for seed in given.seeds] for up in UPS}
     return _profiles(name, "figure 5", cells, given)
 
@@ -45,7 +52,7 @@ def fig6(name: str, inputs: Inputs) -> Result:
     """An image, what the network makes of it, and the high frequencies of the difference."""
     given = study(inputs, "autoencoder")
     if given is None:
-        return _empty(name, "figure 6", ("bilinear", "transposed"))
+        return empty(name, "figure 6", ("bilinear", "transposed"))
     cells = {up: plain(given, up) for up in ("bilinear", "transposed")}
     original = given.reals[:1]
     from matplotlib.figure import Figure
@@ -86,7 +93,7 @@ def fig7(name: str, inputs: Inputs) -> Result:
     kinds = [(up, weight) for up in ("transposed", "bilinear") for weight in (0.0, *WEIGHTS)]
     labels = [f"{up}, λ = {weight:g}" for up, weight in kinds]
     if given is None:
-        return _empty(name, "figure 7", labels)
+        return empty(name, "figure 7", labels)
     cells = {
         label: [
             given.cell(f"{up}-{weight:g}" if weight else up, {"up": up}, spectral=weight, seed=seed)
@@ -103,7 +110,7 @@ def fig8(name: str, inputs: Inputs) -> Result:
     kinds = [(layers, kernel) for layers in (1, 3) for kernel in KERNELS]
     labels = [f"{layers} of {kernel} × {kernel}" for layers, kernel in kinds]
     if given is None:
-        return _empty(name, "figure 8", labels)
+        return empty(name, "figure 8", labels)
     cells = {}
     for label, (layers, kernel) in zip(labels, kinds, strict=True):
         # The up-convolution is the first of the layers.
@@ -117,7 +124,7 @@ def fig20(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "autoencoder")
     labels = ("without the spectral loss", f"λ = {WEIGHT:g}")
     if given is None:
-        return _empty(name, "figure 20", labels)
+        return empty(name, "figure 20", labels)
     cells = {
         label: [headed(given, "transposed", weight, seed=seed) for seed in given.seeds]
         for label, weight in zip(labels, (0.0, WEIGHT), strict=True)
@@ -137,7 +144,7 @@ def fig21(name: str, inputs: Inputs) -> Result:
     kinds = {"plain": None, "three layers": 0.0, f"three layers, λ = {WEIGHT:g}": WEIGHT}
     ups = ("transposed", "bilinear")
     if given is None:
-        return _empty(name, "figure 21", [f"{up}, {kind}" for up in ups for kind in kinds])
+        return empty(name, "figure 21", [f"{up}, {kind}" for up in ups for kind in kinds])
     cells = {
         f"{up}, {kind}": [
             plain(given, up, seed=seed) if weight is None else headed(given, up, weight, seed=seed)
@@ -238,8 +245,3 @@ def _profiles(name: str, figure: str, cells: dict[str, list[Finished]], given: S
         (NO_NUMBERS, *several, described(given)),
         figure=profile_figure({label: made[0] for label, made in cells.items()}),
     )
-
-
-def _empty(name: str, figure: str, labels: Any) -> Result:
-    rows = [Row(label, measure, note=NEEDS, unit="dB") for label in labels for measure in MEASURES[:1]]
-    return Result(name, f"{PAPER}, {figure}", tuple(rows), (NO_NUMBERS,))

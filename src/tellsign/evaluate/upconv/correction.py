@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv.autoencoder import NO_NUMBERS, WEIGHT, headed, plain
-from tellsign.evaluate.upconv.cells import N_SEEDS, NEEDS, images_of, study
-from tellsign.evaluate.upconv.drawing import NAMES, by_seed, described, pictures_figure, rows_of, values_of
+from tellsign.evaluate.upconv.autoencoder import WEIGHT, headed, plain
+from tellsign.evaluate.upconv.cells import N_SEEDS, images_of, study
+from tellsign.evaluate.upconv.drawing import by_seed, described, empty, pictures_figure, rows_of, values_of
 from tellsign.evaluate.upconv.features import PAPER
 from tellsign.evaluate.upconv.gans import judged, regularised
 from tellsign.evaluate.upconv.gans import plain as plain_gan
@@ -45,7 +45,7 @@ def loss(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "autoencoder")
     labels = [f"{up}, {kind}" for up in UPS for kind in KINDS]
     if given is None:
-        return _empty(name, labels)
+        return empty(name, "section 4.2", labels)
     rows: list[Row] = []
     for up in UPS:
         cells = {kind: [_cell(given, up, kind, seed) for seed in given.seeds] for kind in KINDS}
@@ -68,7 +68,7 @@ def pictures(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "autoencoder")
     labels = ("one up-convolution", "three layers, no loss", f"three layers, λ = {WEIGHT:g}")
     if given is None:
-        return _empty(name, labels)
+        return empty(name, "section 4.2", labels)
     makers: tuple[Callable[[], Finished], ...] = (
         lambda: plain(given, UPS[0]),
         lambda: headed(given, UPS[0], 0.0),
@@ -82,7 +82,7 @@ def gan_pictures(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "gan")
     makers = {"plain": plain_gan, "+R": regularised, "+A": judged}
     if given is None:
-        return _empty(name, makers)
+        return empty(name, "section 4.2", makers)
     cells = {label: make(given, "dcgan") for label, make in makers.items()}
     # What is made of nothing can be shown to anybody, which the real images may not allow.
     return _pictures(name, given, cells, shown=tuple(cells))
@@ -151,8 +151,3 @@ def _pictures(
     )
     figure = pictures_figure(sets, cells, n=N_PICTURES, shown=shown)
     return Result(name, f"{PAPER}, section 4.2", tuple(rows), notes, figure=figure)
-
-
-def _empty(name: str, labels: Any) -> Result:
-    rows = [Row(label, NAMES["spectral_distance"], note=NEEDS, unit="dB") for label in labels]
-    return Result(name, f"{PAPER}, section 4.2", tuple(rows), (NO_NUMBERS,))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tellsign.evaluate.reproduce import Row
+from tellsign.evaluate.reproduce import Result, Row
+from tellsign.evaluate.upconv.cells import NEEDS
+from tellsign.evaluate.upconv.features import PAPER
 from tellsign.features.spectrum import grey, log_spectrum
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -41,8 +43,19 @@ NAMES = {
     "frechet": "Fréchet distance",
     "upper_band": "upper half of the band",
 }
+NO_NUMBERS = "The paper draws this and prints no numbers."
 REAL = "#1c2127"
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))
+
+
+def empty(name: str, where: str, labels: Iterable[str]) -> Result:
+    """A figure without anything to train it on: its rows, and what they need.
+
+    Args:    name: of the figure. where: in the paper. labels: of the rows.
+    Returns: the result.
+    """
+    rows = tuple(Row(label, NAMES["spectral_distance"], note=NEEDS, unit="dB") for label in labels)
+    return Result(name, f"{PAPER}, {where}", rows, (NO_NUMBERS,))
 
 
 def rows_of(label: str, cells: Sequence[Finished], measures: Sequence[str]) -> list[Row]:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tellsign.evaluate.reproduce import Result, Row
-from tellsign.evaluate.upconv.cells import NEEDS, study
+from tellsign.evaluate.upconv.cells import study
 from tellsign.evaluate.upconv.drawing import (
     NAMES,
+    NO_NUMBERS,
     UNITS,
     curve_figure,
     described,
+    empty,
     profile_figure,
     rows_of,
     sheet_figure,
@@ -44,7 +46,6 @@ HEAD = {"last_up": "nearest", "head_layers": 3, "head_kernel": 5}  # of the regu
 MEASURES = ("spectral_distance", "upper_band", "spectral_kl", "pair_distance", "near_duplicates", "frechet")
 OVER_TIME = ("spectral_distance", "pair_distance", "near_duplicates")
 N_SHEETS = 5  # of figure 12, evenly over the training
-NO_NUMBERS = "The paper draws this and prints no numbers."
 SHORT = "Trainings are short and networks small: samples show where they stand, not what the method can do."
 TWICE = f"WGAN-GP is trained for {WGAN_EPOCHS} times as many epochs, as it was published."
 
@@ -53,7 +54,7 @@ def fig1(name: str, inputs: Inputs) -> Result:
     """The profiles of four GANs, plain and regularised."""
     given = study(inputs, "gan")
     if given is None:
-        return _empty(name, "figure 1", _both(LOSSES))
+        return empty(name, "figure 1", _both(LOSSES))
     cells = _pairs(given, LOSSES)
     return _result(name, "figure 1", cells, given, profile_figure(cells))
 
@@ -62,7 +63,7 @@ def fig11(name: str, inputs: Inputs) -> Result:
     """Samples of four GANs, plain and regularised."""
     given = study(inputs, "gan")
     if given is None:
-        return _empty(name, "figure 11", _both(LOSSES))
+        return empty(name, "figure 11", _both(LOSSES))
     cells = _pairs(given, LOSSES)
     ordered = sorted(cells, key=lambda label: label.endswith("regularised"))
     sheets = {label: cells[label].pictures()[-1] for label in ordered}
@@ -73,7 +74,7 @@ def fig12(name: str, inputs: Inputs) -> Result:
     """A plain DCGAN over its training: measures beside samples."""
     given = study(inputs, "gan")
     if given is None:
-        return _empty(name, "figure 12", ["dcgan, plain"])
+        return empty(name, "figure 12", ["dcgan, plain"])
     cell = plain(given, "dcgan")
     epochs = np.unique(np.linspace(0, len(cell.history) - 1, N_SHEETS).astype(int)).tolist()
     pictures = cell.pictures()
@@ -109,7 +110,7 @@ def fig22(name: str, inputs: Inputs) -> Result:
     given = study(inputs, "gan")
     labels = ("v1", "v2", "v3", "v4")
     if given is None:
-        return _empty(name, "figure 22", labels)
+        return empty(name, "figure 22", labels)
     from tellsign.generators.gan import TOPOLOGIES
 
     cells = {}
@@ -124,7 +125,7 @@ def _over_time(name: str, inputs: Inputs, figure: str, loss: str) -> Result:
     given = study(inputs, "gan")
     labels = ("transposed", "nearest", "three layers, no loss", f"three layers, λ = {WEIGHTS[loss]:g}")
     if given is None:
-        return _empty(name, figure, labels)
+        return empty(name, figure, labels)
     made = (
         plain(given, loss),
         given.cell(f"{loss}-nearest", {"last_up": "nearest", "head_layers": 1}, **_options(given, loss)),
@@ -216,8 +217,3 @@ def _result(name: str, figure: str, cells: dict[str, Finished], given: Study, dr
     longer = [TWICE] if len(first.history) < max(len(cell.history) for cell in cells.values()) else []
     notes = (NO_NUMBERS, SHORT, described(given), *longer, _reals(first))
     return Result(name, f"{PAPER}, {figure}", tuple(rows), notes, figure=drawn)
-
-
-def _empty(name: str, figure: str, labels: Any) -> Result:
-    rows = [Row(label, NAMES["spectral_distance"], note=NEEDS, unit="dB") for label in labels]
-    return Result(name, f"{PAPER}, {figure}", tuple(rows), (NO_NUMBERS,))
