@@ -79,6 +79,7 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
         "",
         *_beside(spec),
         "",
+        "",
     ]
     return "\n".join(lines) + LIMITS.format(
         memory=_memory(spec.get("memory"), "was tuned with" if source else "learnt from"),
@@ -87,7 +88,8 @@ def generator_card(spec: Mapping[str, Any], *, licence: bool = False) -> str:
 
 
 def _beside(spec: Mapping[str, Any]) -> list[str]:
-    text = f"Reals: two halves of {spec['reals']['n']}, and distances among as many of them as are compared."
+    n = spec["reals"]["n"]
+    text = f"Under reals: how far two halves of {n} are apart, and what as many as were generated come to."
     if "frechet" in spec:
         network, digest = spec["frechet"]["network"], spec["frechet"]["digest"][:12]
         text += f" The Fréchet distance is in the features of {network}, weights `{digest}`."
