@@ -124,7 +124,7 @@ class Study:
 
     @property
     def seeds(self) -> range:
-        """Of cells that are trained again and again, where that takes less than ten minutes."""
+        """Of a cell that is trained several times, as it does not take long."""
         return range(self.config.seed, self.config.seed + N_SEEDS)
 
     @cached_property
