@@ -156,7 +156,7 @@ def test_what_the_figures_train(made, reals, tmp_path, files):
         ("lsgan", 0.0),
         ("lsgan", 15.0),
         ("wgan-gp", 0.0),
-        ("wgan-gp", 15.0),
+        ("wgan-gp", 300.0),
     ]
     assert [(c.network.head_layers, c.network.inner) for c in of("upconv-fig22")] == [
         (1, "last"),
@@ -232,6 +232,23 @@ def test_a_row_stands_for_the_cell_that_its_label_says(made, reals, tmp_path, fi
             own = [distance_of(c) for c in made if (c.network.up, c.spectral) == (up, weight)]
             assert len(own) == 3
             assert rows[f"{up}, λ = {weight:g}"] == pytest.approx(np.mean(own))
+
+
+def test_the_last_epochs_stand_beside_the_last(made, reals, tmp_path, files):
+    """Of two epochs a fifth is one, the last."""
+    found = reproduce("upconv-fig14", manifest=reals, out=tmp_path / "c", config=files["gan"])
+    rows = {(row.row, row.column): row for row in found.rows}
+    own = rows["transposed", "spectral distance, median of the last 1 epochs"]
+    half = rows["transposed", "spectral distance"].reproduced / 2
+    assert (own.reproduced, own.unit) == (pytest.approx(half), "dB")
+    assert own.note == f"from {half:.3g} to {half:.3g}"
+    cell = cells.Finished(
+        "c", None, {"history": [{"valid_spectral_distance": x} for x in (9, 9, 9, 9, 5, 4)]}
+    )
+    assert gans._last_epochs("x", cell).reproduced == 4
+    longer = cells.Finished("c", None, {"history": [{"valid_spectral_distance": x} for x in range(20)]})
+    row = gans._last_epochs("x", longer)
+    assert (row.reproduced, row.note) == (17.5, "from 16 to 19")
 
 
 def test_the_upper_band_is_that_which_a_halved_image_lacks():

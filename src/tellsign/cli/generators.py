@@ -84,7 +84,9 @@ def nearest(
         Path, typer.Argument(metavar="REAL", help="Real images that it learnt from: a folder or a manifest.")
     ],
     fake: Annotated[Path, typer.Argument(metavar="FAKE", help="Images of the generator, all of one size.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="Generated images, and other real ones, at most.")] = 256,
+    n: Annotated[
+        int, typer.Option("-n", min=1, help="Generated images, and other real ones, at most.")
+    ] = 256,
     resized: Annotated[
         bool, typer.Option("--resized", help="It learnt from the square in the middle, resized.")
     ] = False,
