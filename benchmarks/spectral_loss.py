@@ -93,7 +93,7 @@ def rows() -> Iterator[dict[str, Any]]:
     spectral = SpectralLoss.from_images(2 * images - 1, value_range=(-1, 1))
     reals, fakes = 2 * images[:BATCH] - 1, 1 - 2 * images[-BATCH:]
     game = Game(reals)
-    step = fastest(ROUNDS, bare=game.step, with_loss=lambda: game.step(spectral))
+    step = fastest(4 * ROUNDS, bare=game.step, with_loss=lambda: game.step(spectral))
     yield {
         "name": f"DCGAN step {SIDE} px, batch {BATCH}, added by the spectral loss",
         "value": 100 * (step["with_loss"] / step["bare"] - 1),

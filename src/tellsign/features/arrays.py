@@ -44,9 +44,13 @@ def on_cpu(x: Any) -> bool:
     return isinstance(x, np.ndarray) or x.device.type == "cpu"
 
 
-def sum_of_squares(a: Any, b: Any) -> Any:
-    """The sum a * a + b * b, of which PyTorch does the second half in one pass."""
-    return a * a + b * b if isinstance(a, np.ndarray) else (a * a).addcmul_(b, b)
+def sum_of_squares(a: Any, b: Any, constant: float = 0.0) -> Any:
+    """The sum a * a + b * b + constant, in few passes over the memory where PyTorch can."""
+    if isinstance(a, np.ndarray):
+        found = a * a + b * b
+        return found + constant if constant else found
+    found = (a * a).addcmul_(b, b)
+    return found.add_(constant) if constant else found
 
 
 def unwatched(x: Any) -> Any:

@@ -262,8 +262,7 @@ def _power(spectrum: Any, preset: Preset, floor: float, xp: Any) -> Any:
     re, im = xp.real(spectrum), xp.imag(spectrum)
     if preset == "official" and not floor:
         re = re + LOG_CONSTANT
-    power = sum_of_squares(re, im)
-    return power + floor**2 if floor else power
+    return sum_of_squares(re, im, floor**2)
 
 
 def _ring_sums(images: Any, preset: Preset, floor: float, rings: _Rings, xp: Any) -> Any:

@@ -162,7 +162,7 @@ class SpectralLoss(torch.nn.Module):
     @property
     def entropy(self) -> Tensor:
         """() the least value that the cross-entropy can take, where a profile equals the real one."""
-        target = self._scaled(self.target)
+        (target,) = self._scaled()
         found: Tensor = (torch.special.entr(target) + torch.special.entr(1 - target)).mean()
         return found
 
@@ -175,7 +175,7 @@ class SpectralLoss(torch.nn.Module):
         Raises:  ImageError: the images are not square, of another size than the real ones, not finite,
                  constant, or leave the range. TooSmallError: they are too small for a profile.
         """
-        loss: Tensor = self.weight * self.terms(images).bce
+        loss: Tensor = self.weight * self._cross_entropy(self._mean(images))
         return loss
 
     @uncompiled
@@ -186,6 +186,19 @@ class SpectralLoss(torch.nn.Module):
         Returns: both without λ; `weight * terms.bce` is what `forward` gives.
         Raises:  ImageError, TooSmallError: as for `forward`.
         """
+        return self.terms_of(self._mean(images))
+
+    def terms_of(self, mean: Tensor) -> SpectralTerms:
+        """`terms` of images whose mean profile is known.
+
+        Args:    mean: (K,) float32 or float64, in dB.
+        Returns: both without λ.
+        """
+        bce = self._cross_entropy(mean)
+        return SpectralTerms(bce, bce - self.entropy.to(mean))
+
+    def _mean(self, images: Tensor) -> Tensor:
+        """(K,) in dB, of images that were checked."""
         found = log_profiles(images, self.value_range)
         if self.side is not None and images.shape[-1] != self.side:
             raise ImageError(
@@ -197,22 +210,18 @@ class SpectralLoss(torch.nn.Module):
                 f"images of {images.shape[2]} x {images.shape[3]} pixels have a profile of {found.shape[1]} "
                 f"rings, the real one has {len(self.target)}: real and generated images must have one size"
             )
-        return self.terms_of(found.mean(dim=0))
+        return found.mean(dim=0)
 
-    def terms_of(self, mean: Tensor) -> SpectralTerms:
-        """`terms` of images whose mean profile is known.
-
-        Args:    mean: (K,) float32 or float64, in dB.
-        Returns: both without λ.
-        """
-        target = self._scaled(self.target.to(mean))
+    def _cross_entropy(self, mean: Tensor) -> Tensor:
+        output, target = self._scaled(mean)
         with torch.autocast(mean.device.type, enabled=False):  # which would refuse the cross-entropy
-            bce = functional.binary_cross_entropy(self._scaled(mean), target)
-        return SpectralTerms(bce, bce - self.entropy.to(mean))
+            return functional.binary_cross_entropy(output, target)
 
-    def _scaled(self, mean: Tensor) -> Tensor:
-        low, high = self.target.min() - MARGIN, self.target.max() + MARGIN
-        return ((mean - low) / (high - low)).clamp(CLAMP, 1 - CLAMP)
+    def _scaled(self, *profiles: Tensor) -> list[Tensor]:
+        """Profiles between 0 and 1, on the scale of the real one, which is the last of them."""
+        target = self.target.to(profiles[0]) if profiles else self.target
+        low, high = target.min() - MARGIN, target.max() + MARGIN
+        return [((rows - low) / (high - low)).clamp(CLAMP, 1 - CLAMP) for rows in (*profiles, target)]
 
 
 def log_profiles(images: Tensor, value_range: Range | None) -> Tensor:
