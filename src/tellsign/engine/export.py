@@ -201,7 +201,8 @@ def exported(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence
         raise ConfigError(
             f"saving a network needs {error.name}; install it with: pip install 'tellsign[train]'"
         ) from error
-    batch = torch.export.Dim("batch")
+    # PyTorch 2.9 refuses a network that it can't tell to be the same of one image; `parity` looks at both.
+    batch = torch.export.Dim("batch", min=2)
     with torch.no_grad():
         network(*inputs.values())  # what it gives is checked before it is traced
     try:

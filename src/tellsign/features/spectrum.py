@@ -178,9 +178,8 @@ def profile(
     rings = _rings(height, width, preset)
     step = max(1, CHUNK_BYTES // (_working_dtype(x).itemsize * height * width) if on_cpu(x) else count)
     with np.errstate(invalid="ignore"):  # what is not finite is for the caller to see, in the result
-        chunks = [
-            _ring_sums(x[i : i + step], preset, floor, rings, xp) for i in range(0, max(1, count), step)
-        ]
+        chunks = [_ring_sums(x[i : i + step], preset, floor, rings, xp) for i in range(0, count, step)]
+        chunks = chunks or [xp.reshape(x, (0, rings.starts.size))]  # PyTorch 2.9 transforms no empty batch
         sums = xp.concat(chunks, axis=0)[:, rings.kept]
         means = sums * xp.asarray(rings.scale, dtype=sums.dtype, device=x.device)
         if options.length is not None:
