@@ -45,6 +45,11 @@ def test_features_of_an_onnx_file(images, tmp_path):
     np.testing.assert_allclose(found, expected, atol=2 / 255)
 
 
+def test_an_onnx_file_takes_no_other_weights(tmp_path):
+    with pytest.raises(ConfigError, match=r"mean\.onnx has weights of its own: leave mine\.safetensors out"):
+        feature_network(write_onnx(tmp_path / "mean.onnx"), "mine.safetensors")
+
+
 def test_images_are_resized_to_what_a_network_takes(images, tmp_path):
     network = feature_network(write_onnx(tmp_path / "mean.onnx", shape=(1, 3, 24, 24)))
     assert network.size == 24
